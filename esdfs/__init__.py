@@ -1,0 +1,1 @@
+"""esdfs: a distributed file system whose metadata is its operation journal."""

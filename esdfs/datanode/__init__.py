@@ -1,0 +1,1 @@
+"""The block store: bytes, their checksums, and the pipeline that copies them."""

@@ -1,0 +1,1 @@
+"""The metadata service: commands in, events out, the namespace as their projection."""

@@ -1,0 +1,1 @@
+"""Where replicas are: soft state, filled by DataNode reports, never journaled."""

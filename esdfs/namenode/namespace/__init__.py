@@ -1,0 +1,1 @@
+"""The rules of the namespace: pure functions over a view."""

@@ -1,0 +1,1 @@
+"""The namespace in LMDB: disposable, rebuilt from the journal."""

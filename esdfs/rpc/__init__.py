@@ -1,0 +1,1 @@
+"""The one door to gRPC and to generated protobuf code."""
