@@ -3,6 +3,8 @@
 isort:skip_file
 Payloads of the journal. A shipped message is never edited: a change is a next version of its kind
 (see esdfs/namenode/upcasters.py). Field numbers are never reused.
+Field 100 of a record's outermost message is the hash of the request body (0 = none): the same idempotency
+key with another body is refused, on every replica alike.
 """
 
 from collections import abc as _abc
@@ -84,16 +86,19 @@ class Transaction(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    request_hash: _builtins.int
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___PackedEvent]: ...
     def __init__(
         self,
         *,
         events: _abc.Iterable[Global___PackedEvent] | None = ...,
+        request_hash: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "request_hash", b"request_hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -106,19 +111,23 @@ class PackedEvent(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
+    COMMAND_FIELD_NUMBER: _builtins.int
     kind: _builtins.int
     version: _builtins.int
     payload: _builtins.bytes
+    command: _builtins.int
+    """which command of the request's list it carries out"""
     def __init__(
         self,
         *,
         kind: _builtins.int = ...,
         version: _builtins.int = ...,
         payload: _builtins.bytes = ...,
+        command: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "payload", b"payload", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "kind", b"kind", "payload", b"payload", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -133,19 +142,22 @@ class DataNodeAdded(_message.Message):
     NODE_ID_FIELD_NUMBER: _builtins.int
     UUID_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     uuid: _builtins.str
     number: _builtins.int
+    request_hash: _builtins.int
     def __init__(
         self,
         *,
         node_id: _builtins.str = ...,
         uuid: _builtins.str = ...,
         number: _builtins.int = ...,
+        request_hash: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "number", b"number", "uuid", b"uuid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "number", b"number", "request_hash", b"request_hash", "uuid", b"uuid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -163,12 +175,14 @@ class DirectoryMade(_message.Message):
     MODE_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
     parent: _builtins.int
     name: _builtins.str
     inode: _builtins.int
     mode: _builtins.int
     owner: _builtins.str
     group: _builtins.str
+    request_hash: _builtins.int
     def __init__(
         self,
         *,
@@ -178,10 +192,11 @@ class DirectoryMade(_message.Message):
         mode: _builtins.int = ...,
         owner: _builtins.str = ...,
         group: _builtins.str = ...,
+        request_hash: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "inode", b"inode", "mode", b"mode", "name", b"name", "owner", b"owner", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "inode", b"inode", "mode", b"mode", "name", b"name", "owner", b"owner", "parent", b"parent", "request_hash", b"request_hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -232,6 +247,7 @@ class FileOpened(_message.Message):
     LEASE_FIELD_NUMBER: _builtins.int
     OVERWRITE_FIELD_NUMBER: _builtins.int
     BLOCKS_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
     parent: _builtins.int
     name: _builtins.str
     inode: _builtins.int
@@ -242,6 +258,7 @@ class FileOpened(_message.Message):
     block_size_bytes: _builtins.int
     lease: _builtins.str
     overwrite: _builtins.bool
+    request_hash: _builtins.int
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___AllocatedBlock]: ...
     def __init__(
@@ -258,10 +275,11 @@ class FileOpened(_message.Message):
         lease: _builtins.str = ...,
         overwrite: _builtins.bool = ...,
         blocks: _abc.Iterable[Global___AllocatedBlock] | None = ...,
+        request_hash: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_size_bytes", b"block_size_bytes", "blocks", b"blocks", "group", b"group", "inode", b"inode", "lease", b"lease", "mode", b"mode", "name", b"name", "overwrite", b"overwrite", "owner", b"owner", "parent", b"parent", "replication", b"replication"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_size_bytes", b"block_size_bytes", "blocks", b"blocks", "group", b"group", "inode", b"inode", "lease", b"lease", "mode", b"mode", "name", b"name", "overwrite", b"overwrite", "owner", b"owner", "parent", b"parent", "replication", b"replication", "request_hash", b"request_hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -276,7 +294,9 @@ class BlocksAllocated(_message.Message):
     INODE_FIELD_NUMBER: _builtins.int
     BLOCKS_FIELD_NUMBER: _builtins.int
     ABANDONED_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
     inode: _builtins.int
+    request_hash: _builtins.int
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___AllocatedBlock]: ...
     @_builtins.property
@@ -287,10 +307,11 @@ class BlocksAllocated(_message.Message):
         inode: _builtins.int = ...,
         blocks: _abc.Iterable[Global___AllocatedBlock] | None = ...,
         abandoned: _abc.Iterable[_builtins.int] | None = ...,
+        request_hash: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned", b"abandoned", "blocks", b"blocks", "inode", b"inode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned", b"abandoned", "blocks", b"blocks", "inode", b"inode", "request_hash", b"request_hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -353,6 +374,7 @@ class FileCompleted(_message.Message):
     BLOCKS_FIELD_NUMBER: _builtins.int
     CRC32C_FIELD_NUMBER: _builtins.int
     REPLACED_INODE_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
     inode: _builtins.int
     parent: _builtins.int
     name: _builtins.str
@@ -360,6 +382,7 @@ class FileCompleted(_message.Message):
     mtime_us: _builtins.int
     crc32c: _builtins.int
     replaced_inode: _builtins.int
+    request_hash: _builtins.int
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___CompletedBlock]: ...
     def __init__(
@@ -373,10 +396,11 @@ class FileCompleted(_message.Message):
         blocks: _abc.Iterable[Global___CompletedBlock] | None = ...,
         crc32c: _builtins.int = ...,
         replaced_inode: _builtins.int = ...,
+        request_hash: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "crc32c", b"crc32c", "inode", b"inode", "mtime_us", b"mtime_us", "name", b"name", "parent", b"parent", "replaced_inode", b"replaced_inode", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "crc32c", b"crc32c", "inode", b"inode", "mtime_us", b"mtime_us", "name", b"name", "parent", b"parent", "replaced_inode", b"replaced_inode", "request_hash", b"request_hash", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -391,8 +415,10 @@ class FileAborted(_message.Message):
     INODE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     BLOCKS_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
     inode: _builtins.int
     reason: _builtins.str
+    request_hash: _builtins.int
     @_builtins.property
     def blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
@@ -401,10 +427,11 @@ class FileAborted(_message.Message):
         inode: _builtins.int = ...,
         reason: _builtins.str = ...,
         blocks: _abc.Iterable[_builtins.int] | None = ...,
+        request_hash: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "inode", b"inode", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "inode", b"inode", "reason", b"reason", "request_hash", b"request_hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -422,12 +449,14 @@ class Renamed(_message.Message):
     TARGET_PARENT_FIELD_NUMBER: _builtins.int
     TARGET_NAME_FIELD_NUMBER: _builtins.int
     REPLACED_INODE_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
     inode: _builtins.int
     source_parent: _builtins.int
     source_name: _builtins.str
     target_parent: _builtins.int
     target_name: _builtins.str
     replaced_inode: _builtins.int
+    request_hash: _builtins.int
     def __init__(
         self,
         *,
@@ -437,10 +466,11 @@ class Renamed(_message.Message):
         target_parent: _builtins.int = ...,
         target_name: _builtins.str = ...,
         replaced_inode: _builtins.int = ...,
+        request_hash: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inode", b"inode", "replaced_inode", b"replaced_inode", "source_name", b"source_name", "source_parent", b"source_parent", "target_name", b"target_name", "target_parent", b"target_parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inode", b"inode", "replaced_inode", b"replaced_inode", "request_hash", b"request_hash", "source_name", b"source_name", "source_parent", b"source_parent", "target_name", b"target_name", "target_parent", b"target_parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -457,11 +487,13 @@ class Deleted(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     DIRECTORY_FIELD_NUMBER: _builtins.int
     RECURSIVE_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
     inode: _builtins.int
     parent: _builtins.int
     name: _builtins.str
     directory: _builtins.bool
     recursive: _builtins.bool
+    request_hash: _builtins.int
     def __init__(
         self,
         *,
@@ -470,10 +502,11 @@ class Deleted(_message.Message):
         name: _builtins.str = ...,
         directory: _builtins.bool = ...,
         recursive: _builtins.bool = ...,
+        request_hash: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory", b"directory", "inode", b"inode", "name", b"name", "parent", b"parent", "recursive", b"recursive"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory", b"directory", "inode", b"inode", "name", b"name", "parent", b"parent", "recursive", b"recursive", "request_hash", b"request_hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -493,6 +526,7 @@ class AttributesSet(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     REPLICATION_FIELD_NUMBER: _builtins.int
     MTIME_US_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
     inode: _builtins.int
     parent: _builtins.int
     name: _builtins.str
@@ -501,6 +535,7 @@ class AttributesSet(_message.Message):
     group: _builtins.str
     replication: _builtins.int
     mtime_us: _builtins.int
+    request_hash: _builtins.int
     def __init__(
         self,
         *,
@@ -512,10 +547,11 @@ class AttributesSet(_message.Message):
         group: _builtins.str | None = ...,
         replication: _builtins.int | None = ...,
         mtime_us: _builtins.int | None = ...,
+        request_hash: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "_mode", b"_mode", "_mtime_us", b"_mtime_us", "_owner", b"_owner", "_replication", b"_replication", "group", b"group", "mode", b"mode", "mtime_us", b"mtime_us", "owner", b"owner", "replication", b"replication"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "_mode", b"_mode", "_mtime_us", b"_mtime_us", "_owner", b"_owner", "_replication", b"_replication", "group", b"group", "inode", b"inode", "mode", b"mode", "mtime_us", b"mtime_us", "name", b"name", "owner", b"owner", "parent", b"parent", "replication", b"replication"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "_mode", b"_mode", "_mtime_us", b"_mtime_us", "_owner", b"_owner", "_replication", b"_replication", "group", b"group", "inode", b"inode", "mode", b"mode", "mtime_us", b"mtime_us", "name", b"name", "owner", b"owner", "parent", b"parent", "replication", b"replication", "request_hash", b"request_hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__group: _TypeAlias = _typing.Literal["group"]  # noqa: Y015
     _WhichOneofArgType__group: _TypeAlias = _typing.Literal["_group", b"_group"]  # noqa: Y015
@@ -561,6 +597,7 @@ class FileLinked(_message.Message):
     SOURCE_INODE_FIELD_NUMBER: _builtins.int
     SOURCE_TXID_FIELD_NUMBER: _builtins.int
     REPLACED_INODE_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
     inode: _builtins.int
     parent: _builtins.int
     name: _builtins.str
@@ -575,6 +612,7 @@ class FileLinked(_message.Message):
     source_inode: _builtins.int
     source_txid: _builtins.int
     replaced_inode: _builtins.int
+    request_hash: _builtins.int
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___CompletedBlock]: ...
     def __init__(
@@ -595,10 +633,11 @@ class FileLinked(_message.Message):
         source_inode: _builtins.int = ...,
         source_txid: _builtins.int = ...,
         replaced_inode: _builtins.int = ...,
+        request_hash: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_size_bytes", b"block_size_bytes", "blocks", b"blocks", "crc32c", b"crc32c", "group", b"group", "inode", b"inode", "mode", b"mode", "mtime_us", b"mtime_us", "name", b"name", "owner", b"owner", "parent", b"parent", "replaced_inode", b"replaced_inode", "replication", b"replication", "size_bytes", b"size_bytes", "source_inode", b"source_inode", "source_txid", b"source_txid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_size_bytes", b"block_size_bytes", "blocks", b"blocks", "crc32c", b"crc32c", "group", b"group", "inode", b"inode", "mode", b"mode", "mtime_us", b"mtime_us", "name", b"name", "owner", b"owner", "parent", b"parent", "replaced_inode", b"replaced_inode", "replication", b"replication", "request_hash", b"request_hash", "size_bytes", b"size_bytes", "source_inode", b"source_inode", "source_txid", b"source_txid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -618,12 +657,14 @@ class SubtreeLinked(_message.Message):
     SOURCE_TXID_FIELD_NUMBER: _builtins.int
     FIRST_INODE_FIELD_NUMBER: _builtins.int
     INODE_COUNT_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
     parent: _builtins.int
     name: _builtins.str
     source_inode: _builtins.int
     source_txid: _builtins.int
     first_inode: _builtins.int
     inode_count: _builtins.int
+    request_hash: _builtins.int
     def __init__(
         self,
         *,
@@ -633,10 +674,11 @@ class SubtreeLinked(_message.Message):
         source_txid: _builtins.int = ...,
         first_inode: _builtins.int = ...,
         inode_count: _builtins.int = ...,
+        request_hash: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_inode", b"first_inode", "inode_count", b"inode_count", "name", b"name", "parent", b"parent", "source_inode", b"source_inode", "source_txid", b"source_txid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_inode", b"first_inode", "inode_count", b"inode_count", "name", b"name", "parent", b"parent", "request_hash", b"request_hash", "source_inode", b"source_inode", "source_txid", b"source_txid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

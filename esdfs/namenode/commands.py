@@ -1,0 +1,177 @@
+"""What clients may ask of the namespace, as values.
+
+A command is imperative and may be refused; what happened because of it is an event (``events``). The
+same types are the JSON of `POST /transactions` (tag ``kind``) and the payload of the command socket.
+Paths are absolute and already normalised (``namespace.paths``).
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+
+class _Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
+    """Base: strict JSON objects with a ``kind``."""
+
+
+class MakeDirectory(_Command, tag="make-directory"):
+    """Make a directory; with ``parents`` also those above it, and an existing one is no error."""
+
+    path: str
+    parents: bool = False
+    mode: int = 0o755
+    owner: str = ""
+    group: str = ""
+
+
+class CreateFile(_Command, tag="create-file"):
+    """Open a new file for writing: a lease, and optionally its first blocks. Invisible until complete.
+
+    Attributes:
+        replication, block_size_bytes: 0 = the cluster's default.
+        blocks: How many to allocate at once.
+        lease: The writer's own token; required again by every later step.
+        exclude: Node ids not to place replicas on.
+        if_version: Refuse unless the path's present version (txid) is this; 0 = whatever.
+    """
+
+    path: str
+    lease: str
+    overwrite: bool = False
+    parents: bool = False
+    replication: int = 0
+    block_size_bytes: int = 0
+    mode: int = 0o644
+    owner: str = ""
+    group: str = ""
+    blocks: int = 0
+    exclude: list[str] = []
+    if_version: int = 0
+
+
+class AddBlocks(_Command, tag="add-blocks"):
+    """Allocate blocks of an open file; give up those that failed."""
+
+    file_id: int
+    lease: str
+    count: int = 1
+    exclude: list[str] = []
+    abandon: list[int] = []
+
+
+class WrittenBlock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A block as its writer says the pipeline acknowledged it.
+
+    Attributes:
+        replicas: Node ids whose receipts the writer holds.
+    """
+
+    block_id: int
+    generation: int
+    length_bytes: int
+    stored_bytes: int
+    crc32c: int
+    replicas: list[str]
+    compressed: bool = False
+
+
+class CompleteFile(_Command, tag="complete-file"):
+    """Publish an open file, replacing what its path names if it was opened to overwrite.
+
+    Attributes:
+        blocks: All of them, in file order. None may be missing, all but the last must be full.
+        crc32c: Of the whole file.
+        mtime_us: 0 = now.
+    """
+
+    file_id: int
+    lease: str
+    blocks: list[WrittenBlock] = []
+    crc32c: int = 0
+    mtime_us: int = 0
+
+
+class AbortFile(_Command, tag="abort-file"):
+    """Give up an open file; its blocks become garbage."""
+
+    file_id: int
+    lease: str
+    reason: str = "aborted by its writer"
+
+
+class Rename(_Command, tag="rename"):
+    """Move a file or directory.
+
+    A directory as target: it must be empty and the source a directory (POSIX), and ``overwrite`` set.
+    A file as target: ``overwrite`` must be set and the source be a file.
+    """
+
+    source: str
+    target: str
+    overwrite: bool = False
+    if_version: int = 0
+
+
+class Delete(_Command, tag="delete"):
+    """Remove a file, an empty directory or, if ``recursive``, a directory with all below it.
+
+    Attributes:
+        path: Or, if empty, ``file_id``.
+        only: "file" or "directory" refuses the other; "" takes both.
+    """
+
+    path: str = ""
+    file_id: int = 0
+    recursive: bool = False
+    only: str = ""
+    if_version: int = 0
+
+
+class SetAttributes(_Command, tag="set-attributes"):
+    """Change some attributes; None keeps the present value. ``replication`` only of files."""
+
+    path: str = ""
+    file_id: int = 0
+    mode: int | None = None
+    owner: str | None = None
+    group: str | None = None
+    replication: int | None = None
+    mtime_us: int | None = None
+    if_version: int = 0
+
+
+class Restore(_Command, tag="restore"):
+    """Link a past version of a file or directory; no bytes are copied.
+
+    Attributes:
+        as_of: The txid whose state is wanted.
+        target: Where to; "" = the same path.
+        overwrite: Replace a file that is at the target now (its version stays in history).
+    """
+
+    path: str
+    as_of: int
+    target: str = ""
+    overwrite: bool = True
+
+
+class Copy(_Command, tag="copy"):
+    """Link a file's present blocks under a second name, as a file of its own."""
+
+    source: str
+    target: str
+    overwrite: bool = False
+
+
+Command: TypeAlias = (
+    MakeDirectory
+    | CreateFile
+    | AddBlocks
+    | CompleteFile
+    | AbortFile
+    | Rename
+    | Delete
+    | SetAttributes
+    | Restore
+    | Copy
+)

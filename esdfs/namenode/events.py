@@ -1,0 +1,210 @@
+"""Every event ever written, in its newest version. Past tense; ``evolve`` may not refuse one.
+
+On disk they are the messages of proto/events.proto (``event_codec``). Kinds are numbers we chose and
+never reuse. Everything non-deterministic (time, ids, placement) is in the event.
+"""
+
+from enum import IntEnum, unique
+from typing import TypeAlias
+
+import msgspec
+
+from esdfs.blocks import Block
+
+
+@unique
+class Kind(IntEnum):
+    """The journal's ``kind`` column."""
+
+    CLUSTER_FORMATTED = 1
+    LEADER_CHANGED = 2
+    TRANSACTION = 3
+    DATANODE_ADDED = 4
+    DIRECTORY_MADE = 10
+    FILE_OPENED = 11
+    BLOCKS_ALLOCATED = 12
+    FILE_COMPLETED = 13
+    FILE_ABORTED = 14
+    RENAMED = 15
+    DELETED = 16
+    ATTRIBUTES_SET = 17
+    FILE_LINKED = 18
+    SUBTREE_LINKED = 19
+
+
+class ClusterFormatted(msgspec.Struct, frozen=True):
+    """Versions: 1."""
+
+    cluster_id: str
+    block_size_bytes: int
+    replication: int
+    min_replication: int
+    allow_degraded: bool
+
+
+class LeaderChanged(msgspec.Struct, frozen=True):
+    """Versions: 1."""
+
+    leader_id: str
+    storage_id: str
+
+
+class DataNodeAdded(msgspec.Struct, frozen=True):
+    """Versions: 1."""
+
+    node_id: str
+    uuid: str
+    number: int
+
+
+class DirectoryMade(msgspec.Struct, frozen=True):
+    """Versions: 1."""
+
+    parent: int
+    name: str
+    inode: int
+    mode: int
+    owner: str
+    group: str
+
+
+class AllocatedBlock(msgspec.Struct, frozen=True, array_like=True):
+    """A block and the DataNode numbers of its pipeline, in order."""
+
+    block_id: int
+    generation: int
+    targets: tuple[int, ...]
+
+
+class FileOpened(msgspec.Struct, frozen=True):
+    """Versions: 1."""
+
+    parent: int
+    name: str
+    inode: int
+    mode: int
+    owner: str
+    group: str
+    replication: int
+    block_size_bytes: int
+    lease: str
+    overwrite: bool
+    blocks: tuple[AllocatedBlock, ...]
+
+
+class BlocksAllocated(msgspec.Struct, frozen=True):
+    """Versions: 1."""
+
+    inode: int
+    blocks: tuple[AllocatedBlock, ...]
+    abandoned: tuple[int, ...]
+
+
+class CompletedBlock(msgspec.Struct, frozen=True):
+    """A finished block and the DataNode numbers that acknowledged it durably (a hint for audits)."""
+
+    block: Block
+    replicas: tuple[int, ...]
+
+
+class FileCompleted(msgspec.Struct, frozen=True):
+    """Versions: 1."""
+
+    inode: int
+    parent: int
+    name: str
+    size_bytes: int
+    mtime_us: int
+    blocks: tuple[CompletedBlock, ...]
+    crc32c: int
+    replaced_inode: int
+
+
+class FileAborted(msgspec.Struct, frozen=True):
+    """Versions: 1."""
+
+    inode: int
+    reason: str
+    blocks: tuple[int, ...]
+
+
+class Renamed(msgspec.Struct, frozen=True):
+    """Versions: 1."""
+
+    inode: int
+    source_parent: int
+    source_name: str
+    target_parent: int
+    target_name: str
+    replaced_inode: int
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """Versions: 1."""
+
+    inode: int
+    parent: int
+    name: str
+    directory: bool
+    recursive: bool
+
+
+class AttributesSet(msgspec.Struct, frozen=True):
+    """Versions: 1. None = unchanged."""
+
+    inode: int
+    parent: int
+    name: str
+    mode: int | None
+    owner: str | None
+    group: str | None
+    replication: int | None
+    mtime_us: int | None
+
+
+class FileLinked(msgspec.Struct, frozen=True):
+    """Versions: 1."""
+
+    inode: int
+    parent: int
+    name: str
+    mode: int
+    owner: str
+    group: str
+    replication: int
+    block_size_bytes: int
+    size_bytes: int
+    mtime_us: int
+    crc32c: int
+    blocks: tuple[Block, ...]
+    source_inode: int
+    source_txid: int
+    replaced_inode: int
+
+
+class SubtreeLinked(msgspec.Struct, frozen=True):
+    """Versions: 1."""
+
+    parent: int
+    name: str
+    source_inode: int
+    source_txid: int
+    first_inode: int
+    inode_count: int
+
+
+Event: TypeAlias = (
+    ClusterFormatted
+    | LeaderChanged
+    | DataNodeAdded
+    | DirectoryMade
+    | FileOpened
+    | BlocksAllocated
+    | FileCompleted
+    | FileAborted
+    | Renamed
+    | Deleted
+    | AttributesSet
+    | FileLinked
+    | SubtreeLinked
+)

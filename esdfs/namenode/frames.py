@@ -1,0 +1,122 @@
+"""The command socket between REST workers and the engine. Pure: bytes in, values out.
+
+A frame is a big-endian u32 length and that many bytes of msgpack: a list of calls, or a list of
+answers. Many calls travel in one frame; answers come back in any order, matched by ``id``.
+"""
+
+import struct
+from typing import Final, TypeAlias
+
+import msgspec
+
+from esdfs.namenode.commands import Command
+
+LENGTH: Final = struct.Struct(">I")
+FRAME_BYTES_MAX: Final = 16 << 20
+
+
+class Execute(msgspec.Struct, frozen=True, tag="execute"):
+    """Carry out commands, all or none, as one transaction.
+
+    Attributes:
+        client_id: 16 bytes, or empty when the request may not be repeated under the same name.
+        seq: The client's number of this request.
+        request_hash: 64 bits of the request body; compared when (client_id, seq) is seen again.
+    """
+
+    commands: list[Command]
+    principal: str
+    peer: str
+    client_id: bytes = b""
+    seq: int = 0
+    request_hash: int = 0
+
+
+class RenewLeases(msgspec.Struct, frozen=True, tag="renew-leases"):
+    """Tell the engine that these open files are still being written: (file_id, lease)."""
+
+    files: list[tuple[int, str]]
+
+
+class Register(msgspec.Struct, frozen=True, tag="register"):
+    """A DataNode introduces itself; ``body`` is the REST body (see ``blocks.datanodes.Registration``)."""
+
+    body: msgspec.Raw
+
+
+class NodeHeartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
+    """A DataNode's periodic state; the answer carries commands for it."""
+
+    node_id: str
+    body: msgspec.Raw
+
+
+class BlockReport(msgspec.Struct, frozen=True, tag="report"):
+    """One page of a full or incremental block report."""
+
+    node_id: str
+    body: msgspec.Raw
+
+
+class Status(msgspec.Struct, frozen=True, tag="status"):
+    """What the engine knows about itself, the DataNodes' health and the repair queues."""
+
+
+Body: TypeAlias = Execute | RenewLeases | Register | NodeHeartbeat | BlockReport | Status
+
+
+class Call(msgspec.Struct, frozen=True, array_like=True):
+    """One request of a worker."""
+
+    id: int
+    body: Body
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An ``EsdfsError`` on its way to the edge."""
+
+    code: str
+    message: str
+    details: dict[str, str | int | list[str]] = {}
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True):
+    """The engine's answer.
+
+    Attributes:
+        txid: The transaction that carried the request out; else the newest committed one.
+        result: Msgpack of the verb's result; for ``Execute`` a list with one map per command.
+        replayed: The request had been carried out before; this is the first answer again.
+    """
+
+    id: int
+    txid: int
+    epoch: int
+    failure: Failure | None = None
+    result: msgspec.Raw = msgspec.Raw(b"\xc0")
+    replayed: bool = False
+
+
+_calls = msgspec.msgpack.Decoder(list[Call])
+_answers = msgspec.msgpack.Decoder(list[Answer])
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(messages: list[Call] | list[Answer]) -> bytes:
+    """One frame, length included."""
+    body = _encoder.encode(messages)
+    return LENGTH.pack(len(body)) + body
+
+
+def decode_calls(body: bytes) -> list[Call]:
+    """The calls of a frame's body (without its length).
+
+    Raises:
+        msgspec.DecodeError: Not a frame of ours; the connection should be closed.
+    """
+    return _calls.decode(body)
+
+
+def decode_answers(body: bytes) -> list[Answer]:
+    """The answers of a frame's body (without its length)."""
+    return _answers.decode(body)
