@@ -14,7 +14,7 @@ class _Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     """Base: strict JSON objects with a ``kind``."""
 
 
-class MakeDirectory(_Command, tag="make-directory"):
+class MakeDirectory(_Command, frozen=True, tag="make-directory"):
     """Make a directory; with ``parents`` also those above it, and an existing one is no error."""
 
     path: str
@@ -24,7 +24,7 @@ class MakeDirectory(_Command, tag="make-directory"):
     group: str = ""
 
 
-class CreateFile(_Command, tag="create-file"):
+class CreateFile(_Command, frozen=True, tag="create-file"):
     """Open a new file for writing: a lease, and optionally its first blocks. Invisible until complete.
 
     Attributes:
@@ -49,7 +49,7 @@ class CreateFile(_Command, tag="create-file"):
     if_version: int = 0
 
 
-class AddBlocks(_Command, tag="add-blocks"):
+class AddBlocks(_Command, frozen=True, tag="add-blocks"):
     """Allocate blocks of an open file; give up those that failed."""
 
     file_id: int
@@ -75,7 +75,7 @@ class WrittenBlock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     compressed: bool = False
 
 
-class CompleteFile(_Command, tag="complete-file"):
+class CompleteFile(_Command, frozen=True, tag="complete-file"):
     """Publish an open file, replacing what its path names if it was opened to overwrite.
 
     Attributes:
@@ -91,7 +91,7 @@ class CompleteFile(_Command, tag="complete-file"):
     mtime_us: int = 0
 
 
-class AbortFile(_Command, tag="abort-file"):
+class AbortFile(_Command, frozen=True, tag="abort-file"):
     """Give up an open file; its blocks become garbage."""
 
     file_id: int
@@ -99,7 +99,7 @@ class AbortFile(_Command, tag="abort-file"):
     reason: str = "aborted by its writer"
 
 
-class Rename(_Command, tag="rename"):
+class Rename(_Command, frozen=True, tag="rename"):
     """Move a file or directory.
 
     A directory as target: it must be empty and the source a directory (POSIX), and ``overwrite`` set.
@@ -112,7 +112,7 @@ class Rename(_Command, tag="rename"):
     if_version: int = 0
 
 
-class Delete(_Command, tag="delete"):
+class Delete(_Command, frozen=True, tag="delete"):
     """Remove a file, an empty directory or, if ``recursive``, a directory with all below it.
 
     Attributes:
@@ -127,7 +127,7 @@ class Delete(_Command, tag="delete"):
     if_version: int = 0
 
 
-class SetAttributes(_Command, tag="set-attributes"):
+class SetAttributes(_Command, frozen=True, tag="set-attributes"):
     """Change some attributes; None keeps the present value. ``replication`` only of files."""
 
     path: str = ""
@@ -140,7 +140,7 @@ class SetAttributes(_Command, tag="set-attributes"):
     if_version: int = 0
 
 
-class Restore(_Command, tag="restore"):
+class Restore(_Command, frozen=True, tag="restore"):
     """Link a past version of a file or directory; no bytes are copied.
 
     Attributes:
@@ -155,7 +155,7 @@ class Restore(_Command, tag="restore"):
     overwrite: bool = True
 
 
-class Copy(_Command, tag="copy"):
+class Copy(_Command, frozen=True, tag="copy"):
     """Link a file's present blocks under a second name, as a file of its own."""
 
     source: str
