@@ -1,0 +1,109 @@
+"""A NameNode's own settings: what may differ between nodes and change on restart.
+
+What must be equal on every node (block size, replication, …) is in the journal's first record.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from esdfs.errors import InvalidRequest
+
+
+class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Read from ``namenode.toml`` in the node's directory.
+
+    Attributes:
+        dir: Where everything of this node lives.
+        journal_url: SQLAlchemy URL; "" = ``journal.sqlite`` in ``dir``.
+        grpc_port, rest_port: 0 = any free one.
+        lease_soft_ms: After this long without renewal another client may take a file over.
+        lease_hard_ms: After this long an open file is aborted.
+        free_bytes_min: Below this much free disk the node refuses changes.
+    """
+
+    node_id: str
+    dir: str
+    journal_url: str = ""
+    rest_host: str = "127.0.0.1"
+    rest_port: int = 8870
+    rest_workers: int = 2
+    grpc_host: str = "127.0.0.1"
+    grpc_port: int = 8871
+    token: str = ""
+    heartbeat_interval_ms: int = 1_000
+    inactive_after_ms: int = 10_000  # ten heartbeats: a busy machine loses a few
+    dead_after_ms: int = 60_000  # a reboot is not a death
+    lease_soft_ms: int = 60_000
+    lease_hard_ms: int = 1_200_000
+    safe_mode_min_ms: int = 30_000
+    free_bytes_min: int = 64 << 20
+    projection_bytes_max: int = 1 << 40  # LMDB's address space, not disk
+
+    def validate(self) -> list[str]:
+        """Everything wrong, each naming its setting; empty when all is well."""
+        problems = []
+        if not self.node_id or not self.node_id.isprintable() or "/" in self.node_id:
+            problems.append("node_id must be a printable name without '/'")
+        if not 1 <= self.rest_workers <= 64:
+            problems.append("rest_workers must be between 1 and 64")
+        if self.inactive_after_ms < 2 * self.heartbeat_interval_ms:
+            problems.append("inactive_after_ms must be at least 2 × heartbeat_interval_ms")
+        if self.dead_after_ms <= self.inactive_after_ms:
+            problems.append("dead_after_ms must be above inactive_after_ms")
+        if self.lease_hard_ms < self.lease_soft_ms:
+            problems.append("lease_hard_ms must not be below lease_soft_ms")
+        problems += [
+            f"{name} must be between 0 and 65535"
+            for name in ("rest_port", "grpc_port")
+            if not 0 <= getattr(self, name) <= 65535
+        ]
+        return problems
+
+    @property
+    def database_url(self) -> str:
+        """The journal's SQLAlchemy URL."""
+        return self.journal_url or f"sqlite:///{self.path / 'journal.sqlite'}"
+
+    @property
+    def path(self) -> Path:
+        """``dir`` as an absolute path."""
+        return Path(self.dir).absolute()
+
+    @property
+    def socket_path(self) -> Path:
+        """The engine's command socket."""
+        return self.path / "engine.sock"
+
+
+def load(directory: Path) -> NameNodeConfig:
+    """The configuration in ``directory``.
+
+    Raises:
+        InvalidRequest: Missing, unreadable, unknown keys, or out of bounds; says which.
+    """
+    file = directory / "namenode.toml"
+    try:
+        config = msgspec.toml.decode(file.read_bytes(), type=NameNodeConfig)
+    except FileNotFoundError:
+        raise InvalidRequest(
+            f"{directory} is not a NameNode directory: run `esdfs namenode format`"
+        ) from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"{file}: {error}") from error
+    if problems := config.validate():
+        raise InvalidRequest(f"{file}: " + "; ".join(problems))
+    return config
+
+
+def save(config: NameNodeConfig) -> None:
+    """Write ``namenode.toml`` into the node's directory, readable by its owner only: it may hold a token."""
+    lines = [f"{name} = {msgspec.json.encode(value).decode()}" for name, value in _fields(config)]
+    config.path.mkdir(parents=True, exist_ok=True)
+    file = config.path / "namenode.toml"
+    file.touch(mode=0o600)
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _fields(config: NameNodeConfig) -> list[tuple[str, str | int]]:
+    return [(name, getattr(config, name)) for name in config.__struct_fields__]

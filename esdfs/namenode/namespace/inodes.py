@@ -1,0 +1,80 @@
+"""What the namespace is made of, as values. Pure."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from esdfs.blocks import Block
+
+
+class Inode(msgspec.Struct, frozen=True, kw_only=True):
+    """A directory entry and the inode it names, at one version.
+
+    Attributes:
+        version: Txid of the last change to this entry; its entity tag.
+        mtime_us: Of a file's content; of a directory's own creation or change, not its children's.
+        replication, block_size_bytes, size_bytes, crc32c, blocks: 0 or empty for directories.
+    """
+
+    inode: int
+    version: int
+    is_directory: bool
+    mode: int
+    owner: str
+    group: str
+    mtime_us: int
+    size_bytes: int = 0
+    replication: int = 0
+    block_size_bytes: int = 0
+    crc32c: int = 0
+    blocks: tuple[Block, ...] = ()
+
+
+class OpenBlock(msgspec.Struct, frozen=True, array_like=True):
+    """A block given to a writer: its DataNode numbers, in pipeline order."""
+
+    block_id: int
+    generation: int
+    targets: tuple[int, ...]
+
+
+class OpenFile(msgspec.Struct, frozen=True, array_like=True):
+    """A file being written: invisible until complete."""
+
+    inode: int
+    parent: int
+    name: str
+    mode: int
+    owner: str
+    group: str
+    replication: int
+    block_size_bytes: int
+    lease: str
+    overwrite: bool
+    blocks: tuple[OpenBlock, ...]
+    opened_us: int
+
+
+class BlockRecord(NamedTuple):
+    """What the namespace knows of a block, whoever holds it.
+
+    Attributes:
+        inode: The file it was allocated for.
+        length_bytes: Stored length once complete, 0 before.
+        complete: False while under construction.
+    """
+
+    inode: int
+    generation: int
+    length_bytes: int
+    replication: int
+    complete: bool
+
+
+class Version(msgspec.Struct, frozen=True):
+    """One version of a path: what it was, from which txid (inclusive) to which (exclusive; 0 = now)."""
+
+    path: str
+    txid: int
+    until_txid: int
+    inode: Inode
