@@ -33,11 +33,13 @@ class ClusterFormatted(_message.Message):
     REPLICATION_FIELD_NUMBER: _builtins.int
     MIN_REPLICATION_FIELD_NUMBER: _builtins.int
     ALLOW_DEGRADED_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     block_size_bytes: _builtins.int
     replication: _builtins.int
     min_replication: _builtins.int
     allow_degraded: _builtins.bool
+    request_hash: _builtins.int
     def __init__(
         self,
         *,
@@ -46,10 +48,11 @@ class ClusterFormatted(_message.Message):
         replication: _builtins.int = ...,
         min_replication: _builtins.int = ...,
         allow_degraded: _builtins.bool = ...,
+        request_hash: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_degraded", b"allow_degraded", "block_size_bytes", b"block_size_bytes", "cluster_id", b"cluster_id", "min_replication", b"min_replication", "replication", b"replication"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_degraded", b"allow_degraded", "block_size_bytes", b"block_size_bytes", "cluster_id", b"cluster_id", "min_replication", b"min_replication", "replication", b"replication", "request_hash", b"request_hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -63,17 +66,20 @@ class LeaderChanged(_message.Message):
 
     LEADER_ID_FIELD_NUMBER: _builtins.int
     STORAGE_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
     leader_id: _builtins.str
     storage_id: _builtins.str
+    request_hash: _builtins.int
     def __init__(
         self,
         *,
         leader_id: _builtins.str = ...,
         storage_id: _builtins.str = ...,
+        request_hash: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leader_id", b"leader_id", "storage_id", b"storage_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leader_id", b"leader_id", "request_hash", b"request_hash", "storage_id", b"storage_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

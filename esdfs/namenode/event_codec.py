@@ -1,0 +1,402 @@
+"""Events to journal payloads and back: the messages of proto/events.proto, canonically encoded.
+
+The one place besides ``rpc`` that touches generated code: payloads are protobuf for ever, events are
+plain values. A record holds one event, or a ``Transaction`` of several that share one txid.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from google.protobuf.message import DecodeError, Message
+
+from esdfs._proto import events_pb2 as pb
+from esdfs.blocks import Block
+from esdfs.errors import JournalCorrupt, NewerRelease
+from esdfs.namenode import events as ev
+from esdfs.namenode.events import Event, Kind
+
+
+class Packed(NamedTuple):
+    """A record's kind, version and payload."""
+
+    kind: int
+    version: int
+    payload: bytes
+
+
+class Unpacked(NamedTuple):
+    """A record's events.
+
+    Attributes:
+        commands: For each event, which command of the request's list it carried out.
+    """
+
+    events: tuple[Event, ...]
+    commands: tuple[int, ...]
+    request_hash: int
+
+
+def pack(event: Event, request_hash: int = 0) -> Packed:
+    """One event as a record."""
+    kind, to_message = _ENCODERS[type(event)]
+    message = to_message(event)
+    if request_hash:
+        message.request_hash = request_hash
+    return Packed(kind, VERSIONS[kind], message.SerializeToString(deterministic=True))
+
+
+def pack_all(events: Sequence[Event], commands: Sequence[int], request_hash: int = 0) -> Packed:
+    """All events of one request as one record.
+
+    Args:
+        events: At least one.
+        commands: Aligned with ``events``.
+        request_hash: 0 = none.
+    """
+    if len(events) == 1 and commands[0] == 0:
+        return pack(events[0], request_hash)
+    message = pb.Transaction(request_hash=request_hash)
+    for event, command in zip(events, commands, strict=True):
+        kind, version, payload = pack(event)
+        message.events.add(kind=kind, version=version, payload=payload, command=command)
+    kind = Kind.TRANSACTION
+    return Packed(kind, VERSIONS[kind], message.SerializeToString(deterministic=True))
+
+
+def unpack(kind: int, version: int, payload: bytes) -> Unpacked:
+    """The events of a record.
+
+    Raises:
+        NewerRelease: A kind or version this program does not know. Never skipped: stop.
+        JournalCorrupt: Not a message of its kind.
+    """
+    decoder = _DECODERS.get(kind)
+    if decoder is None or version != VERSIONS[kind]:
+        if kind != Kind.TRANSACTION or version != 1:
+            raise NewerRelease(
+                f"event kind {kind} version {version} is not known to this release: upgrade esdfs",
+                kind=kind,
+                version=version,
+            )
+        return _unpack_transaction(payload)
+    message_type, to_event = decoder
+    try:
+        message = message_type.FromString(payload)
+    except DecodeError as error:
+        raise JournalCorrupt(f"payload of kind {kind} does not parse: {error}") from error
+    return Unpacked((to_event(message),), (0,), message.request_hash)
+
+
+def kind_name(kind: int) -> str:
+    """A kind as people read it: ``directory-made``."""
+    try:
+        return Kind(kind).name.lower().replace("_", "-")
+    except ValueError:
+        return f"kind-{kind}"
+
+
+def _unpack_transaction(payload: bytes) -> Unpacked:
+    try:
+        message = pb.Transaction.FromString(payload)
+    except DecodeError as error:
+        raise JournalCorrupt(f"payload of a transaction does not parse: {error}") from error
+    events: list[Event] = []
+    commands: list[int] = []
+    for packed in message.events:
+        inner = unpack(packed.kind, packed.version, packed.payload)
+        events += inner.events
+        commands.append(packed.command)
+    return Unpacked(tuple(events), tuple(commands), message.request_hash)
+
+
+# --- one pair per kind ----------------------------------------------------------------------------
+
+
+def _allocated(message: Any) -> tuple[ev.AllocatedBlock, ...]:  # noqa: ANN401 - repeated messages of upb
+    return tuple(ev.AllocatedBlock(b.block_id, b.generation, tuple(b.targets)) for b in message)
+
+
+def _allocated_out(target: Any, blocks: Sequence[ev.AllocatedBlock]) -> None:  # noqa: ANN401
+    for block in blocks:
+        target.add(block_id=block.block_id, generation=block.generation, targets=block.targets)
+
+
+def _block(message: pb.CompletedBlock) -> Block:
+    return Block(
+        message.block_id,
+        message.generation,
+        message.length_bytes,
+        message.stored_bytes,
+        message.crc32c,
+        message.compressed,
+    )
+
+
+def _block_out(target: Any, block: Block, replicas: Sequence[int]) -> None:  # noqa: ANN401
+    target.add(
+        block_id=block.block_id,
+        generation=block.generation,
+        length_bytes=block.length_bytes,
+        stored_bytes=block.stored_bytes,
+        crc32c=block.crc32c,
+        compressed=block.compressed,
+        replicas=replicas,
+    )
+
+
+def _cluster_formatted(e: ev.ClusterFormatted) -> Message:
+    return pb.ClusterFormatted(
+        cluster_id=e.cluster_id,
+        block_size_bytes=e.block_size_bytes,
+        replication=e.replication,
+        min_replication=e.min_replication,
+        allow_degraded=e.allow_degraded,
+    )
+
+
+def _to_cluster_formatted(m: pb.ClusterFormatted) -> Event:
+    return ev.ClusterFormatted(
+        m.cluster_id, m.block_size_bytes, m.replication, m.min_replication, m.allow_degraded
+    )
+
+
+def _leader_changed(e: ev.LeaderChanged) -> Message:
+    return pb.LeaderChanged(leader_id=e.leader_id, storage_id=e.storage_id)
+
+
+def _to_leader_changed(m: pb.LeaderChanged) -> Event:
+    return ev.LeaderChanged(m.leader_id, m.storage_id)
+
+
+def _datanode_added(e: ev.DataNodeAdded) -> Message:
+    return pb.DataNodeAdded(node_id=e.node_id, uuid=e.uuid, number=e.number)
+
+
+def _to_datanode_added(m: pb.DataNodeAdded) -> Event:
+    return ev.DataNodeAdded(m.node_id, m.uuid, m.number)
+
+
+def _directory_made(e: ev.DirectoryMade) -> Message:
+    return pb.DirectoryMade(
+        parent=e.parent, name=e.name, inode=e.inode, mode=e.mode, owner=e.owner, group=e.group
+    )
+
+
+def _to_directory_made(m: pb.DirectoryMade) -> Event:
+    return ev.DirectoryMade(m.parent, m.name, m.inode, m.mode, m.owner, m.group)
+
+
+def _file_opened(e: ev.FileOpened) -> Message:
+    message = pb.FileOpened(
+        parent=e.parent,
+        name=e.name,
+        inode=e.inode,
+        mode=e.mode,
+        owner=e.owner,
+        group=e.group,
+        replication=e.replication,
+        block_size_bytes=e.block_size_bytes,
+        lease=e.lease,
+        overwrite=e.overwrite,
+    )
+    _allocated_out(message.blocks, e.blocks)
+    return message
+
+
+def _to_file_opened(m: pb.FileOpened) -> Event:
+    return ev.FileOpened(
+        m.parent,
+        m.name,
+        m.inode,
+        m.mode,
+        m.owner,
+        m.group,
+        m.replication,
+        m.block_size_bytes,
+        m.lease,
+        m.overwrite,
+        _allocated(m.blocks),
+    )
+
+
+def _blocks_allocated(e: ev.BlocksAllocated) -> Message:
+    message = pb.BlocksAllocated(inode=e.inode, abandoned=e.abandoned)
+    _allocated_out(message.blocks, e.blocks)
+    return message
+
+
+def _to_blocks_allocated(m: pb.BlocksAllocated) -> Event:
+    return ev.BlocksAllocated(m.inode, _allocated(m.blocks), tuple(m.abandoned))
+
+
+def _file_completed(e: ev.FileCompleted) -> Message:
+    message = pb.FileCompleted(
+        inode=e.inode,
+        parent=e.parent,
+        name=e.name,
+        size_bytes=e.size_bytes,
+        mtime_us=e.mtime_us,
+        crc32c=e.crc32c,
+        replaced_inode=e.replaced_inode,
+    )
+    for completed in e.blocks:
+        _block_out(message.blocks, completed.block, completed.replicas)
+    return message
+
+
+def _to_file_completed(m: pb.FileCompleted) -> Event:
+    blocks = tuple(ev.CompletedBlock(_block(b), tuple(b.replicas)) for b in m.blocks)
+    return ev.FileCompleted(
+        m.inode, m.parent, m.name, m.size_bytes, m.mtime_us, blocks, m.crc32c, m.replaced_inode
+    )
+
+
+def _file_aborted(e: ev.FileAborted) -> Message:
+    return pb.FileAborted(inode=e.inode, reason=e.reason, blocks=e.blocks)
+
+
+def _to_file_aborted(m: pb.FileAborted) -> Event:
+    return ev.FileAborted(m.inode, m.reason, tuple(m.blocks))
+
+
+def _renamed(e: ev.Renamed) -> Message:
+    return pb.Renamed(
+        inode=e.inode,
+        source_parent=e.source_parent,
+        source_name=e.source_name,
+        target_parent=e.target_parent,
+        target_name=e.target_name,
+        replaced_inode=e.replaced_inode,
+    )
+
+
+def _to_renamed(m: pb.Renamed) -> Event:
+    return ev.Renamed(
+        m.inode, m.source_parent, m.source_name, m.target_parent, m.target_name, m.replaced_inode
+    )
+
+
+def _deleted(e: ev.Deleted) -> Message:
+    return pb.Deleted(
+        inode=e.inode, parent=e.parent, name=e.name, directory=e.directory, recursive=e.recursive
+    )
+
+
+def _to_deleted(m: pb.Deleted) -> Event:
+    return ev.Deleted(m.inode, m.parent, m.name, m.directory, m.recursive)
+
+
+def _attributes_set(e: ev.AttributesSet) -> Message:
+    return pb.AttributesSet(
+        inode=e.inode,
+        parent=e.parent,
+        name=e.name,
+        mode=e.mode,
+        owner=e.owner,
+        group=e.group,
+        replication=e.replication,
+        mtime_us=e.mtime_us,
+    )
+
+
+def _to_attributes_set(m: pb.AttributesSet) -> Event:
+    return ev.AttributesSet(
+        m.inode,
+        m.parent,
+        m.name,
+        m.mode if m.HasField("mode") else None,
+        m.owner if m.HasField("owner") else None,
+        m.group if m.HasField("group") else None,
+        m.replication if m.HasField("replication") else None,
+        m.mtime_us if m.HasField("mtime_us") else None,
+    )
+
+
+def _file_linked(e: ev.FileLinked) -> Message:
+    message = pb.FileLinked(
+        inode=e.inode,
+        parent=e.parent,
+        name=e.name,
+        mode=e.mode,
+        owner=e.owner,
+        group=e.group,
+        replication=e.replication,
+        block_size_bytes=e.block_size_bytes,
+        size_bytes=e.size_bytes,
+        mtime_us=e.mtime_us,
+        crc32c=e.crc32c,
+        source_inode=e.source_inode,
+        source_txid=e.source_txid,
+        replaced_inode=e.replaced_inode,
+    )
+    for block in e.blocks:
+        _block_out(message.blocks, block, ())
+    return message
+
+
+def _to_file_linked(m: pb.FileLinked) -> Event:
+    return ev.FileLinked(
+        m.inode,
+        m.parent,
+        m.name,
+        m.mode,
+        m.owner,
+        m.group,
+        m.replication,
+        m.block_size_bytes,
+        m.size_bytes,
+        m.mtime_us,
+        m.crc32c,
+        tuple(_block(b) for b in m.blocks),
+        m.source_inode,
+        m.source_txid,
+        m.replaced_inode,
+    )
+
+
+def _subtree_linked(e: ev.SubtreeLinked) -> Message:
+    return pb.SubtreeLinked(
+        parent=e.parent,
+        name=e.name,
+        source_inode=e.source_inode,
+        source_txid=e.source_txid,
+        first_inode=e.first_inode,
+        inode_count=e.inode_count,
+    )
+
+
+def _to_subtree_linked(m: pb.SubtreeLinked) -> Event:
+    return ev.SubtreeLinked(m.parent, m.name, m.source_inode, m.source_txid, m.first_inode, m.inode_count)
+
+
+VERSIONS: Final[dict[int, int]] = dict.fromkeys(map(int, Kind), 1)
+"""The newest version of every kind; older ones are lifted by ``upcasters`` before they get here."""
+
+# Each pair of functions fits its own message and event; no one type says so for the whole table.
+_PAIRS: Final[tuple[tuple[Kind, Any, Any, Any, Any], ...]] = (
+    (
+        Kind.CLUSTER_FORMATTED,
+        ev.ClusterFormatted,
+        pb.ClusterFormatted,
+        _cluster_formatted,
+        _to_cluster_formatted,
+    ),
+    (Kind.LEADER_CHANGED, ev.LeaderChanged, pb.LeaderChanged, _leader_changed, _to_leader_changed),
+    (Kind.DATANODE_ADDED, ev.DataNodeAdded, pb.DataNodeAdded, _datanode_added, _to_datanode_added),
+    (Kind.DIRECTORY_MADE, ev.DirectoryMade, pb.DirectoryMade, _directory_made, _to_directory_made),
+    (Kind.FILE_OPENED, ev.FileOpened, pb.FileOpened, _file_opened, _to_file_opened),
+    (Kind.BLOCKS_ALLOCATED, ev.BlocksAllocated, pb.BlocksAllocated, _blocks_allocated, _to_blocks_allocated),
+    (Kind.FILE_COMPLETED, ev.FileCompleted, pb.FileCompleted, _file_completed, _to_file_completed),
+    (Kind.FILE_ABORTED, ev.FileAborted, pb.FileAborted, _file_aborted, _to_file_aborted),
+    (Kind.RENAMED, ev.Renamed, pb.Renamed, _renamed, _to_renamed),
+    (Kind.DELETED, ev.Deleted, pb.Deleted, _deleted, _to_deleted),
+    (Kind.ATTRIBUTES_SET, ev.AttributesSet, pb.AttributesSet, _attributes_set, _to_attributes_set),
+    (Kind.FILE_LINKED, ev.FileLinked, pb.FileLinked, _file_linked, _to_file_linked),
+    (Kind.SUBTREE_LINKED, ev.SubtreeLinked, pb.SubtreeLinked, _subtree_linked, _to_subtree_linked),
+)
+_ENCODERS: Final[dict[type, tuple[int, Callable[[Any], Any]]]] = {
+    event: (int(kind), encode) for kind, event, _, encode, _ in _PAIRS
+}
+_DECODERS: Final[dict[int, tuple[Any, Callable[[Any], Event]]]] = {
+    int(kind): (message, decode) for kind, _, message, _, decode in _PAIRS
+}
