@@ -26,9 +26,7 @@ class JournalReader(Protocol):
         """At most ``limit`` records with a txid above ``after``, in order."""
         ...
 
-    def scan(
-        self, after: Txid, *, until: Txid, page: int = 5000
-    ) -> Iterator[Sequence[tuple[object, ...]]]:
+    def scan(self, after: Txid, *, until: Txid, page: int = 5000) -> Iterator[Sequence[tuple[object, ...]]]:
         """Raw rows with ``after`` < txid <= ``until``, in order, in pages: column tuples of ``Entry``.
 
         For replay and verification of millions of records, where building an ``Entry`` each would

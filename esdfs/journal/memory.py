@@ -1,0 +1,105 @@
+"""The journal in memory, for simulations and tests. Held to the same contract as the real ones."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from esdfs.errors import JournalFenced, JournalUnavailable
+from esdfs.ids import Epoch, Txid
+from esdfs.journal.chain import continues
+from esdfs.journal.entry import NO_CHAIN, Entry, Head, Identity, Vote
+
+
+class _Disk:
+    """What survives a crash."""
+
+    def __init__(self) -> None:
+        self.identity: Identity | None = None
+        self.vote = Vote(Epoch(0), "", "")
+        self.entries: list[Entry] = []
+
+
+class MemoryJournal:
+    """A ``Journal`` whose disk is a list. Everything is durable on return, as the port says."""
+
+    def __init__(self) -> None:
+        self._disk = _Disk()
+        self._open = True
+
+    def crash(self) -> "MemoryJournal":
+        """Kill this journal's process; what returns is the journal as the next process finds it."""
+        survivor = MemoryJournal()
+        survivor._disk = self._disk
+        self.close()
+        return survivor
+
+    def identity(self) -> Identity | None:
+        """See ``JournalReader.identity``."""
+        return self._state().identity
+
+    def head(self) -> Head:
+        """See ``JournalReader.head``."""
+        entries = self._state().entries
+        if not entries:
+            return Head(Epoch(0), Txid(0), NO_CHAIN)
+        last = entries[-1]
+        return Head(last.epoch, last.txid, last.chain)
+
+    def oldest_txid(self) -> Txid:
+        """See ``JournalReader.oldest_txid``."""
+        return Txid(1) if self._state().entries else Txid(0)
+
+    def read(self, after: Txid, *, limit: int) -> list[Entry]:
+        """See ``JournalReader.read``."""
+        start = max(after, 0)
+        return self._state().entries[start : start + limit]
+
+    def scan(self, after: Txid, *, until: Txid, page: int = 5000) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """See ``JournalReader.scan``."""
+        seen = iter(self._state().entries[max(after, 0) : max(until, 0)])
+        while rows := [msgspec.structs.astuple(entry) for entry in islice(seen, page)]:
+            yield rows
+
+    def txid_at(self, ts_us: int) -> Txid:
+        """See ``JournalReader.txid_at``."""
+        return Txid(sum(1 for entry in self._state().entries if entry.ts_us <= ts_us))
+
+    def format(self, identity: Identity, first: Sequence[Entry]) -> None:
+        """See ``Journal.format``."""
+        disk = self._state()
+        if disk.identity is not None:
+            raise JournalFenced("this journal is formatted already: choose an empty one")
+        self.append(first)
+        disk.identity = identity
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """See ``Journal.append``."""
+        if not entries:
+            return
+        head = self.head()
+        if entries[0].txid != head.last_txid + 1 or not continues(head.chain, entries[0]):
+            raise JournalFenced(f"the journal ends at {head.last_txid}, not before {entries[0].txid}")
+        self._state().entries.extend(entries)
+
+    def truncate(self, keep: Txid) -> None:
+        """See ``Journal.truncate``."""
+        del self._state().entries[keep:]
+
+    def vote(self) -> Vote:
+        """See ``Journal.vote``."""
+        return self._state().vote
+
+    def remember_vote(self, vote: Vote) -> None:
+        """See ``Journal.remember_vote``."""
+        self._state().vote = vote
+
+    def close(self) -> None:
+        """See ``Journal.close``."""
+        self._open = False
+
+    def _state(self) -> _Disk:
+        if not self._open:
+            raise JournalUnavailable("this journal is closed: open it again")
+        return self._disk
