@@ -1,0 +1,216 @@
+"""Calling a DataNode. Serving one is `servicer`; what travels is in `messages`."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeAlias
+
+import grpc
+
+from esdfs.checksum import Buffer, chunk_crcs, crc32c
+from esdfs.compression import decompress_group
+from esdfs.errors import ChecksumMismatch, PeerFailed
+from esdfs.rpc import wire
+from esdfs.rpc.messages import BlockRequest, BlockResult, Frame, ReplicationRequest
+from esdfs.rpc.status import from_rpc_error, translated
+
+SERVICE: Final = "esdfs.v1.DataNodeService"
+
+_Unary: TypeAlias = "grpc.UnaryUnaryMultiCallable[bytes, bytes]"
+_Upload: TypeAlias = "grpc.StreamUnaryMultiCallable[bytes, bytes]"
+_Download: TypeAlias = "grpc.UnaryStreamMultiCallable[bytes, bytes]"
+
+
+def _unary(channel: grpc.Channel, method: str) -> _Unary:
+    return channel.unary_unary(f"/{SERVICE}/{method}")
+
+
+def _upload(channel: grpc.Channel) -> _Upload:
+    return channel.stream_unary(f"/{SERVICE}/StoreBlock")
+
+
+def _download(channel: grpc.Channel) -> _Download:
+    return channel.unary_stream(f"/{SERVICE}/RetrieveBlock")
+
+
+def store_blocks(channel: grpc.Channel, frames: Iterable[Frame], *, timeout_s: float) -> list[BlockResult]:
+    """Write the blocks of ``frames`` through the pipeline that starts at ``channel``'s DataNode.
+
+    On return every block without an error is durable on each node it has a receipt of. ``frames`` is drained
+    in another thread and may be left unfinished when the DataNode answers early, which it does on errors. An
+    exception raised by ``frames`` cancels the call: nothing is kept, and `PeerFailed` or `OutcomeUnknown` is
+    raised.
+
+    Raises:
+        EsdfsError: The stream as a whole failed (`Unreachable`, `DeadlineExceeded`, `Overloaded`, ...). A
+            block that failed alone is in the answer: `BlockResult.error`.
+    """
+    call = _upload(channel)
+    with translated("StoreBlock"):
+        return wire.decode_results(call(map(wire.encode_frame, frames), timeout=timeout_s))
+
+
+class StoreCall:
+    """A running `store_blocks`, for a DataNode that forwards while it writes."""
+
+    def __init__(self, channel: grpc.Channel, frames: Iterator[Frame], *, timeout_s: float | None) -> None:
+        call = _upload(channel)
+        self._future = call.future(map(wire.encode_frame, frames), timeout=timeout_s)
+
+    def when_done(self, callback: Callable[[], None]) -> None:
+        """Call ``callback()`` once the call ended, at once when it has; from a thread of gRPC."""
+        self._future.add_done_callback(lambda _future: callback())
+
+    def done(self) -> bool:
+        """Whether it ended, well or not."""
+        return bool(self._future.done())
+
+    def cancel(self) -> None:
+        """Give up; what was sent is dropped there."""
+        self._future.cancel()
+
+    def results(self) -> list[BlockResult]:
+        """Wait for the answer. Raises what `store_blocks` raises."""
+        try:
+            return wire.decode_results(self._future.result())
+        except grpc.FutureCancelledError as error:
+            raise PeerFailed("the stream was cancelled") from error
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, "StoreBlock") from error
+
+
+def retrieve(channel: grpc.Channel, request: BlockRequest, *, timeout_s: float) -> Iterator[Frame]:
+    """The frames that cover a block's range, as stored: whole chunks or groups, verified on arrival.
+
+    Closing the iterator ends the stream. Prefer `read_range`, which gives just the bytes.
+
+    Raises:
+        ReplicaNotFound: Not there, or another generation.
+        ReplicaCorrupt: That copy is damaged; what was yielded before is good.
+        ChecksumMismatch: Damaged on the way.
+        OutOfRange: The range starts past the block's end.
+        EsdfsError: `Unreachable`, `DeadlineExceeded`, `Overloaded`.
+    """
+    call = _download(channel)(wire.encode_request(request), timeout=timeout_s)
+    try:
+        with translated("RetrieveBlock"):
+            for raw in call:
+                frame = wire.decode_frame(raw)
+                verify(frame)
+                yield frame
+    finally:
+        call.cancel()
+
+
+def read_range(
+    channel: grpc.Channel, request: BlockRequest, *, timeout_s: float, size: int | None = None
+) -> Iterator[memoryview]:
+    """The logical bytes ``[offset, offset + length)`` of a block, in pieces of at most 1 MiB, in order.
+
+    Verified chunk by chunk, decompressed, trimmed to the range; of a whole compressed block also the logical
+    checksum is verified after the last piece. A piece is valid until the next is asked for.
+
+    Args:
+        channel: To the DataNode.
+        request: ``length`` 0 = to the end.
+        timeout_s: For the whole range.
+        size: How many bytes must come; fewer are a `ReplicaCorrupt`.
+
+    Raises:
+        EsdfsError: As `retrieve`.
+    """
+    return trimmed(retrieve(channel, request, timeout_s=timeout_s), request, size)
+
+
+def trimmed(frames: Iterator[Frame], request: BlockRequest, size: int | None = None) -> Iterator[memoryview]:
+    """The logical bytes of ``request``'s range from the ``frames`` that cover it (see `read_range`)."""
+    end = request.offset + request.length if request.length else None
+    at = request.offset
+    compression = None
+    whole = 0
+    for frame in frames:
+        data: Buffer = frame.data
+        if frame.compression is not None:
+            compression = frame.compression
+        if frame.compressed:
+            if compression is None:
+                raise ChecksumMismatch(f"block {frame.block_id}: compressed frames without their metadata")
+            logical = min(compression.group_bytes, compression.logical_bytes - frame.offset)
+            data = decompress_group(frame.data, logical)
+            if request.offset == 0 and end is None:
+                whole = crc32c(data, whole)
+        start = at - frame.offset
+        stop = len(data) if end is None else min(len(data), end - frame.offset)
+        if start < 0:
+            raise ChecksumMismatch(f"block {frame.block_id}: a gap before offset {frame.offset}")
+        if stop > start:
+            at += stop - start
+            yield memoryview(data)[start:stop]
+    if (
+        compression is not None
+        and request.offset == 0
+        and end is None
+        and whole != compression.logical_crc32c
+    ):
+        raise ChecksumMismatch(f"block {request.block_id}: decompressed bytes differ from the written ones")
+    if size is not None and at - request.offset != size:
+        raise ChecksumMismatch(
+            f"block {request.block_id}: {at - request.offset} bytes instead of {size}: try another replica"
+        )
+
+
+def verify(frame: Frame) -> None:
+    """Hold a frame's data against the checksums it came with.
+
+    Raises:
+        ChecksumMismatch: They differ.
+    """
+    if chunk_crcs(frame.data) != frame.chunk_crcs:
+        raise ChecksumMismatch(
+            f"block {frame.block_id}: the frame at offset {frame.offset} does not match its checksums",
+            block_id=str(frame.block_id),
+        )
+
+
+def replicate(channel: grpc.Channel, request: ReplicationRequest, *, timeout_s: float) -> BlockResult:
+    """Let the DataNode push a verified copy to ``request.targets``; their receipts are in the answer.
+
+    Raises:
+        EsdfsError: `EpochFenced`, `ReplicaNotFound`, `ReplicaCorrupt`, `Unreachable`, `DeadlineExceeded`, ...
+    """
+    call = _unary(channel, "ReplicateBlock")
+    with translated("ReplicateBlock"):
+        return _only(wire.decode_results(call(wire.encode_replication(request), timeout=timeout_s)))
+
+
+def transfer(channel: grpc.Channel, request: ReplicationRequest, *, timeout_s: float) -> BlockResult:
+    """As `replicate` to exactly one target, then the copy here is dropped (unless the push failed)."""
+    call = _unary(channel, "TransferBlock")
+    with translated("TransferBlock"):
+        return _only(wire.decode_results(call(wire.encode_transfer(request), timeout=timeout_s)))
+
+
+def check(channel: grpc.Channel, request: BlockRequest, *, timeout_s: float) -> BlockResult:
+    """Is the replica there; with ``deep``, does every byte verify? Its receipt is in the answer.
+
+    Raises:
+        EsdfsError: `ReplicaNotFound`, `ReplicaCorrupt`, `Unreachable`, `DeadlineExceeded`.
+    """
+    call = _unary(channel, "CheckBlock")
+    with translated("CheckBlock"):
+        return _only(wire.decode_results(call(wire.encode_request(request), timeout=timeout_s)))
+
+
+def delete(channel: grpc.Channel, request: BlockRequest, *, timeout_s: float) -> BlockResult:
+    """Drop the replica with a generation up to ``request.generation``; idempotent.
+
+    Raises:
+        EsdfsError: `EpochFenced`, `Unreachable`, `DeadlineExceeded`.
+    """
+    call = _unary(channel, "DeleteBlock")
+    with translated("DeleteBlock"):
+        return _only(wire.decode_results(call(wire.encode_request(request), timeout=timeout_s)))
+
+
+def _only(results: list[BlockResult]) -> BlockResult:
+    if len(results) != 1:
+        raise PeerFailed(f"the DataNode answered {len(results)} results to a question about one block")
+    return results[0]
