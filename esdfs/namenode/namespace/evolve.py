@@ -1,0 +1,217 @@
+"""Fold what happened into the namespace. Pure over ``Tables``; may not refuse.
+
+The same code runs on the leader before the quorum's answer and on every follower after it. It reads no
+clock and draws no number: whatever it needs is in the event or in the tables.
+"""
+
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from esdfs.ids import ROOT
+from esdfs.namenode import events as ev
+from esdfs.namenode.events import Event
+from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenBlock, OpenFile
+from esdfs.namenode.namespace.view import ABOVE_ROOT, Tables
+from esdfs.namenode.namespace.walk import walk_subtree
+
+
+def evolve(tables: Tables, event: Event, *, txid: int, ts_us: int) -> None:
+    """Apply one event of transaction ``txid``, stamped ``ts_us`` by the leader."""
+    match event:
+        case ev.DirectoryMade(parent, name, inode, mode, owner, group):
+            made = Inode(
+                inode=inode,
+                version=txid,
+                is_directory=True,
+                mode=mode,
+                owner=owner,
+                group=group,
+                mtime_us=ts_us,
+            )
+            tables.add_entry(parent, name, made)
+            tables.used_inodes(inode + 1)
+        case ev.FileOpened():
+            _open(tables, event, ts_us)
+        case ev.BlocksAllocated():
+            _allocate(tables, event)
+        case ev.FileCompleted():
+            _complete(tables, event, txid)
+        case ev.FileAborted(inode):
+            file = tables.open_file(inode)
+            assert file is not None, f"txid {txid} aborts inode {inode}, which is not open"
+            for block in file.blocks:
+                tables.remove_block(block.block_id)
+            tables.remove_open(file)
+        case ev.Renamed():
+            _rename(tables, event, txid)
+        case ev.Deleted(_, parent, name):
+            tables.remove_entry(parent, name)
+        case ev.AttributesSet():
+            _set_attributes(tables, event, txid)
+        case ev.FileLinked():
+            _link_file(tables, event, txid)
+        case ev.SubtreeLinked():
+            _link_subtree(tables, event, txid)
+        case ev.DataNodeAdded():
+            tables.add_datanode(event)
+        case ev.ClusterFormatted():
+            tables.format(event)
+            root = Inode(
+                inode=ROOT,
+                version=txid,
+                is_directory=True,
+                mode=0o755,
+                owner="esdfs",
+                group="esdfs",
+                mtime_us=ts_us,
+            )
+            tables.add_entry(ABOVE_ROOT, "", root)
+            tables.used_inodes(ROOT + 1)
+        case ev.LeaderChanged():
+            return  # who leads is the journal's own matter; the record opens an epoch
+        case _:
+            assert_never(event)
+
+
+def _allocated(
+    tables: Tables, inode: int, replication: int, blocks: tuple[ev.AllocatedBlock, ...]
+) -> tuple[OpenBlock, ...]:
+    for block in blocks:
+        tables.put_block(block.block_id, BlockRecord(inode, block.generation, 0, replication, False))
+    if blocks:
+        tables.used_blocks(blocks[-1].block_id + 1)
+    return tuple(OpenBlock(b.block_id, b.generation, b.targets) for b in blocks)
+
+
+def _open(tables: Tables, event: ev.FileOpened, ts_us: int) -> None:
+    blocks = _allocated(tables, event.inode, event.replication, event.blocks)
+    file = OpenFile(
+        event.inode,
+        event.parent,
+        event.name,
+        event.mode,
+        event.owner,
+        event.group,
+        event.replication,
+        event.block_size_bytes,
+        event.lease,
+        event.overwrite,
+        blocks,
+        ts_us,
+    )
+    tables.put_open(file)
+    tables.used_inodes(event.inode + 1)
+
+
+def _allocate(tables: Tables, event: ev.BlocksAllocated) -> None:
+    file = tables.open_file(event.inode)
+    assert file is not None, f"blocks for inode {event.inode}, which is not open"
+    added = _allocated(tables, event.inode, file.replication, event.blocks)
+    for block_id in event.abandoned:
+        tables.remove_block(block_id)
+    gone = set(event.abandoned)
+    kept = tuple(block for block in file.blocks if block.block_id not in gone)
+    tables.put_open(replace(file, blocks=kept + added))
+
+
+def _complete(tables: Tables, event: ev.FileCompleted, txid: int) -> None:
+    file = tables.open_file(event.inode)
+    assert file is not None, f"txid {txid} completes inode {event.inode}, which is not open"
+    tables.remove_open(file)
+    for completed in event.blocks:
+        block = completed.block
+        record = BlockRecord(event.inode, block.generation, block.stored_bytes, file.replication, True)
+        tables.put_block(block.block_id, record)
+    inode = Inode(
+        inode=event.inode,
+        version=txid,
+        is_directory=False,
+        mode=file.mode,
+        owner=file.owner,
+        group=file.group,
+        mtime_us=event.mtime_us,
+        size_bytes=event.size_bytes,
+        replication=file.replication,
+        block_size_bytes=file.block_size_bytes,
+        crc32c=event.crc32c,
+        blocks=tuple(completed.block for completed in event.blocks),
+    )
+    _place(tables, event.parent, event.name, inode, replaced=event.replaced_inode)
+
+
+def _place(tables: Tables, parent: int, name: str, inode: Inode, *, replaced: int) -> None:
+    if replaced:
+        tables.put_entry(parent, name, inode)
+    else:
+        tables.add_entry(parent, name, inode)
+
+
+def _rename(tables: Tables, event: ev.Renamed, txid: int) -> None:
+    inode = tables.child(event.source_parent, event.source_name)
+    assert inode is not None, f"txid {txid} renames what is not there"
+    moved = replace(inode, version=txid)
+    source = (event.source_parent, event.source_name)
+    tables.move_entry(source, (event.target_parent, event.target_name), moved)
+
+
+def _set_attributes(tables: Tables, event: ev.AttributesSet, txid: int) -> None:
+    inode = tables.child(event.parent, event.name)
+    assert inode is not None, f"txid {txid} changes what is not there"
+    changed = replace(
+        inode,
+        version=txid,
+        mode=inode.mode if event.mode is None else event.mode,
+        owner=inode.owner if event.owner is None else event.owner,
+        group=inode.group if event.group is None else event.group,
+        mtime_us=inode.mtime_us if event.mtime_us is None else event.mtime_us,
+        replication=inode.replication if event.replication is None else event.replication,
+    )
+    tables.put_entry(event.parent, event.name, changed)
+    if event.replication is None:
+        return
+    for block in inode.blocks:
+        record = tables.block(block.block_id)
+        assert record is not None, f"file {inode.inode} names block {block.block_id}, which is unknown"
+        # A block shared by copies follows the file it was written for, or a higher wish.
+        if record.inode == inode.inode or event.replication > record.replication:
+            tables.put_block(block.block_id, record._replace(replication=event.replication))
+
+
+def _link_file(tables: Tables, event: ev.FileLinked, txid: int) -> None:
+    inode = Inode(
+        inode=event.inode,
+        version=txid,
+        is_directory=False,
+        mode=event.mode,
+        owner=event.owner,
+        group=event.group,
+        mtime_us=event.mtime_us,
+        size_bytes=event.size_bytes,
+        replication=event.replication,
+        block_size_bytes=event.block_size_bytes,
+        crc32c=event.crc32c,
+        blocks=event.blocks,
+    )
+    _place(tables, event.parent, event.name, inode, replaced=event.replaced_inode)
+    tables.used_inodes(event.inode + 1)
+
+
+def _link_subtree(tables: Tables, event: ev.SubtreeLinked, txid: int) -> None:
+    """Give every inode of a past subtree a new id, counting up in the walk's order."""
+    past = tables.past(event.source_txid)
+    place = past.place_of(event.source_inode)
+    assert place is not None, f"txid {txid} links inode {event.source_inode}, which was not there"
+    source = past.child(*place)
+    assert source is not None, f"txid {txid} links inode {event.source_inode}, which was not there"
+    next_inode = event.first_inode
+    new_ids: dict[int, int] = {}
+    for parent, name, inode in walk_subtree(past, source):
+        target_parent = new_ids[parent] if parent is not None else event.parent
+        linked = replace(inode, version=txid, inode=next_inode)
+        tables.add_entry(target_parent, name if parent is not None else event.name, linked)
+        if inode.is_directory:
+            new_ids[inode.inode] = next_inode
+        next_inode += 1
+    assert next_inode == event.first_inode + event.inode_count, f"txid {txid}: subtree differs"
+    tables.used_inodes(next_inode)

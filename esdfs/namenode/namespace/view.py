@@ -1,0 +1,181 @@
+"""What the rules of the namespace see and change: ports, implemented by ``namenode.projection``. Pure.
+
+``View`` is any state, present or past. ``Present`` adds what only the present has: open files, ids to
+give out. ``Tables`` is the present being changed by ``evolve``, one transaction at a time.
+"""
+
+from typing import Protocol
+
+from esdfs.errors import NotADirectory, NotFound, ParentNotFound
+from esdfs.namenode.events import ClusterFormatted, DataNodeAdded
+from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile
+from esdfs.namenode.namespace.paths import split
+
+ABOVE_ROOT = 0
+"""Parent of the root's own entry, whose name is empty."""
+
+
+class View(Protocol):
+    """The namespace at one transaction."""
+
+    def child(self, parent: int, name: str) -> Inode | None:
+        """The entry ``name`` of the directory ``parent``."""
+        ...
+
+    def child_id(self, parent: int, name: str) -> tuple[int, bool] | None:
+        """The same, but only (inode, is_directory): what walking a path needs."""
+        ...
+
+    def children(self, parent: int, *, after: str, limit: int) -> list[tuple[str, Inode]]:
+        """At most ``limit`` entries with a name above ``after``, by name (UTF-8 order)."""
+        ...
+
+    def place_of(self, inode: int) -> tuple[int, str] | None:
+        """(parent, name) of an inode, whether or not the parent itself can still be reached."""
+        ...
+
+
+class Present(View, Protocol):
+    """The newest state."""
+
+    def cluster(self) -> ClusterFormatted:
+        """The cluster's settings."""
+        ...
+
+    def past(self, txid: int) -> View:
+        """The namespace as it was after ``txid``.
+
+        Raises:
+            Compacted: Older than the history kept.
+            FutureTxid: Not yet.
+        """
+        ...
+
+    def open_file(self, inode: int) -> OpenFile | None:
+        """A file being written."""
+        ...
+
+    def open_at(self, parent: int, name: str) -> int | None:
+        """The inode being written under this name."""
+        ...
+
+    def block(self, block_id: int) -> BlockRecord | None:
+        """What is known of a block."""
+        ...
+
+    def number_of(self, node_id: str) -> int | None:
+        """The DataNode's short name."""
+        ...
+
+    def next_inode(self) -> int:
+        """The inode id to give out next."""
+        ...
+
+    def next_block_id(self) -> int:
+        """The block id to give out next; none at or above it exists."""
+        ...
+
+
+class Tables(Present, Protocol):
+    """The present, open for ``evolve``. Every change is part of transaction ``txid``."""
+
+    def format(self, cluster: ClusterFormatted) -> None:
+        """The cluster's settings."""
+        ...
+
+    def add_entry(self, parent: int, name: str, inode: Inode) -> None:
+        """A new inode under a name that is free."""
+        ...
+
+    def put_entry(self, parent: int, name: str, inode: Inode) -> None:
+        """A new version of the entry, or another inode in its place; the old one becomes history."""
+        ...
+
+    def move_entry(self, source: tuple[int, str], target: tuple[int, str], inode: Inode) -> None:
+        """Rename; an inode at the target loses its name, both old versions become history."""
+        ...
+
+    def remove_entry(self, parent: int, name: str) -> None:
+        """The entry becomes history and its inode loses its name."""
+        ...
+
+    def put_open(self, file: OpenFile) -> None:
+        """A file being written, or its new state."""
+        ...
+
+    def remove_open(self, file: OpenFile) -> None:
+        """It is no longer being written."""
+        ...
+
+    def put_block(self, block_id: int, record: BlockRecord) -> None:
+        """What is known of a block."""
+        ...
+
+    def remove_block(self, block_id: int) -> None:
+        """The block was given up: nothing in the namespace or its history names it."""
+        ...
+
+    def add_datanode(self, event: DataNodeAdded) -> None:
+        """A DataNode got its number."""
+        ...
+
+    def used_inodes(self, below: int) -> None:
+        """All inode ids below this are used up."""
+        ...
+
+    def used_blocks(self, below: int) -> None:
+        """All block ids below this are used up."""
+        ...
+
+
+def resolve_id(view: View, names: list[str]) -> int:
+    """The inode of the directory reached through ``names``.
+
+    Raises:
+        ParentNotFound, NotADirectory: Names the component.
+    """
+    here = 1
+    for depth, name in enumerate(names):
+        found = view.child_id(here, name)
+        if found is None:
+            raise ParentNotFound(f"no such directory: {_upto(names, depth)}", path=_upto(names, depth))
+        here, is_directory = found
+        if not is_directory:
+            raise NotADirectory(f"not a directory: {_upto(names, depth)}", path=_upto(names, depth))
+    return here
+
+
+def resolve(view: View, path: str) -> Inode:
+    """What a normalised path names.
+
+    Raises:
+        NotFound, ParentNotFound, NotADirectory: Names the component.
+    """
+    if path == "/":
+        found = view.child(ABOVE_ROOT, "")
+    else:
+        names, last = split(path)
+        found = view.child(resolve_id(view, names), last)
+    if found is None:
+        raise NotFound(f"no such file or directory: {path}", path=path)
+    return found
+
+
+def path_of(view: View, inode: int) -> str | None:
+    """The path of an inode; None when it, or a directory above it, is no longer (or not yet) there."""
+    names: list[str] = []
+    while inode != 1:
+        place = view.place_of(inode)
+        if place is None:
+            return None
+        parent, name = place
+        found = view.child_id(parent, name)
+        if found is None or found[0] != inode:
+            return None
+        names.append(name)
+        inode = parent
+    return "/" + "/".join(reversed(names))
+
+
+def _upto(names: list[str], depth: int) -> str:
+    return "/" + "/".join(names[: depth + 1])

@@ -1,0 +1,182 @@
+"""Keys and values of the projection's tables, byte by byte. Pure.
+
+Integers are big-endian, so that byte order is numeric order. Names are UTF-8 and hold no control
+character, so a NUL ends one unambiguously.
+
+========== ================================== ====================================================
+table      key                                value
+========== ================================== ====================================================
+cur        parent 8 ‖ name                    valid_from 8 ‖ inode 8 ‖ kind 1 ‖ tail (msgpack)
+hist       parent 8 ‖ name ‖ 00 ‖ from 8      until 8 ‖ inode 8 ‖ kind 1 ‖ tail
+ino        inode 8                            parent 8 ‖ name
+moved      inode 8 ‖ until 8                  parent 8 ‖ name
+open       inode 8                            OpenFile (msgpack)
+openp      parent 8 ‖ name                    inode 8
+blk        block 8                            inode 8 ‖ generation 8 ‖ length 8 ‖ target 1 ‖ complete 1
+dn         number 4                           DataNodeAdded (msgpack)
+dnid       node id                            number 4
+results    client 16 ‖ seq 8                  [request_hash, txid, [result…]] (msgpack)
+results_at ts 8 ‖ client 16 ‖ seq 8           empty
+times      ts 8                               last txid stamped so
+meta       "meta", "cluster"                  Meta, ClusterFormatted (msgpack)
+========== ================================== ====================================================
+
+``from`` is inclusive and ``until`` exclusive: an entry was so for from <= txid < until.
+"""
+
+import struct
+from typing import Final
+
+import msgspec
+
+from esdfs.blocks import Block
+from esdfs.namenode.namespace.inodes import BlockRecord, Inode
+
+FORMAT: Final = 1
+"""Of everything on this page; another one found on disk means: rebuild."""
+
+TABLES: Final = (
+    b"meta",
+    b"cur",
+    b"hist",
+    b"ino",
+    b"moved",
+    b"open",
+    b"openp",
+    b"blk",
+    b"dn",
+    b"dnid",
+    b"results",
+    b"results_at",
+    b"times",
+)
+
+U64: Final = struct.Struct(">Q")
+U32: Final = struct.Struct(">I")
+_ENTRY: Final = struct.Struct(">QQB")
+_BLOCK: Final = struct.Struct(">QQQBB")
+_PLACE: Final = struct.Struct(">Q")
+END: Final = b"\x00"
+_DIRECTORY, _FILE = 1, 2
+
+
+class Meta(msgspec.Struct, array_like=True):
+    """Where the projection stands; committed together with everything it describes."""
+
+    format: int = FORMAT
+    applied_txid: int = 0
+    epoch: int = 0
+    chain: bytes = bytes(32)
+    ts_us: int = 0
+    next_inode: int = 1
+    next_block_id: int = 1
+    oldest_txid: int = 1
+    oldest_result_us: int = 0
+
+
+class _DirectoryTail(msgspec.Struct, frozen=True, array_like=True):
+    mode: int
+    owner: str
+    group: str
+    mtime_us: int
+
+
+class _FileTail(msgspec.Struct, frozen=True, array_like=True):
+    mode: int
+    owner: str
+    group: str
+    mtime_us: int
+    size_bytes: int
+    replication: int
+    block_size_bytes: int
+    crc32c: int
+    blocks: tuple[Block, ...]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_directory_tail = msgspec.msgpack.Decoder(_DirectoryTail).decode
+_file_tail = msgspec.msgpack.Decoder(_FileTail).decode
+
+
+def entry_key(parent: int, name: str) -> bytes:
+    """Key of ``cur`` and ``openp``; value of ``ino`` and ``moved``."""
+    return _PLACE.pack(parent) + name.encode()
+
+
+def place(value: bytes) -> tuple[int, str]:
+    """(parent, name) back from ``entry_key``."""
+    return U64.unpack_from(value)[0], value[8:].decode()
+
+
+def pack_entry(inode: Inode) -> bytes:
+    """Value of ``cur``."""
+    if inode.is_directory:
+        tail = _encode(_DirectoryTail(inode.mode, inode.owner, inode.group, inode.mtime_us))
+        return _ENTRY.pack(inode.version, inode.inode, _DIRECTORY) + tail
+    tail = _encode(
+        _FileTail(
+            inode.mode,
+            inode.owner,
+            inode.group,
+            inode.mtime_us,
+            inode.size_bytes,
+            inode.replication,
+            inode.block_size_bytes,
+            inode.crc32c,
+            inode.blocks,
+        )
+    )
+    return _ENTRY.pack(inode.version, inode.inode, _FILE) + tail
+
+
+def unpack_entry(value: bytes) -> Inode:
+    """The inode in a value of ``cur``."""
+    version, _, _ = _ENTRY.unpack_from(value)
+    return unpack_past(value, version)
+
+
+def unpack_past(value: bytes, version: int) -> Inode:
+    """The inode in a value of ``hist``, whose version stands in the key."""
+    _, number, kind = _ENTRY.unpack_from(value)
+    if kind == _DIRECTORY:
+        directory = _directory_tail(value[17:])
+        return Inode(
+            inode=number,
+            version=version,
+            is_directory=True,
+            mode=directory.mode,
+            owner=directory.owner,
+            group=directory.group,
+            mtime_us=directory.mtime_us,
+        )
+    file = _file_tail(value[17:])
+    return Inode(
+        inode=number,
+        version=version,
+        is_directory=False,
+        mode=file.mode,
+        owner=file.owner,
+        group=file.group,
+        mtime_us=file.mtime_us,
+        size_bytes=file.size_bytes,
+        replication=file.replication,
+        block_size_bytes=file.block_size_bytes,
+        crc32c=file.crc32c,
+        blocks=file.blocks,
+    )
+
+
+def entry_id(value: bytes) -> tuple[int, bool]:
+    """(inode, is_directory) of a value of ``cur`` or ``hist``, without unpacking the rest."""
+    return int.from_bytes(value[8:16], "big"), value[16] == _DIRECTORY
+
+
+def pack_block(record: BlockRecord) -> bytes:
+    """Value of ``blk``."""
+    return _BLOCK.pack(*record)
+
+
+def unpack_block(value: bytes) -> BlockRecord:
+    """Back from ``pack_block``."""
+    inode, generation, length_bytes, replication, complete = _BLOCK.unpack(value)
+    return BlockRecord(inode, generation, length_bytes, replication, bool(complete))

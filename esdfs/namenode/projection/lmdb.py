@@ -1,0 +1,157 @@
+"""The one door to LMDB for the namespace: opening it, and whether what is found may be trusted.
+
+The projection is disposable. It is written without fsync, so only the memory of a running kernel vouches
+for it: after a reboot without a clean stop (another boot id) it is thrown away and rebuilt.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import lmdb
+
+from esdfs.env_os import boot_id
+from esdfs.errors import InsufficientStorage
+from esdfs.namenode.projection import layout
+from esdfs.namenode.projection.layout import Meta
+from esdfs.namenode.projection.snapshot import Snapshot
+from esdfs.namenode.projection.views import Dbs, PresentView, read_meta
+from esdfs.namenode.projection.writer import Writer
+
+DIRECTORY: Final = "namespace.mdb"
+_TRUST = "TRUST"
+_CLEAN = "clean"
+_READERS_MAX = 512
+
+
+class ProjectionStore:
+    """The projection's one writer. Open it after any fork, in one process only.
+
+    Args:
+        directory: The NameNode's directory.
+        bytes_max: LMDB's address space; reserves no disk.
+    """
+
+    def __init__(self, directory: Path, *, bytes_max: int) -> None:
+        self.path = directory / DIRECTORY
+        if self.path.exists() and not self._trusted():
+            shutil.rmtree(self.path)
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._mark(boot_id())
+        self._env = lmdb.open(
+            str(self.path),
+            map_size=bytes_max,
+            max_dbs=len(layout.TABLES),
+            max_readers=_READERS_MAX,
+            sync=False,
+            metasync=False,
+            readahead=False,
+        )
+        self._env.reader_check()
+        self._dbs: Dbs = {name: self._env.open_db(name) for name in layout.TABLES}
+
+    def _trusted(self) -> bool:
+        mark = self.path / _TRUST
+        if not mark.exists():
+            return False
+        return mark.read_text(encoding="ascii") in {
+            f"{layout.FORMAT} {boot_id()}",
+            f"{layout.FORMAT} {_CLEAN}",
+        }
+
+    def _mark(self, text: str) -> None:
+        (self.path / _TRUST).write_text(f"{layout.FORMAT} {text}", encoding="ascii")
+
+    def meta(self) -> Meta:
+        """Where the committed projection stands."""
+        with self._env.begin() as txn:
+            return read_meta(txn, self._dbs)
+
+    def begin(self) -> Writer:
+        """Open the speculative state. There is one at a time; commit or abort it in this thread.
+
+        Raises:
+            InsufficientStorage: The map is full.
+        """
+        try:
+            txn = self._env.begin(write=True)
+        except lmdb.MapFullError as error:
+            raise InsufficientStorage(f"{self.path} is full: {error}") from error
+        return Writer(self._env, txn, self._dbs, read_meta(txn, self._dbs))
+
+    @contextmanager
+    def present(self) -> Iterator[PresentView]:
+        """The newest committed state, beside the writer."""
+        with self._env.begin() as txn:
+            yield PresentView(txn, self._dbs, read_meta(txn, self._dbs))
+
+    def clear(self) -> None:
+        """Empty every table: the projection is to be rebuilt from the journal's first record."""
+        with self._env.begin(write=True) as txn:
+            for db in self._dbs.values():
+                txn.drop(db, delete=False)
+
+    def close(self) -> None:
+        """Stop cleanly: what is on disk may be trusted after a reboot, too."""
+        self._env.sync(True)
+        self._env.close()
+        self._mark(_CLEAN)
+
+
+class ProjectionReader:
+    """Read-only access beside the writer, from another process. Open it after the fork."""
+
+    def __init__(self, directory: Path) -> None:
+        self._env = lmdb.open(
+            str(directory / DIRECTORY),
+            readonly=True,
+            max_dbs=len(layout.TABLES),
+            max_readers=_READERS_MAX,
+            readahead=False,
+            create=False,
+        )
+        with self._env.begin() as txn:
+            self._dbs: Dbs = {name: self._env.open_db(name, txn=txn, create=False) for name in layout.TABLES}
+
+    @contextmanager
+    def snapshot(self, as_of: int | None = None) -> Iterator[Snapshot]:
+        """One consistent state; keep it for as short as possible, since it pins pages.
+
+        Args:
+            as_of: A txid of the past, or None for the newest committed state.
+
+        Raises:
+            Compacted: Older than the history kept.
+            FutureTxid: Not yet.
+        """
+        with self._env.begin() as txn:
+            present = PresentView(txn, self._dbs, read_meta(txn, self._dbs))
+            yield Snapshot(present, as_of)
+
+    def applied_txid(self) -> int:
+        """The newest transaction readers can see."""
+        with self._env.begin() as txn:
+            return read_meta(txn, self._dbs).applied_txid
+
+    def close(self) -> None:
+        """Release the environment."""
+        self._env.close()
+
+
+def open_reader(directory: Path) -> ProjectionReader:
+    """Open the projection of the NameNode in ``directory`` for reading.
+
+    Raises:
+        lmdb.Error: No projection there yet: the engine has not started.
+    """
+    return ProjectionReader(directory)
+
+
+def raw_entries(store: ProjectionStore) -> Iterator[tuple[bytes, Iterator[tuple[bytes, bytes]]]]:
+    """(table, its pairs in key order) of the committed state, for the digest."""
+    with store._env.begin() as txn:  # noqa: SLF001 - same module, same owner
+        for name in layout.TABLES:
+            cursor: Any = txn.cursor(store._dbs[name])  # noqa: SLF001
+            yield name, iter(cursor)

@@ -1,0 +1,67 @@
+"""Bring the projection to the journal's end: at every start, and from nothing when it was thrown away."""
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Final
+
+from esdfs.errors import JournalCorrupt
+from esdfs.ids import Txid
+from esdfs.journal.log import JournalReader
+from esdfs.namenode.projection.lmdb import ProjectionStore
+
+_PAGES_PER_COMMIT: Final = 10
+
+Progress = Callable[[int, int], None]
+"""Called with (applied txid, target txid)."""
+
+
+def catch_up(
+    store: ProjectionStore,
+    journal: JournalReader,
+    *,
+    until: int | None = None,
+    progress: Progress | None = None,
+) -> int:
+    """Apply every committed record the projection lacks; returns how many.
+
+    A projection that does not continue this journal (another chain at its position) is emptied first.
+
+    Raises:
+        JournalCorrupt: The journal ends before what was already applied: records were lost.
+    """
+    target = journal.head().last_txid if until is None else until
+    _check_continues(store, journal)
+    first = store.meta().applied_txid
+    pages = journal.scan(Txid(first), until=Txid(target))
+    applied = first
+    while applied < target:
+        writer = store.begin()
+        try:
+            for page in islice(pages, _PAGES_PER_COMMIT):
+                apply_row = writer.apply_row
+                for row in page:
+                    apply_row(row)
+                applied += len(page)
+        except BaseException:
+            writer.abort()
+            raise
+        writer.commit()
+        if progress is not None:
+            progress(applied, target)
+    return applied - first
+
+
+def _check_continues(store: ProjectionStore, journal: JournalReader) -> None:
+    meta = store.meta()
+    if not meta.applied_txid:
+        return
+    last = journal.head().last_txid
+    if last < meta.applied_txid:
+        raise JournalCorrupt(
+            f"the journal ends at txid {last}, but txid {meta.applied_txid} was applied: records were lost; "
+            f"restore the journal, or remove {store.path} to go on with what is left",
+            txid=last,
+        )
+    (entry,) = journal.read(Txid(meta.applied_txid - 1), limit=1)
+    if entry.chain != meta.chain:
+        store.clear()

@@ -1,0 +1,140 @@
+"""What readers ask of one state of the namespace, present or past."""
+
+from collections.abc import Iterator
+
+from esdfs.errors import NotFound, ParentNotFound
+from esdfs.namenode.events import ClusterFormatted, DataNodeAdded
+from esdfs.namenode.namespace.inodes import BlockRecord, Inode, Version
+from esdfs.namenode.namespace.paths import join, split
+from esdfs.namenode.namespace.view import ABOVE_ROOT, View, path_of, resolve
+from esdfs.namenode.namespace.walk import walk_subtree
+from esdfs.namenode.projection.views import PresentView
+
+
+class Snapshot:
+    """One consistent state of the namespace.
+
+    Attributes:
+        txid: The transaction this state is read at: ``as_of``, or the newest committed one.
+    """
+
+    def __init__(self, present: PresentView, as_of: int | None) -> None:
+        self._present = present
+        self._view: View = present if as_of is None else present.past(as_of)
+        self.txid = present.meta.applied_txid if as_of is None else as_of
+
+    @property
+    def applied_txid(self) -> int:
+        """The newest committed transaction."""
+        return self._present.meta.applied_txid
+
+    @property
+    def oldest_txid(self) -> int:
+        """The first transaction that ``as_of`` may name."""
+        return self._present.meta.oldest_txid
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the newest committed transaction."""
+        return self._present.meta.epoch
+
+    @property
+    def chain(self) -> bytes:
+        """The journal's chain value after ``applied_txid``."""
+        return self._present.meta.chain
+
+    def cluster(self) -> ClusterFormatted | None:
+        """The cluster's settings; None before the first record was applied."""
+        return self._present.cluster() if self.applied_txid else None
+
+    def resolve(self, path: str) -> Inode:
+        """What a normalised path names.
+
+        Raises:
+            NotFound, ParentNotFound, NotADirectory: Names the component.
+        """
+        return resolve(self._view, path)
+
+    def path_of(self, inode: int) -> str | None:
+        """The path of an inode; None when it cannot be reached in this state."""
+        return path_of(self._view, inode)
+
+    def by_id(self, inode: int) -> tuple[str, Inode]:
+        """An inode and its path.
+
+        Raises:
+            NotFound: Not in this state, or still being written.
+        """
+        path = self.path_of(inode)
+        if path is None:
+            raise NotFound(f"no file or directory has id {inode}", file_id=str(inode))
+        return path, resolve(self._view, path)
+
+    def children(self, inode: int, after: str = "", limit: int = 1000) -> list[tuple[str, Inode]]:
+        """At most ``limit`` entries of a directory with a name above ``after``, by name."""
+        return self._view.children(inode, after=after, limit=limit)
+
+    def walk(self, top: Inode) -> Iterator[tuple[int | None, str, Inode]]:
+        """(parent, name, inode) of everything from ``top`` down, depth first by name."""
+        return walk_subtree(self._view, top)
+
+    def block(self, block_id: int) -> BlockRecord | None:
+        """What the newest state knows of a block."""
+        return self._present.block(block_id)
+
+    def datanode(self, number: int) -> DataNodeAdded | None:
+        """The DataNode with this number."""
+        return self._present.datanode(number)
+
+    def datanodes(self) -> list[DataNodeAdded]:
+        """Every DataNode that ever registered."""
+        return self._present.datanodes()
+
+    def txid_at(self, ts_us: int) -> int:
+        """The last transaction stamped at or before ``ts_us``; 0 when all are later."""
+        return self._present.txid_at(ts_us)
+
+    def history(self, path: str, limit: int = 1000) -> list[Version]:
+        """Versions of what ``path`` names or last named, newest first, followed through renames.
+
+        Raises:
+            NotFound, ParentNotFound: Nothing was ever there within the history kept.
+        """
+        if path == "/":
+            start = (ABOVE_ROOT, "")
+        else:
+            names, last = split(path)
+            start = (self._latest_directory(names), last)
+        found = self._versions_at(start)
+        for number in {version.inode.inode for version in found}:
+            for place in dict.fromkeys(self._present.places(number)):
+                if place != start:
+                    found += [v for v in self._versions_at(place) if v.inode.inode == number]
+        if not found:
+            raise NotFound(f"nothing was ever at {path} in the history kept", path=path)
+        return sorted(found, key=lambda version: version.txid, reverse=True)[:limit]
+
+    def _versions_at(self, place: tuple[int, str]) -> list[Version]:
+        parent, name = place
+        return [
+            Version(
+                join(self._path_then(parent, inode.version), name) if name else "/",
+                inode.version,
+                until,
+                inode,
+            )
+            for inode, until in self._present.versions(parent, name)
+        ]
+
+    def _path_then(self, directory: int, txid: int) -> str:
+        return path_of(self._present.past(txid), directory) or f"/…/{directory}"
+
+    def _latest_directory(self, names: list[str]) -> int:
+        here = 1
+        for depth, name in enumerate(names):
+            newest = next(self._present.versions(here, name), None)
+            if newest is None:
+                gone = "/" + "/".join(names[: depth + 1])
+                raise ParentNotFound(f"no such directory, now or in the history kept: {gone}", path=gone)
+            here = newest[0].inode
+        return here

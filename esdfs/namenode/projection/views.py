@@ -1,0 +1,274 @@
+"""The namespace's read ports on an LMDB transaction: the present, and any moment of the past."""
+
+from collections.abc import Iterator
+from heapq import merge
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from esdfs.errors import Compacted, FutureTxid
+from esdfs.namenode.events import ClusterFormatted, DataNodeAdded
+from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile
+from esdfs.namenode.namespace.view import View
+from esdfs.namenode.projection import layout
+from esdfs.namenode.projection.layout import END, U32, U64, Meta
+
+_open_file = msgspec.msgpack.Decoder(OpenFile).decode
+_cluster = msgspec.msgpack.Decoder(ClusterFormatted).decode
+_datanode = msgspec.msgpack.Decoder(DataNodeAdded).decode
+_meta = msgspec.msgpack.Decoder(Meta).decode
+
+Dbs = dict[bytes, Any]
+"""LMDB's named databases, by table name."""
+
+
+def read_meta(txn: Any, dbs: Dbs) -> Meta:
+    """Where the projection stands in this transaction."""
+    value = txn.get(b"meta", db=dbs[b"meta"])
+    return Meta() if value is None else _meta(value)
+
+
+class PresentView:
+    """``Present`` on one LMDB transaction.
+
+    Args:
+        txn: A transaction; the view is valid as long as it is.
+        dbs: All tables.
+    """
+
+    def __init__(self, txn: Any, dbs: Dbs, meta: Meta) -> None:
+        self._txn = txn
+        self._dbs = dbs
+        self._cur = dbs[b"cur"]
+        self._meta = meta
+
+    @property
+    def meta(self) -> Meta:
+        """Where this state stands in the journal."""
+        return self._meta
+
+    def child(self, parent: int, name: str) -> Inode | None:
+        """See ``View.child``."""
+        value = self._txn.get(layout.entry_key(parent, name), db=self._cur)
+        return None if value is None else layout.unpack_entry(value)
+
+    def child_id(self, parent: int, name: str) -> tuple[int, bool] | None:
+        """See ``View.child_id``."""
+        value = self._txn.get(layout.entry_key(parent, name), db=self._cur)
+        return None if value is None else layout.entry_id(value)
+
+    def children(self, parent: int, *, after: str, limit: int) -> list[tuple[str, Inode]]:
+        """See ``View.children``."""
+        return [
+            (name.decode(), layout.unpack_entry(value))
+            for name, value in islice(self.entries(parent, after.encode()), limit)
+        ]
+
+    def entries(self, parent: int, after: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Raw (name, value) of ``cur`` below ``parent`` with a name above ``after``."""
+        prefix = U64.pack(parent)
+        cursor = self._txn.cursor(self._cur)
+        # A name holds no NUL, so this key lies just above `after` itself.
+        if not cursor.set_range(prefix + after + END if after else prefix):
+            return
+        for key, value in cursor:
+            if not key.startswith(prefix):
+                return
+            yield key[8:], value
+
+    def place_of(self, inode: int) -> tuple[int, str] | None:
+        """See ``View.place_of``."""
+        value = self._txn.get(U64.pack(inode), db=self._dbs[b"ino"])
+        return None if value is None else layout.place(value)
+
+    def cluster(self) -> ClusterFormatted:
+        """See ``Present.cluster``."""
+        value = self._txn.get(b"cluster", db=self._dbs[b"meta"])
+        assert value is not None, "the journal's first record was not applied"
+        return _cluster(value)
+
+    def past(self, txid: int) -> View:
+        """See ``Present.past``."""
+        meta = self._meta
+        if txid < meta.oldest_txid:
+            raise Compacted(
+                f"history before txid {meta.oldest_txid} is compacted", oldest_txid=meta.oldest_txid
+            )
+        if txid > meta.applied_txid:
+            raise FutureTxid(f"txid {txid} is not there yet: the newest is {meta.applied_txid}")
+        return PastView(self, txid)
+
+    def open_file(self, inode: int) -> OpenFile | None:
+        """See ``Present.open_file``."""
+        value = self._txn.get(U64.pack(inode), db=self._dbs[b"open"])
+        return None if value is None else _open_file(value)
+
+    def open_files(self) -> list[OpenFile]:
+        """All files being written."""
+        return [_open_file(value) for _, value in self._txn.cursor(self._dbs[b"open"])]
+
+    def open_at(self, parent: int, name: str) -> int | None:
+        """See ``Present.open_at``."""
+        value = self._txn.get(layout.entry_key(parent, name), db=self._dbs[b"openp"])
+        return None if value is None else U64.unpack(value)[0]
+
+    def block(self, block_id: int) -> BlockRecord | None:
+        """See ``Present.block``."""
+        value = self._txn.get(U64.pack(block_id), db=self._dbs[b"blk"])
+        return None if value is None else layout.unpack_block(value)
+
+    def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
+        """At most ``limit`` blocks with an id above ``block_id``, in order."""
+        cursor = self._txn.cursor(self._dbs[b"blk"])
+        if not cursor.set_range(U64.pack(block_id + 1)):
+            return []
+        return [(U64.unpack(key)[0], layout.unpack_block(value)) for key, value in islice(cursor, limit)]
+
+    def number_of(self, node_id: str) -> int | None:
+        """See ``Present.number_of``."""
+        value = self._txn.get(node_id.encode(), db=self._dbs[b"dnid"])
+        return None if value is None else U32.unpack(value)[0]
+
+    def datanode(self, number: int) -> DataNodeAdded | None:
+        """The DataNode with this number."""
+        value = self._txn.get(U32.pack(number), db=self._dbs[b"dn"])
+        return None if value is None else _datanode(value)
+
+    def datanodes(self) -> list[DataNodeAdded]:
+        """Every DataNode that ever registered."""
+        return [_datanode(value) for _, value in self._txn.cursor(self._dbs[b"dn"])]
+
+    def next_inode(self) -> int:
+        """See ``Present.next_inode``."""
+        return self._meta.next_inode
+
+    def next_block_id(self) -> int:
+        """See ``Present.next_block_id``."""
+        return self._meta.next_block_id
+
+    def result(self, client_id: bytes, seq: int) -> bytes | None:
+        """What a request was answered: msgpack [request_hash, txid, [result…]]."""
+        found: bytes | None = self._txn.get(client_id + U64.pack(seq), db=self._dbs[b"results"])
+        return found
+
+    def txid_at(self, ts_us: int) -> int:
+        """The last transaction stamped at or before ``ts_us``; 0 when all are later."""
+        if ts_us >= self._meta.ts_us:
+            return self._meta.applied_txid
+        cursor = self._txn.cursor(self._dbs[b"times"])
+        found = cursor.set_range(U64.pack(ts_us + 1))
+        if not (cursor.prev() if found else cursor.last()):
+            return 0
+        txid: int = U64.unpack(cursor.value())[0]
+        return txid
+
+    # --- history ------------------------------------------------------------------------------
+
+    def version_at(self, key: bytes, txid: int) -> tuple[bytes, int] | None:
+        """(value, version) of the entry ``key`` as it was after ``txid``."""
+        value = self._txn.get(key, db=self._cur)
+        if value is not None:
+            version = U64.unpack_from(value)[0]
+            if version <= txid:
+                return value, version
+        cursor = self._txn.cursor(self._dbs[b"hist"])
+        prefix = key + END
+        found = cursor.set_range(prefix + U64.pack(txid + 1))
+        if not (cursor.prev() if found else cursor.last()):
+            return None
+        at = cursor.key()
+        if len(at) != len(prefix) + 8 or not at.startswith(prefix):
+            return None
+        value = cursor.value()
+        if U64.unpack_from(value)[0] <= txid:
+            return None
+        return value, U64.unpack_from(at, len(prefix))[0]
+
+    def past_entries(self, parent: int, after: bytes, txid: int) -> Iterator[tuple[bytes, bytes, int]]:
+        """(name, value, version) of superseded entries that were so after ``txid``."""
+        prefix = U64.pack(parent)
+        cursor = self._txn.cursor(self._dbs[b"hist"])
+        # Above every version of `after` itself: 0x01 sorts after the NUL that ends it.
+        if not cursor.set_range(prefix + after + b"\x01" if after else prefix):
+            return
+        wanted = U64.pack(txid)
+        for key, value in cursor:
+            if not key.startswith(prefix):
+                return
+            if key[-8:] <= wanted < value[:8]:
+                yield key[8:-9], value, U64.unpack(key[-8:])[0]
+
+    def versions(self, parent: int, name: str) -> Iterator[tuple[Inode, int]]:
+        """(inode, until txid; 0 = now) of every version of an entry, newest first."""
+        key = layout.entry_key(parent, name)
+        value = self._txn.get(key, db=self._cur)
+        if value is not None:
+            yield layout.unpack_entry(value), 0
+        cursor = self._txn.cursor(self._dbs[b"hist"])
+        prefix = key + END
+        found = cursor.set_range(key + b"\x01")
+        more = cursor.prev() if found else cursor.last()
+        while more and cursor.key().startswith(prefix):
+            value = cursor.value()
+            version = U64.unpack_from(cursor.key(), len(prefix))[0]
+            yield layout.unpack_past(value, version), U64.unpack_from(value)[0]
+            more = cursor.prev()
+
+    def place_at(self, inode: int, txid: int) -> tuple[int, str] | None:
+        """Where an inode had its name after ``txid``, if it existed then."""
+        cursor = self._txn.cursor(self._dbs[b"moved"])
+        prefix = U64.pack(inode)
+        if cursor.set_range(prefix + U64.pack(txid + 1)) and cursor.key().startswith(prefix):
+            return layout.place(cursor.value())
+        return self.place_of(inode)
+
+    def places(self, inode: int) -> list[tuple[int, str]]:
+        """Every place an inode ever had, oldest first."""
+        cursor = self._txn.cursor(self._dbs[b"moved"])
+        prefix = U64.pack(inode)
+        found: list[tuple[int, str]] = []
+        if cursor.set_range(prefix):
+            for key, value in cursor:
+                if not key.startswith(prefix):
+                    break
+                found.append(layout.place(value))
+        now = self.place_of(inode)
+        return found if now is None else [*found, now]
+
+
+class PastView:
+    """``View`` of the namespace after ``txid``, by the same tables and at the same speed."""
+
+    def __init__(self, present: PresentView, txid: int) -> None:
+        self._present = present
+        self._txid = txid
+
+    def child(self, parent: int, name: str) -> Inode | None:
+        """See ``View.child``."""
+        found = self._present.version_at(layout.entry_key(parent, name), self._txid)
+        return None if found is None else layout.unpack_past(*found)
+
+    def child_id(self, parent: int, name: str) -> tuple[int, bool] | None:
+        """See ``View.child_id``."""
+        found = self._present.version_at(layout.entry_key(parent, name), self._txid)
+        return None if found is None else layout.entry_id(found[0])
+
+    def children(self, parent: int, *, after: str, limit: int) -> list[tuple[str, Inode]]:
+        """See ``View.children``."""
+        start, txid, wanted = after.encode(), self._txid, U64.pack(self._txid)
+        still = (
+            (name, value, U64.unpack_from(value)[0])
+            for name, value in self._present.entries(parent, start)
+            if value[:8] <= wanted
+        )
+        gone = self._present.past_entries(parent, start, txid)
+        # One name is in at most one of the two: its versions' intervals do not overlap.
+        return [
+            (name.decode(), layout.unpack_past(value, version))
+            for name, value, version in islice(merge(still, gone), limit)
+        ]
+
+    def place_of(self, inode: int) -> tuple[int, str] | None:
+        """See ``View.place_of``."""
+        return self._present.place_at(inode, self._txid)

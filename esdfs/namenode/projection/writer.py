@@ -1,0 +1,204 @@
+"""``Tables`` on one LMDB write transaction: the speculative state. Aborting it is the undo."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from esdfs.namenode.event_codec import unpack
+from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, Event
+from esdfs.namenode.namespace.evolve import evolve
+from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile
+from esdfs.namenode.namespace.outcome import outcome
+from esdfs.namenode.projection import layout
+from esdfs.namenode.projection.layout import END, U32, U64, Meta
+from esdfs.namenode.projection.views import Dbs, PresentView
+
+RESULT_WINDOW_US: Final = 24 * 3600 * 1_000_000
+"""How long a request's answer is remembered. Part of the replicated state: the same on every node."""
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Writer(PresentView):
+    """The present, being changed record by record; see ``Tables`` for what each change means."""
+
+    def __init__(self, env: Any, txn: Any, dbs: Dbs, meta: Meta) -> None:
+        super().__init__(txn, dbs, meta)
+        self._env = env
+        self._hist = dbs[b"hist"]
+        self._ino = dbs[b"ino"]
+        self._blk = dbs[b"blk"]
+        self._txid = 0
+
+    # --- records ------------------------------------------------------------------------------
+
+    def apply_row(self, row: Sequence[Any]) -> tuple[Event, ...]:
+        """Fold one committed journal row (the columns of ``Entry``) in; returns its events."""
+        txid, epoch, ts_us, kind, version, client_id, seq, _, _, payload, _, chain = row
+        unpacked = unpack(kind, version, payload)
+        self.begin_record(txid, epoch, ts_us)
+        for event in unpacked.events:
+            evolve(self, event, txid=txid, ts_us=ts_us)
+        if client_id:
+            results = results_of(unpacked.events, unpacked.commands)
+            self.remember(client_id, seq, unpacked.request_hash, results)
+        self._meta.chain = chain
+        return unpacked.events
+
+    def begin_record(self, txid: int, epoch: int, ts_us: int) -> None:
+        """All changes from here on belong to transaction ``txid``."""
+        meta = self._meta
+        assert txid == meta.applied_txid + 1, f"record {txid} does not follow {meta.applied_txid}"
+        if ts_us > meta.ts_us and meta.applied_txid:
+            self._txn.put(U64.pack(meta.ts_us), U64.pack(meta.applied_txid), db=self._dbs[b"times"])
+        self._txid = txid
+        meta.applied_txid = txid
+        meta.epoch = epoch
+        meta.ts_us = ts_us
+
+    def sealed(self, chain: bytes) -> None:
+        """The journal's chain value after the last record begun."""
+        self._meta.chain = chain
+
+    def remember(self, client_id: bytes, seq: int, request_hash: int, results: list[dict[str, Any]]) -> None:
+        """Keep a request's answer for ``RESULT_WINDOW_US``, and drop what is older."""
+        meta = self._meta
+        key = client_id + U64.pack(seq)
+        self._txn.put(key, _encode([request_hash, self._txid, results]), db=self._dbs[b"results"])
+        self._txn.put(U64.pack(meta.ts_us) + key, b"", db=self._dbs[b"results_at"])
+        if not meta.oldest_result_us:
+            meta.oldest_result_us = meta.ts_us
+        elif meta.ts_us - meta.oldest_result_us > RESULT_WINDOW_US:
+            self._expire_results(meta.ts_us - RESULT_WINDOW_US)
+
+    def _expire_results(self, before_us: int) -> None:
+        # Two for every one that comes: the table shrinks, and no single record pays for all.
+        cursor = self._txn.cursor(self._dbs[b"results_at"])
+        for _ in range(2):
+            if not cursor.first() or U64.unpack_from(cursor.key())[0] >= before_us:
+                break
+            self._txn.delete(cursor.key()[8:], db=self._dbs[b"results"])
+            cursor.delete()
+        self._meta.oldest_result_us = U64.unpack_from(cursor.key())[0] if cursor.first() else 0
+
+    # --- speculation --------------------------------------------------------------------------
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """A part that may be undone alone: an exception inside leaves no trace of it."""
+        outer, kept = self._txn, replace(self._meta)
+        self._txn = self._env.begin(write=True, parent=outer)
+        try:
+            yield
+        except BaseException:
+            self._txn.abort()
+            self._txn, self._meta = outer, kept
+            raise
+        self._txn.commit()
+        self._txn = outer
+
+    def commit(self) -> None:
+        """Make everything visible to readers at once. Not durable: the journal is."""
+        self._txn.put(b"meta", _encode(self._meta), db=self._dbs[b"meta"])
+        self._txn.commit()
+
+    def abort(self) -> None:
+        """Forget everything since the transaction began."""
+        self._txn.abort()
+
+    # --- Tables -------------------------------------------------------------------------------
+
+    def format(self, cluster: ClusterFormatted) -> None:
+        """See ``Tables.format``."""
+        self._txn.put(b"cluster", _encode(cluster), db=self._dbs[b"meta"])
+
+    def add_entry(self, parent: int, name: str, inode: Inode) -> None:
+        """See ``Tables.add_entry``."""
+        key = layout.entry_key(parent, name)
+        added = self._txn.put(key, layout.pack_entry(inode), db=self._cur, overwrite=False)
+        assert added, f"txid {self._txid} adds an entry that exists"
+        self._txn.put(U64.pack(inode.inode), key, db=self._ino)
+
+    def put_entry(self, parent: int, name: str, inode: Inode) -> None:
+        """See ``Tables.put_entry``."""
+        key = layout.entry_key(parent, name)
+        old_inode = self._retire(key)
+        self._txn.put(key, layout.pack_entry(inode), db=self._cur)
+        if old_inode != inode.inode:
+            self._lose_name(old_inode, key)
+            self._txn.put(U64.pack(inode.inode), key, db=self._ino)
+
+    def move_entry(self, source: tuple[int, str], target: tuple[int, str], inode: Inode) -> None:
+        """See ``Tables.move_entry``."""
+        source_key, target_key = layout.entry_key(*source), layout.entry_key(*target)
+        moved = self._retire(source_key)
+        assert moved == inode.inode, f"txid {self._txid} moves inode {inode.inode}, finds {moved}"
+        self._txn.delete(source_key, db=self._cur)
+        if self._txn.get(target_key, db=self._cur) is not None:
+            self._lose_name(self._retire(target_key), target_key)
+        self._txn.put(target_key, layout.pack_entry(inode), db=self._cur)
+        self._txn.put(U64.pack(moved) + U64.pack(self._txid), source_key, db=self._dbs[b"moved"])
+        self._txn.put(U64.pack(moved), target_key, db=self._ino)
+
+    def remove_entry(self, parent: int, name: str) -> None:
+        """See ``Tables.remove_entry``."""
+        key = layout.entry_key(parent, name)
+        self._lose_name(self._retire(key), key)
+        self._txn.delete(key, db=self._cur)
+
+    def _retire(self, key: bytes) -> int:
+        """Copy an entry into history; returns its inode."""
+        value = self._txn.get(key, db=self._cur)
+        assert value is not None, f"txid {self._txid} changes an entry that is not there"
+        # A version made and replaced within one transaction was never visible.
+        if U64.unpack_from(value)[0] != self._txid:
+            self._txn.put(key + END + value[:8], U64.pack(self._txid) + value[8:], db=self._hist)
+        return int.from_bytes(value[8:16], "big")
+
+    def _lose_name(self, inode: int, key: bytes) -> None:
+        self._txn.delete(U64.pack(inode), db=self._ino)
+        self._txn.put(U64.pack(inode) + U64.pack(self._txid), key, db=self._dbs[b"moved"])
+
+    def put_open(self, file: OpenFile) -> None:
+        """See ``Tables.put_open``."""
+        self._txn.put(U64.pack(file.inode), _encode(file), db=self._dbs[b"open"])
+        key = layout.entry_key(file.parent, file.name)
+        self._txn.put(key, U64.pack(file.inode), db=self._dbs[b"openp"])
+
+    def remove_open(self, file: OpenFile) -> None:
+        """See ``Tables.remove_open``."""
+        self._txn.delete(U64.pack(file.inode), db=self._dbs[b"open"])
+        key = layout.entry_key(file.parent, file.name)
+        self._txn.delete(key, db=self._dbs[b"openp"])
+
+    def put_block(self, block_id: int, record: BlockRecord) -> None:
+        """See ``Tables.put_block``."""
+        self._txn.put(U64.pack(block_id), layout.pack_block(record), db=self._blk)
+
+    def remove_block(self, block_id: int) -> None:
+        """See ``Tables.remove_block``."""
+        self._txn.delete(U64.pack(block_id), db=self._blk)
+
+    def add_datanode(self, event: DataNodeAdded) -> None:
+        """See ``Tables.add_datanode``."""
+        self._txn.put(U32.pack(event.number), _encode(event), db=self._dbs[b"dn"])
+        self._txn.put(event.node_id.encode(), U32.pack(event.number), db=self._dbs[b"dnid"])
+
+    def used_inodes(self, below: int) -> None:
+        """See ``Tables.used_inodes``."""
+        self._meta.next_inode = max(self._meta.next_inode, below)
+
+    def used_blocks(self, below: int) -> None:
+        """See ``Tables.used_blocks``."""
+        self._meta.next_block_id = max(self._meta.next_block_id, below)
+
+
+def results_of(events: Sequence[Event], commands: Sequence[int]) -> list[dict[str, Any]]:
+    """One result per command of a request: that of its last event, or {} if it changed nothing."""
+    results: list[dict[str, Any]] = [{} for _ in range(commands[-1] + 1)]
+    for event, command in zip(events, commands, strict=True):
+        results[command] = outcome(event)
+    return results
