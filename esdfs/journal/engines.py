@@ -8,6 +8,7 @@ PostgreSQL: synchronous commit, and limits on every wait, so that a frozen NameN
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -147,6 +148,10 @@ def journal_error(error: DBAPIError) -> JournalError:
     return JournalUnavailable(f"the journal's database failed: {error.orig}")
 
 
+# Damaged text must reach the check that names its record, instead of failing the whole query here.
+_text: Final = methodcaller("decode", "utf-8", "surrogateescape")
+
+
 def _path(url: URL) -> Path:
     assert url.database
     return Path(url.database)
@@ -188,6 +193,7 @@ def _on_sqlite_writer(connection: Any, _record: object) -> None:
 
 def _on_sqlite_reader(connection: Any, _record: object) -> None:
     connection.isolation_level = None
+    connection.text_factory = _text
     for pragma in _SQLITE_BOTH:
         connection.execute(pragma)
 

@@ -1,7 +1,7 @@
 """The journal's ports. Implementations: ``memory``, ``sql``. All pass ``tests/contract/test_journal.py``."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from esdfs.ids import Txid
 from esdfs.journal.entry import Entry, Head, Identity, Vote
@@ -26,7 +26,7 @@ class JournalReader(Protocol):
         """At most ``limit`` records with a txid above ``after``, in order."""
         ...
 
-    def scan(self, after: Txid, *, until: Txid, page: int = 5000) -> Iterator[Sequence[tuple[object, ...]]]:
+    def scan(self, after: Txid, *, until: Txid, page: int = 5000) -> Iterator[Sequence[tuple[Any, ...]]]:
         """Raw rows with ``after`` < txid <= ``until``, in order, in pages: column tuples of ``Entry``.
 
         For replay and verification of millions of records, where building an ``Entry`` each would
