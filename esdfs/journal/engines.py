@@ -72,6 +72,11 @@ def parse(url: str) -> URL:
     )
 
 
+def sqlite_url(path: Path) -> str:
+    """The URL of a journal in the SQLite file ``path``, whatever characters that has."""
+    return URL.create("sqlite", database=str(path.absolute())).render_as_string()
+
+
 def shown(url: URL) -> str:
     """``url`` for messages: without its password."""
     return url.render_as_string(hide_password=True)
