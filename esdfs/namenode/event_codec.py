@@ -112,11 +112,11 @@ def _unpack_transaction(payload: bytes) -> Unpacked:
 # --- one pair per kind ----------------------------------------------------------------------------
 
 
-def _allocated(message: Any) -> tuple[ev.AllocatedBlock, ...]:  # noqa: ANN401 - repeated messages of upb
+def _allocated(message: Any) -> tuple[ev.AllocatedBlock, ...]:
     return tuple(ev.AllocatedBlock(b.block_id, b.generation, tuple(b.targets)) for b in message)
 
 
-def _allocated_out(target: Any, blocks: Sequence[ev.AllocatedBlock]) -> None:  # noqa: ANN401
+def _allocated_out(target: Any, blocks: Sequence[ev.AllocatedBlock]) -> None:
     for block in blocks:
         target.add(block_id=block.block_id, generation=block.generation, targets=block.targets)
 
@@ -132,7 +132,7 @@ def _block(message: pb.CompletedBlock) -> Block:
     )
 
 
-def _block_out(target: Any, block: Block, replicas: Sequence[int]) -> None:  # noqa: ANN401
+def _block_out(target: Any, block: Block, replicas: Sequence[int]) -> None:
     target.add(
         block_id=block.block_id,
         generation=block.generation,

@@ -139,6 +139,11 @@ class PresentView:
         """Every DataNode that ever registered."""
         return [_datanode(value) for _, value in self._txn.cursor(self._dbs[b"dn"])]
 
+    def next_datanode_number(self) -> int:
+        """The number the next new DataNode gets."""
+        cursor = self._txn.cursor(self._dbs[b"dn"])
+        return U32.unpack(cursor.key())[0] + 1 if cursor.last() else 1
+
     def next_inode(self) -> int:
         """See ``Present.next_inode``."""
         return self._meta.next_inode

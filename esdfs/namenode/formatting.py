@@ -1,0 +1,68 @@
+"""Making a NameNode's directory: identity, an empty journal, and its first record."""
+
+from esdfs.blocks import BLOCK_BYTES, BLOCK_BYTES_MAX, BLOCK_BYTES_MIN
+from esdfs.env import Clock, Rng
+from esdfs.errors import InvalidRequest
+from esdfs.ids import Epoch, Txid
+from esdfs.journal.chain import seal
+from esdfs.journal.entry import NO_CHAIN, Draft, Head, Identity
+from esdfs.journal.migrate import upgrade
+from esdfs.journal.sql import open_journal
+from esdfs.namenode.config import NameNodeConfig, save
+from esdfs.namenode.event_codec import pack
+from esdfs.namenode.events import ClusterFormatted
+
+FORMAT_EPOCH = Epoch(0)
+"""Formatting writes outside any leader's epoch."""
+
+
+def cluster_settings(
+    rng: Rng,
+    *,
+    cluster_id: str = "",
+    block_size_bytes: int = BLOCK_BYTES,
+    replication: int = 2,
+    min_replication: int = 2,
+    allow_degraded: bool = False,
+) -> ClusterFormatted:
+    """What every node of a new cluster agrees on, for ever.
+
+    Raises:
+        InvalidRequest: Out of bounds; says which.
+    """
+    if not BLOCK_BYTES_MIN <= block_size_bytes <= BLOCK_BYTES_MAX:
+        raise InvalidRequest(f"block size must be between {BLOCK_BYTES_MIN} and {BLOCK_BYTES_MAX} bytes")
+    if not 1 <= min_replication <= replication <= 32:
+        raise InvalidRequest("replication must be between min_replication and 32, min_replication at least 1")
+    return ClusterFormatted(
+        cluster_id or rng.uuid(), block_size_bytes, replication, min_replication, allow_degraded
+    )
+
+
+def format_namenode(config: NameNodeConfig, cluster: ClusterFormatted, *, clock: Clock, rng: Rng) -> Identity:
+    """Make ``config.dir``: its settings, and a journal that starts with ``cluster``. Durable on return.
+
+    Raises:
+        InvalidRequest: The settings are wrong.
+        JournalFenced: There is a formatted journal already; nothing is changed.
+    """
+    if problems := config.validate():
+        raise InvalidRequest("; ".join(problems))
+    config.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    identity = Identity(cluster.cluster_id, 1, config.node_id, rng.uuid())
+    packed = pack(cluster)
+    draft = Draft(
+        ts_us=clock.wall_us(),
+        kind=packed.kind,
+        version=packed.version,
+        payload=packed.payload,
+        principal="esdfs",
+    )
+    upgrade(config.database_url)
+    journal = open_journal(config.database_url)
+    try:
+        journal.format(identity, seal(Head(FORMAT_EPOCH, Txid(0), NO_CHAIN), FORMAT_EPOCH, [draft]))
+    finally:
+        journal.close()
+    save(config)
+    return identity
