@@ -1,0 +1,176 @@
+"""A NameNode, put together by hand: settings to objects, objects to a running process.
+
+One engine process (this one) and one gunicorn child that serves REST. The child dies with its parent.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvloop
+
+from esdfs.env_os import OsClock, OsRng
+from esdfs.errors import InvalidRequest, Unavailable
+from esdfs.journal.entry import Identity
+from esdfs.journal.solo import SoloReplication
+from esdfs.journal.sql import SqlJournal, open_journal
+from esdfs.namenode import events as ev
+from esdfs.namenode.blocks.locations import LocationsStore
+from esdfs.namenode.blocks.manager import BlockManager
+from esdfs.namenode.config import NameNodeConfig
+from esdfs.namenode.engine import Internal
+from esdfs.namenode.leases import LeaseTable
+from esdfs.namenode.metadata_manager import MetadataManager
+from esdfs.namenode.projection.lmdb import ProjectionStore
+from esdfs.namenode.rest.gunicorn_conf import command
+from esdfs.namenode.service import Service
+from esdfs.namenode.socket_server import Connection, bind
+
+EXIT_FAILED: Final = 70
+_REST_READY_S: Final = 30.0
+_REST_STOP_S: Final = 10.0
+_log = structlog.get_logger(__name__)
+
+
+def main(config: NameNodeConfig) -> int:
+    """Run until SIGTERM; returns the exit status.
+
+    Prints one JSON line to stdout when the node serves.
+
+    Raises:
+        EsdfsError: It cannot start; nothing was changed.
+    """
+    if not __debug__:
+        # Assertions are how the core notices that it may no longer be trusted.
+        raise InvalidRequest("python -O removes esdfs's invariants: run it without -O")
+    with _locked(config.path):
+        return uvloop.run(_run(config))
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    with (directory / "LOCK").open("w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InvalidRequest(f"another process runs the NameNode in {directory}") from None
+        yield
+
+
+async def _run(config: NameNodeConfig) -> int:
+    clock, rng = OsClock(), OsRng()
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    journal, identity = _open(config)
+    replication = SoloReplication(journal)
+    store = ProjectionStore(config.path, bytes_max=config.projection_bytes_max)
+    metadata = MetadataManager(journal, identity, replication, store)
+    applied = metadata.catch_up(_progress)
+    _log.info("projection caught up", records=applied, txid=metadata.meta().applied_txid)
+    locations = LocationsStore(config.path)
+    blocks = BlockManager(config, locations, metadata, clock, rng, structlog.get_logger("blocks"))
+    leases = LeaseTable(clock, soft_ms=config.lease_soft_ms, hard_ms=config.lease_hard_ms)
+    service = Service(config, metadata, blocks, leases, clock)
+    service.start()
+    await service.propose(Internal(lambda _: ev.LeaderChanged(identity.node_id, identity.storage_id)))
+    server = await loop.create_unix_server(lambda: Connection(service.receive), sock=bind(config.socket_path))
+    # What was built until here lives as long as the process: collections need not look at it again.
+    gc.collect()
+    gc.freeze()
+    rest = await asyncio.create_subprocess_exec(*command(config), stdin=asyncio.subprocess.DEVNULL)
+    try:
+        await _wait_ready(config, rest)
+        print(_ready_line(config), flush=True)  # noqa: T201 - the line that starters wait for
+        return await _serve(service, rest, stopping)
+    finally:
+        await _end(rest)
+        server.close()
+        await service.stop()
+        blocks.close()
+        metadata.close()
+
+
+async def _serve(service: Service, rest: asyncio.subprocess.Process, stopping: asyncio.Event) -> int:
+    stop = asyncio.ensure_future(stopping.wait())
+    child = asyncio.ensure_future(rest.wait())
+    await asyncio.wait({stop, child, service.failed}, return_when=asyncio.FIRST_COMPLETED)
+    if service.failed.done():
+        # No clean-up that writes: what failed may be the disk.
+        _log.error("this node cannot go on", why=service.failed.result())
+        os._exit(EXIT_FAILED)
+    if child.done():
+        _log.error("the REST server ended", status=child.result())
+        return EXIT_FAILED
+    return 0
+
+
+def _open(config: NameNodeConfig) -> tuple[SqlJournal, Identity]:
+    journal = open_journal(config.database_url)
+    identity = journal.identity()
+    if identity is None:
+        raise InvalidRequest(f"the journal at {config.path} was never formatted: run `esdfs namenode format`")
+    if identity.node_id != config.node_id:
+        raise InvalidRequest(
+            f"this journal belongs to {identity.node_id}, the settings are those of {config.node_id}"
+        )
+    return journal, identity
+
+
+def _progress(applied: int, target: int) -> None:
+    if target - applied > 0 or applied > 500_000:
+        print(f"rebuilding: {applied} of {target} records", file=sys.stderr)  # noqa: T201
+
+
+async def _wait_ready(config: NameNodeConfig, rest: asyncio.subprocess.Process) -> None:
+    deadline = asyncio.get_running_loop().time() + _REST_READY_S
+    while not await _answers(config.rest_host, config.rest_port):
+        if rest.returncode is not None or asyncio.get_running_loop().time() > deadline:
+            raise Unavailable(f"the REST server did not start on {config.rest_host}:{config.rest_port}")
+        await asyncio.sleep(0.05)
+
+
+async def _answers(host: str, port: int) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    try:
+        writer.write(b"GET /health/live HTTP/1.0\r\n\r\n")
+        return b" 200 " in await reader.readline()
+    except OSError:
+        return False
+    finally:
+        writer.close()
+
+
+async def _end(rest: asyncio.subprocess.Process) -> None:
+    """Stop the REST server first: what it has forwarded is still answered."""
+    if rest.returncode is None:
+        rest.terminate()
+    try:
+        await asyncio.wait_for(rest.wait(), _REST_STOP_S)
+    except TimeoutError:
+        rest.kill()
+        await rest.wait()
+
+
+def _ready_line(config: NameNodeConfig) -> str:
+    return json.dumps(
+        {
+            "id": config.node_id,
+            "pid": os.getpid(),
+            "rest": f"http://{config.rest_host}:{config.rest_port}",
+            "grpc": f"{config.grpc_host}:{config.grpc_port}",
+        }
+    )

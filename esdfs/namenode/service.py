@@ -1,0 +1,327 @@
+"""The NameNode's one thread: takes calls, runs batches, keeps time.
+
+One batch is in flight. What arrives while its records become durable is the next batch: group commit
+without a timer. The only other thread is the journal's, so that an fsync delays no heartbeat.
+"""
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from esdfs.env import Clock
+from esdfs.errors import EsdfsError, InsufficientStorage, JournalError, OutcomeUnknown, Overloaded
+from esdfs.namenode import events as ev
+from esdfs.namenode.blocks.manager import BlockManager, NeedsJournal
+from esdfs.namenode.config import NameNodeConfig
+from esdfs.namenode.engine import Batch, Engine, Internal, Request, Settled
+from esdfs.namenode.events import Event
+from esdfs.namenode.frames import (
+    Answer,
+    BlockReport,
+    Call,
+    Execute,
+    Failure,
+    NodeHeartbeat,
+    Register,
+    RenewLeases,
+    Status,
+)
+from esdfs.namenode.leases import LeaseTable
+from esdfs.namenode.metadata_manager import MetadataManager
+from esdfs.namenode.namespace.writing import held
+from esdfs.namenode.projection.writer import Writer
+from esdfs.namenode.socket_server import Connection
+
+BATCH_COMMANDS_MAX: Final = 4_000
+PENDING_REQUESTS_MAX: Final = 20_000
+TICK_S: Final = 0.5
+
+_encode = msgspec.msgpack.Encoder().encode
+_log = structlog.get_logger(__name__)
+
+
+class Service:
+    """Calls in, answers out.
+
+    Attributes:
+        failed: Set, with the reason, when this node may no longer be trusted to go on: the process exits.
+    """
+
+    def __init__(
+        self,
+        config: NameNodeConfig,
+        metadata: MetadataManager,
+        blocks: BlockManager,
+        leases: LeaseTable,
+        clock: Clock,
+    ) -> None:
+        self._config = config
+        self._metadata = metadata
+        self._blocks = blocks
+        self._leases = leases
+        self._clock = clock
+        self._engine = Engine(metadata, blocks, leases, clock)
+        self._pending: list[_Pending] = []
+        self._arrived = asyncio.Event()
+        self._journal_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._read_only = ""
+        self._counters = dict.fromkeys(("requests", "refused", "records", "events", "batches"), 0)
+        self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def start(self) -> None:
+        """Begin to run batches and to keep time."""
+        for file in self._metadata.open_files():
+            self._leases.renew(file.inode)
+        self._spawn(self._run_batches())
+        self._spawn(self._keep_time())
+
+    async def stop(self) -> None:
+        """Finish the batch in flight and end."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._journal_thread.shutdown(wait=True)
+
+    # --- calls ----------------------------------------------------------------------------------
+
+    def receive(self, connection: Connection, call: Call) -> None:
+        """Take a worker's call; it will be answered on ``connection``."""
+        reply = _Reply(connection, call.id)
+        try:
+            match call.body:
+                case Execute():
+                    self._enqueue(call.body, reply)
+                    return
+                case Register(body):
+                    self._spawn(self._register(bytes(body), reply))
+                    return
+                case NodeHeartbeat(node_id, body):
+                    result: Any = self._blocks.heartbeat(node_id, bytes(body))
+                case BlockReport(node_id, body):
+                    result = self._blocks.report(node_id, bytes(body))
+                case RenewLeases(files):
+                    result = self._renew(files)
+                case Status():
+                    result = self.status()
+        except EsdfsError as error:
+            self._refuse(reply, error)
+            return
+        self._answer(reply, msgspec.Raw(_encode(result)))
+
+    def _enqueue(self, request: Request, reply: "_Reply | asyncio.Future[Settled]") -> None:
+        if len(self._pending) >= PENDING_REQUESTS_MAX:
+            raise Overloaded(f"{PENDING_REQUESTS_MAX} requests are waiting: try again later")
+        if self._read_only and isinstance(request, Execute):
+            raise InsufficientStorage(self._read_only)
+        self._counters["requests"] += 1
+        self._pending.append(_Pending(request, reply))
+        self._arrived.set()
+
+    async def propose(self, internal: Internal) -> Settled:
+        """Make a change of the NameNode's own; returns when it is committed.
+
+        Raises:
+            EsdfsError: It was refused or could not be made durable.
+        """
+        future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
+        self._enqueue(internal, future)
+        settled = await future
+        if settled.error is not None:
+            raise settled.error
+        return settled
+
+    async def _register(self, body: bytes, reply: "_Reply") -> None:
+        try:
+            try:
+                result = self._blocks.register(body)
+            except NeedsJournal as needed:
+                node_id, uuid = needed.node_id, needed.uuid
+                await self.propose(Internal(lambda writer: _datanode_added(writer, node_id, uuid)))
+                result = self._blocks.register(body)
+        except EsdfsError as error:
+            self._refuse(reply, error)
+            return
+        self._answer(reply, msgspec.Raw(_encode(result)))
+
+    def _renew(self, files: list[tuple[int, str]]) -> dict[str, int]:
+        with self._metadata.present() as view:
+            for inode, lease in files:
+                held(view, inode, lease)
+        for inode, _ in files:
+            self._leases.renew(inode)
+        return {"expires_in_ms": self._leases.soft_ms}
+
+    def _answer(self, reply: "_Reply", result: msgspec.Raw) -> None:
+        meta_txid = self._metadata.replication.commit_txid
+        answer = Answer(reply.call_id, meta_txid, self._metadata.replication.epoch, None, result)
+        reply.connection.answer(answer)
+
+    def _refuse(self, reply: "_Reply", error: EsdfsError) -> None:
+        self._counters["refused"] += 1
+        failure = Failure(error.code, error.message, error.details)
+        txid, epoch = self._metadata.replication.commit_txid, self._metadata.replication.epoch
+        reply.connection.answer(Answer(reply.call_id, txid, epoch, failure))
+
+    # --- batches --------------------------------------------------------------------------------
+
+    async def _run_batches(self) -> None:
+        loop = asyncio.get_running_loop()
+        replication = self._metadata.replication
+        while True:
+            await self._arrived.wait()
+            taken = self._take()
+            batch = self._engine.prepare([pending.request for pending in taken])
+            if not batch.drafts:
+                batch.abort()
+                self._settle(taken, batch)
+                continue
+            entries = replication.propose(batch.drafts)
+            try:
+                # Shielded: a stop lets the batch in flight finish, so that its callers get an answer.
+                await asyncio.shield(loop.run_in_executor(self._journal_thread, replication.commit, entries))
+            except JournalError as error:
+                batch.abort()
+                self._fail(taken, error)
+                return
+            batch.commit(entries)
+            self._committed(batch)
+            self._settle(taken, batch)
+
+    def _take(self) -> "list[_Pending]":
+        """The next batch: all that waits, up to a bound on commands."""
+        count = 0
+        for index, pending in enumerate(self._pending):
+            count += len(pending.request.commands) if isinstance(pending.request, Execute) else 1
+            if count > BATCH_COMMANDS_MAX and index:
+                taken, self._pending = self._pending[:index], self._pending[index:]
+                return taken
+        taken, self._pending = self._pending, []
+        self._arrived.clear()
+        return taken
+
+    def _committed(self, batch: Batch) -> None:
+        self._counters["batches"] += 1
+        self._counters["records"] += len(batch.drafts)
+        self._counters["events"] += len(batch.events)
+        for event in batch.events:
+            match event:
+                case ev.FileOpened(inode=inode):
+                    self._leases.renew(inode)
+                case ev.FileCompleted(inode=inode) | ev.FileAborted(inode=inode):
+                    self._leases.forget(inode)
+                case _:
+                    pass
+        self._blocks.on_committed(batch.events)
+
+    def _settle(self, taken: "list[_Pending]", batch: Batch) -> None:
+        epoch = self._metadata.replication.epoch
+        for pending, settled in zip(taken, batch.settled, strict=True):
+            reply = pending.reply
+            if isinstance(reply, asyncio.Future):
+                if not reply.done():
+                    reply.set_result(settled)
+            elif settled.error is not None:
+                self._refuse(reply, settled.error)
+            else:
+                reply.connection.answer(
+                    Answer(reply.call_id, settled.txid, epoch, None, settled.result, settled.replayed)
+                )
+
+    def _fail(self, taken: "list[_Pending]", error: JournalError) -> None:
+        unknown = OutcomeUnknown(
+            f"the journal failed while this was being written ({error.message}); repeat it under the same "
+            "idempotency key"
+        )
+        for pending in taken + self._pending:
+            if isinstance(pending.reply, asyncio.Future):
+                pending.reply.set_exception(unknown)
+            else:
+                self._refuse(pending.reply, unknown)
+        self._pending = []
+        if not self.failed.done():
+            self.failed.set_result(f"journal: {error.message}")
+
+    # --- time -----------------------------------------------------------------------------------
+
+    async def _keep_time(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._check_disk()
+            for file in self._metadata.open_files():
+                if self._leases.lapsed([file.inode]):
+                    inode = file.inode
+                    await self.propose(Internal(lambda writer, inode=inode: _lapsed(writer, inode)))
+                    _log.warning("lease ended", inode=inode, why="not renewed within the hard limit")
+
+    def _check_disk(self) -> None:
+        stat = os.statvfs(self._config.path)
+        free_bytes = stat.f_bavail * stat.f_frsize
+        was, self._read_only = self._read_only, ""
+        if free_bytes < self._config.free_bytes_min:
+            self._read_only = (
+                f"the NameNode's disk has {free_bytes >> 20} MiB left, less than the "
+                f"{self._config.free_bytes_min >> 20} MiB it keeps: read-only until there is room"
+            )
+        if bool(was) != bool(self._read_only):
+            _log.warning("read-only" if self._read_only else "writable again", why=self._read_only or was)
+
+    def status(self) -> dict[str, Any]:
+        """What this node knows of itself and of the DataNodes."""
+        meta = self._metadata.meta()
+        replication = self._metadata.replication
+        return {
+            "node_id": self._config.node_id,
+            "cluster_id": self._metadata.identity.cluster_id,
+            "role": "leader" if replication.is_leader else "unattached",
+            "epoch": replication.epoch,
+            "last_txid": replication.head.last_txid,
+            "commit_txid": replication.commit_txid,
+            "applied_txid": meta.applied_txid,
+            "oldest_txid": meta.oldest_txid,
+            "chain": meta.chain.hex(),
+            "read_only": self._read_only,
+            "pending_requests": len(self._pending),
+            "counters": dict(self._counters),
+            **self._blocks.status(),
+        }
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        # A broken invariant stops the process: what it knows can no longer be trusted.
+        if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
+            _log.error("stopping", exc_info=error)
+            self.failed.set_result(f"{type(error).__name__}: {error}")
+
+
+class _Reply(msgspec.Struct, frozen=True):
+    connection: Connection
+    call_id: int
+
+
+class _Pending(msgspec.Struct, frozen=True):
+    request: Request
+    reply: "_Reply | asyncio.Future[Settled]"
+
+
+def _datanode_added(writer: Writer, node_id: str, uuid: str) -> Event | None:
+    if writer.number_of(node_id) is not None:
+        return None
+    return ev.DataNodeAdded(node_id, uuid, writer.next_datanode_number())
+
+
+def _lapsed(writer: Writer, inode: int) -> Event | None:
+    file = writer.open_file(inode)
+    if file is None:
+        return None
+    blocks = tuple(block.block_id for block in file.blocks)
+    return ev.FileAborted(inode, "its lease was not renewed within the hard limit", blocks)
