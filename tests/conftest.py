@@ -1,6 +1,8 @@
 """What every test may ask for."""
 
 import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,12 +11,11 @@ from tests import postgres
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def postgres_server() -> Any:
     """One PostgreSQL for the whole run, shared by the workers of pytest-xdist."""
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    return postgres.start(base / "pg")
+    # Not below pytest's own directory: that is closed to the user who runs the server when we are root.
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    return postgres.start(Path(tempfile.gettempdir()) / f"esdfs-postgres-{run}")
 
 
 @pytest.fixture

@@ -1,12 +1,16 @@
 """Records and journals that tests are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from esdfs.ids import Epoch, Txid
 from esdfs.journal.chain import seal
 from esdfs.journal.engines import sqlite_url
 from esdfs.journal.entry import NO_CHAIN, Draft, Entry, Head, Identity
+from esdfs.journal.memory import MemoryJournal
 from esdfs.journal.migrate import upgrade
 
 EMPTY = Head(Epoch(0), Txid(0), NO_CHAIN)
@@ -44,3 +48,26 @@ def in_sqlite(directory: Path) -> str:
     url = sqlite_url(directory / "journal.db")
     upgrade(url)
     return url
+
+
+class TamperedJournal(MemoryJournal):
+    """Rows as a database would hold them after someone changed it, under the head row of before."""
+
+    def __init__(self, rows: Iterable[Entry], head: Head) -> None:
+        super().__init__()
+        self._rows = sorted({entry.txid: entry for entry in rows}.values(), key=lambda entry: entry.txid)
+        self._kept_head = head
+
+    def head(self) -> Head:
+        return self._kept_head
+
+    def oldest_txid(self) -> Txid:
+        return self._rows[0].txid if self._rows else Txid(0)
+
+    def read(self, after: Txid, *, limit: int) -> list[Entry]:
+        return [entry for entry in self._rows if entry.txid > after][:limit]
+
+    def scan(self, after: Txid, *, until: Txid, page: int = 5000) -> Iterator[Sequence[tuple[Any, ...]]]:
+        rows = [msgspec.structs.astuple(entry) for entry in self._rows if after < entry.txid <= until]
+        for start in range(0, len(rows), page):
+            yield rows[start : start + page]

@@ -180,6 +180,8 @@ def _postgres(url: URL, options: str, *, pool_size: int) -> Engine:
         poolclass=QueuePool,
         pool_size=pool_size,
         max_overflow=0 if pool_size == 1 else 8,
+        # A writer whose connection died must ask what became of its append; a reader just takes another.
+        pool_pre_ping=pool_size > 1,
         connect_args=_POSTGRES_BOTH | {"options": options},
     )
 
