@@ -6,7 +6,7 @@ from typing import Protocol
 
 import grpc
 
-from esdfs.errors import Overloaded
+from esdfs.errors import Overloaded, PeerFailed
 from esdfs.rpc import wire
 from esdfs.rpc.datanode import SERVICE
 from esdfs.rpc.messages import BlockRequest, BlockResult, Frame, ReplicationRequest
@@ -82,7 +82,7 @@ class DataNodeServicer:
 
     def _store(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         with aborting(context), self._stream():
-            frames = map(wire.decode_frame, requests)
+            frames = map(wire.decode_frame, _received(requests))
             return wire.encode_results(self._node.store(frames, CallState(context)))
 
     def _retrieve(self, raw: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -108,6 +108,13 @@ class DataNodeServicer:
 
     def _stream(self) -> "_Slot":
         return _Slot(self._slots)
+
+
+def _received(requests: Iterator[bytes]) -> Iterator[bytes]:
+    try:
+        yield from requests
+    except grpc.RpcError as error:
+        raise PeerFailed("the sender went away before the end of its stream") from error
 
 
 class _Slot:

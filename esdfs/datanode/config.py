@@ -1,0 +1,93 @@
+"""What a DataNode is told when it starts."""
+
+import os
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from esdfs.blocks import MIB
+
+_NODE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_DAY_S: Final = 86_400
+
+
+class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings of one DataNode; nothing is read from anywhere else.
+
+    Attributes:
+        host: Address to listen on.
+        port: 0 = any free one.
+        advertise_host: What others dial; empty = ``host``, or this machine's name when that is a wildcard.
+        volumes: Directories, one per disk. Made and formatted when missing or empty.
+        namenodes: URLs of all NameNodes' REST interfaces; every one is reported to.
+        token: Bearer token for them; empty = none.
+        reserve_bytes: Left free on each volume.
+        scrub_period_s: Every replica is read and verified once in so long; 0 = never.
+        scrub_bytes_per_s: At most this much scrubbing.
+        trash_delay_s: Deleted replicas are kept this long.
+        durability: ``none`` skips every fsync. For tests only.
+        streams_max: Bulk streams served at once; further ones are refused.
+        local_socket_dir: Where the Unix socket for clients of this host goes; empty = the first volume, or
+            nothing when that path is too long for a socket. ``-`` = none.
+        scan_interval_s: How often trash and leftovers are looked at.
+    """
+
+    node_id: str
+    volumes: list[str]
+    namenodes: list[str]
+    host: str = "127.0.0.1"
+    port: int = 0
+    advertise_host: str = ""
+    token: str = ""
+    reserve_bytes: int = 256 * MIB
+    heartbeat_interval_ms: int = 1000
+    scrub_period_s: int = 14 * _DAY_S
+    scrub_bytes_per_s: int = 16 * MIB
+    trash_delay_s: int = 3600
+    durability: str = "fsync"
+    streams_max: int = 48
+    local_socket_dir: str = ""
+    scan_interval_s: int = 60
+    log_level: str = "INFO"
+
+    def validate(self) -> list[str]:
+        """All problems, one line each; empty when there are none."""
+        problems = []
+        if not _NODE_ID.fullmatch(self.node_id):
+            problems.append(f"node_id {self.node_id!r}: 1 to 63 of letters, digits, '.', '_', '-'")
+        if not self.volumes:
+            problems.append("volumes: name at least one directory")
+        if len({os.path.realpath(volume) for volume in self.volumes}) != len(self.volumes):
+            problems.append("volumes: a directory is named twice")
+        problems += [
+            f"namenodes: {url!r} is not an http URL like http://host:port"
+            for url in self.namenodes
+            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname
+        ]
+        if len(set(self.namenodes)) != len(self.namenodes):
+            problems.append("namenodes: a URL is named twice")
+        if not self.host:
+            problems.append("host: empty; use 0.0.0.0 for all addresses")
+        if not 0 <= self.port <= 65535:
+            problems.append(f"port {self.port}: 0 to 65535")
+        at_least = {
+            "reserve_bytes": 0,
+            "heartbeat_interval_ms": 50,
+            "scrub_period_s": 0,
+            "scrub_bytes_per_s": 64 * 1024,
+            "trash_delay_s": 0,
+            "streams_max": 1,
+            "scan_interval_s": 1,
+        }
+        problems += [
+            f"{name} {getattr(self, name)}: at least {least}"
+            for name, least in at_least.items()
+            if getattr(self, name) < least
+        ]
+        if self.durability not in ("fsync", "none"):
+            problems.append(f"durability {self.durability!r}: fsync, or none for tests")
+        if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            problems.append(f"log_level {self.log_level!r}: DEBUG, INFO, WARNING or ERROR")
+        return problems

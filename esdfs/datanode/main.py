@@ -1,0 +1,171 @@
+"""The DataNode process."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from esdfs.datanode.config import DataNodeConfig
+from esdfs.datanode.fence import EpochFence
+from esdfs.datanode.load import Load
+from esdfs.datanode.namenode_link import Broadcast
+from esdfs.datanode.orders import Orders
+from esdfs.datanode.registration import DataNodeRegistration
+from esdfs.datanode.scrub import Scrubber
+from esdfs.datanode.service import ChannelPeers, DataNodeService
+from esdfs.datanode.store import BlockStore
+from esdfs.datanode.volumes import open_volumes
+from esdfs.env import Clock, Rng
+from esdfs.env_os import OsClock, OsRng
+from esdfs.errors import EsdfsError, InvalidRequest
+from esdfs.rpc.channel import Channels
+from esdfs.rpc.malloc import keep_large_buffers
+from esdfs.rpc.server import bind, new_server
+from esdfs.rpc.servicer import DataNodeServicer
+
+_log = structlog.get_logger()
+
+_CONTROL_THREADS: Final = 16
+_GRACE_S: Final = 5.0
+_SWITCH_INTERVAL_S: Final = 0.001
+
+
+class DataNode:
+    """All parts of one DataNode, wired.
+
+    Raises:
+        EsdfsError: It cannot start; the message says why.
+    """
+
+    def __init__(self, config: DataNodeConfig, clock: Clock, rng: Rng) -> None:
+        problems = config.validate()
+        if problems:
+            raise InvalidRequest("; ".join(problems))
+        self.config = config
+        self.fatal = ""
+        self.stopping = threading.Event()
+        self._clock = clock
+        self._load = Load(clock)
+        self._broadcast = Broadcast()
+        volumes = open_volumes(
+            [Path(volume) for volume in config.volumes], config.node_id, config.reserve_bytes, rng
+        )
+        self.store = BlockStore(
+            volumes,
+            config.node_id,
+            clock,
+            listener=self._broadcast,
+            sync_times=self._load,
+            durable=config.durability == "fsync",
+        )
+        fence = EpochFence(volumes)
+        self._channels = Channels()
+        service = DataNodeService(
+            self.store,
+            ChannelPeers(self._channels),
+            fence,
+            self._load,
+            node_id=config.node_id,
+            cluster_id=lambda: volumes[0].version.cluster_id,
+        )
+        self._server = new_server(config.streams_max + _CONTROL_THREADS, "rpc")
+        DataNodeServicer(service, streams_max=config.streams_max).add_to(self._server)
+        port = bind(self._server, config.host, config.port)
+        self.address = advertised_host(config), port
+        self._orders = Orders(service, self._broadcast.replication_failed)
+        self._registration = DataNodeRegistration(
+            config,
+            self.store,
+            fence,
+            self._load,
+            self._orders,
+            self._broadcast,
+            address=self.address,
+            local_socket="",
+            clock=clock,
+            rng=rng,
+            on_fatal=self._on_fatal,
+        )
+        self._scrubber = Scrubber(
+            self.store, clock, period_s=config.scrub_period_s, bytes_per_s=config.scrub_bytes_per_s
+        )
+        self._sweeper = threading.Thread(target=self._sweep, name="trash", daemon=True)
+
+    def start(self) -> None:
+        """Serve, report, scrub."""
+        self._server.start()
+        self._registration.start_heartbeat_thread()
+        self._scrubber.start()
+        self._sweeper.start()
+
+    def stop(self) -> None:
+        """Let running streams end for some seconds, then give everything back."""
+        self.stopping.set()
+        self._registration.stop()
+        self._server.stop(_GRACE_S).wait()
+        self._orders.stop()
+        self._scrubber.stop()
+        self._sweeper.join()
+        self._channels.close()
+        self.store.close()
+
+    def _on_fatal(self, reason: str) -> None:
+        self.fatal = reason
+        self.stopping.set()
+
+    def _sweep(self) -> None:
+        while not self.stopping.wait(self.config.scan_interval_s):
+            try:
+                self.store.empty_trash(self.config.trash_delay_s)
+            except EsdfsError as error:
+                _log.warning("trash not emptied", reason=error.message)
+
+
+def advertised_host(config: DataNodeConfig) -> str:
+    """What others dial."""
+    if config.advertise_host:
+        return config.advertise_host
+    return socket.gethostname() if config.host in ("0.0.0.0", "::", "[::]") else config.host  # noqa: S104 - recognized, not bound
+
+
+def main(config: DataNodeConfig) -> None:
+    """Run a DataNode until SIGTERM or SIGINT; prints one line of JSON when it serves.
+
+    Raises:
+        EsdfsError: It cannot start, or another process or disk has its identity.
+    """
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[config.log_level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+    keep_large_buffers()
+    # Streams hold the GIL for microseconds between system calls; 5 ms of politeness would be an age.
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    node = DataNode(config, OsClock(), OsRng())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_args: node.stopping.set())
+    node.start()
+    host, port = node.address
+    ready = {"id": config.node_id, "address": f"{host}:{port}", "pid": os.getpid()}
+    sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
+    sys.stdout.flush()
+    node.stopping.wait()
+    node.stop()
+    if node.fatal:
+        raise SystemExit(f"esdfs datanode {config.node_id}: {node.fatal}")
+
+
+if __name__ == "__main__":
+    main(msgspec.json.decode(sys.stdin.buffer.read(), type=DataNodeConfig))

@@ -1,0 +1,113 @@
+"""Carrying out what NameNodes order in their heartbeat answers."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from esdfs.datanode.replica import BlockKey
+from esdfs.errors import EsdfsError
+from esdfs.rpc.messages import BlockRequest, BlockResult, ReplicationRequest, Target
+
+_log = structlog.get_logger()
+
+_COPIES_AT_ONCE: Final = 2
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """An order. Unknown kinds are from a newer NameNode and are skipped.
+
+    Attributes:
+        kind: ``replicate`` or ``delete``.
+        block_id: Decimal form.
+        targets: Of a copy: one pipeline, in this order.
+    """
+
+    kind: str
+    block_id: str
+    generation: int
+    targets: tuple[Target, ...] = ()
+
+
+class Hands(Protocol):
+    """What carries orders out; both check the epoch."""
+
+    def replicate(self, request: ReplicationRequest) -> BlockResult:
+        """Push a copy."""
+        ...
+
+    def delete(self, request: BlockRequest) -> BlockResult:
+        """Drop a replica."""
+        ...
+
+
+class Orders:
+    """Runs commands on threads of its own; an order that is already running is not started twice.
+
+    Args:
+        hands: The DataNode.
+        on_copy_failed: Told of the target that did not get its copy.
+    """
+
+    def __init__(self, hands: Hands, on_copy_failed: Callable[[BlockKey, str], None]) -> None:
+        self._hands = hands
+        self._on_copy_failed = on_copy_failed
+        self._lock = threading.Lock()
+        self._running: set[tuple[str, str, int]] = set()
+        self._copies = ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="copy")
+        self._deletes = ThreadPoolExecutor(1, thread_name_prefix="delete")
+
+    def start(self, command: Command, epoch: int) -> None:
+        """Carry out an order of the leader of ``epoch``, soon."""
+        name = (command.kind, command.block_id, command.generation)
+        run = {"replicate": self._replicate, "delete": self._delete}.get(command.kind)
+        if run is None or not command.block_id.isdecimal():
+            _log.warning("order not understood", kind=command.kind, block=command.block_id)
+            return
+        with self._lock:
+            if name in self._running:
+                return
+            self._running.add(name)
+        pool = self._copies if command.kind == "replicate" else self._deletes
+        pool.submit(self._run, run, command, epoch, name)
+
+    def _run(
+        self, run: Callable[[Command, int], None], command: Command, epoch: int, name: tuple[str, str, int]
+    ) -> None:
+        try:
+            run(command, epoch)
+        except EsdfsError as error:
+            _log.warning("order failed", kind=command.kind, block=command.block_id, reason=error.message)
+        finally:
+            with self._lock:
+                self._running.discard(name)
+
+    def _replicate(self, command: Command, epoch: int) -> None:
+        key = BlockKey(int(command.block_id), command.generation)
+        reached: set[str] = set()
+        try:
+            request = ReplicationRequest(
+                block_id=key.block_id, generation=key.generation, targets=command.targets, epoch=epoch
+            )
+            result = self._hands.replicate(request)
+            reached = {receipt.node_id for receipt in result.receipts}
+            error = result.error()
+            # A target that has the block is where the order wants it to be.
+            if error is not None:
+                raise error
+        finally:
+            for target in command.targets:
+                if target.node_id not in reached:
+                    self._on_copy_failed(key, target.node_id)
+
+    def _delete(self, command: Command, epoch: int) -> None:
+        block_id = int(command.block_id)
+        self._hands.delete(BlockRequest(block_id=block_id, generation=command.generation, epoch=epoch))
+
+    def stop(self) -> None:
+        """Drop what has not begun, wait for what has."""
+        for pool in (self._copies, self._deletes):
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,195 @@
+"""A DataNode's membership: it belongs to a cluster, and says so to every NameNode of it."""
+
+import threading
+from collections.abc import Callable
+
+import msgspec
+import structlog
+
+from esdfs.datanode.config import DataNodeConfig
+from esdfs.datanode.fence import EpochFence
+from esdfs.datanode.load import Load
+from esdfs.datanode.namenode_link import Broadcast, HeartbeatAnswer, NameNodeLink, Registered
+from esdfs.datanode.orders import Orders
+from esdfs.datanode.reports import Report, full_report
+from esdfs.datanode.store import BlockStore
+from esdfs.datanode.volumes import Volume
+from esdfs.env import Clock, Rng
+from esdfs.errors import EpochFenced, EsdfsError, IdentityConflict
+
+_log = structlog.get_logger()
+
+
+class DataNodeRegistration:
+    """Registers with all NameNodes and keeps them informed, one thread each.
+
+    All of them are told everything, so that a follower that becomes leader knows where the replicas are.
+
+    Args:
+        address: Where others reach us: host and port.
+        local_socket: Path of the Unix socket for clients of this host; empty = none.
+        on_fatal: Told the reason why this DataNode must not go on.
+    """
+
+    def __init__(
+        self,
+        config: DataNodeConfig,
+        store: BlockStore,
+        fence: EpochFence,
+        load: Load,
+        orders: Orders,
+        broadcast: Broadcast,
+        *,
+        address: tuple[str, int],
+        local_socket: str,
+        clock: Clock,
+        rng: Rng,
+        on_fatal: Callable[[str], None],
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._fence = fence
+        self._load = load
+        self._orders = orders
+        self._address = address
+        self._local_socket = local_socket
+        self._on_fatal = on_fatal
+        self._adopting = threading.Lock()
+        incarnation = clock.wall_us()
+        self._links = [
+            NameNodeLink(
+                url,
+                config.node_id,
+                incarnation,
+                token=config.token,
+                interval_ms=config.heartbeat_interval_ms,
+                clock=clock,
+                rng=rng,
+                register_body=self._register_body,
+                heartbeat_body=self._heartbeat_body,
+                full_report=self._full_report,
+                on_registered=self._on_registered,
+                on_answer=self._on_answer,
+            )
+            for url in config.namenodes
+        ]
+        broadcast.links = self._links
+        self._threads: list[threading.Thread] = []
+
+    def cluster_id(self) -> str:
+        """Ours; empty until a NameNode told us."""
+        return self._store.volumes[0].version.cluster_id
+
+    def register(self) -> int:
+        """Register with every NameNode, once; with how many it worked.
+
+        Raises:
+            IdentityConflict: One of them will never have us.
+        """
+        return self._each(NameNodeLink.register)
+
+    def heartbeat(self) -> int:
+        """Heartbeat to every NameNode, once; with how many it worked.
+
+        Raises:
+            IdentityConflict: Another process took our place.
+        """
+        return self._each(NameNodeLink.heartbeat)
+
+    def _each(self, exchange: Callable[[NameNodeLink], object]) -> int:
+        worked = 0
+        for link in self._links:
+            try:
+                exchange(link)
+                worked += 1
+            except IdentityConflict:
+                raise
+            except EsdfsError as error:
+                _log.warning("NameNode not reached", url=link.url, reason=error.message)
+        return worked
+
+    def start_heartbeat_thread(self) -> None:
+        """Keep every NameNode informed from now on, until `stop`."""
+        for link in self._links:
+            thread = threading.Thread(target=self._run, args=(link,), name=f"link {link.url}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _run(self, link: NameNodeLink) -> None:
+        try:
+            link.run()
+        except IdentityConflict as error:
+            self._on_fatal(error.message)
+
+    def stop(self) -> None:
+        """End the threads; waits for requests under way."""
+        for link in self._links:
+            link.stop()
+        for thread in self._threads:
+            thread.join()
+        for link in self._links:
+            link.close()
+
+    # --- what is said ---
+
+    def _volumes(self) -> list[dict[str, object]]:
+        return [
+            {
+                "volume_id": volume.volume_id,
+                "capacity_bytes": 0 if volume.failed else volume.capacity_bytes(),
+                "available_bytes": volume.available_bytes(),
+                "failed": bool(volume.failed),
+            }
+            for volume in self._store.volumes
+        ]
+
+    def _space(self) -> dict[str, object]:
+        volumes: list[Volume] = [volume for volume in self._store.volumes if not volume.failed]
+        return {
+            "storage_capacity": sum(volume.capacity_bytes() for volume in volumes),
+            "available_space": sum(volume.available_bytes() for volume in volumes),
+            "blocks_stored": self._store.count(),
+            "volumes": self._volumes(),
+        }
+
+    def _register_body(self) -> dict[str, object]:
+        version = self._store.volumes[0].version
+        host, port = self._address
+        return {
+            "uuid": version.node_uuid,
+            "cluster_id": version.cluster_id,
+            "hostname": host,
+            "port": port,
+            "local_socket": self._local_socket,
+            **self._space(),
+        }
+
+    def _heartbeat_body(self) -> dict[str, object]:
+        return {**self._space(), "load": msgspec.structs.asdict(self._load.take())}
+
+    def _full_report(self) -> list[Report]:
+        return list(full_report(self._store.replicas(), self._store.corrupt()))
+
+    # --- what is heard ---
+
+    def _on_registered(self, answer: Registered) -> None:
+        with self._adopting:
+            mine = self.cluster_id()
+            if mine and answer.cluster_id != mine:
+                raise IdentityConflict(
+                    f"{self._config.node_id} has data of cluster {mine}, {answer.cluster_id} wants it"
+                )
+            for volume in self._store.volumes:
+                if not volume.failed:
+                    volume.adopt(answer.cluster_id)
+        _log.info("registered", cluster=answer.cluster_id, number=answer.number, epoch=answer.epoch)
+
+    def _on_answer(self, answer: HeartbeatAnswer) -> None:
+        if answer.epoch > self._fence.highest:
+            self._fence.admit(answer.epoch)
+        if answer.commands and answer.epoch < self._fence.highest:
+            reason = EpochFenced(f"orders of epoch {answer.epoch}, now is {self._fence.highest}")
+            _log.warning("orders of a deposed leader refused", reason=reason.message)
+            return
+        for command in answer.commands:
+            self._orders.start(command, answer.epoch)

@@ -1,0 +1,91 @@
+"""Reading replicas nobody reads, before the last good copy is needed: a pure schedule, and its thread."""
+
+import heapq
+import threading
+from typing import Final
+
+import structlog
+
+from esdfs.datanode.replica import BlockKey, Replica
+from esdfs.datanode.store import BlockStore
+from esdfs.env import Clock
+from esdfs.errors import EsdfsError, ReplicaCorrupt
+
+_log = structlog.get_logger()
+
+_IDLE_S: Final = 5.0
+
+
+def due(replicas: list[Replica], now_us: int, period_s: float, limit: int) -> list[Replica]:
+    """What to verify next, in order: the never verified from the newest on, then the longest unverified.
+
+    Args:
+        replicas: All; ``verified_us`` 0 = never.
+        now_us: Wall clock.
+        period_s: A replica verified less long ago is not due.
+        limit: At most so many.
+    """
+    before_us = now_us - int(period_s * 1e6)
+    candidates = (replica for replica in replicas if replica.verified_us <= before_us)
+    return heapq.nsmallest(limit, candidates, key=_urgency)
+
+
+def _urgency(replica: Replica) -> tuple[int, int]:
+    if replica.verified_us == 0:
+        return 0, -replica.finalized_us
+    return 1, replica.verified_us
+
+
+class Scrubber:
+    """A thread that verifies every replica once per period, at a bounded rate.
+
+    A replica that is deleted, replaced or doubted while it is read is no alarm: `BlockStore.doubt` acts on
+    the very replica that was opened.
+    """
+
+    def __init__(self, store: BlockStore, clock: Clock, *, period_s: float, bytes_per_s: float) -> None:
+        self._store = store
+        self._clock = clock
+        self._period_s = period_s
+        self._bytes_per_s = bytes_per_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="scrub", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; nothing to do when the period is 0."""
+        if self._period_s > 0:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Stop within one read."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            batch = due(self._store.replicas(), self._clock.wall_us(), self._period_s, limit=64)
+            for replica in batch:
+                self.scrub(replica)
+                if self._stop.is_set():
+                    return
+            if not batch:
+                self._stop.wait(_IDLE_S)
+
+    def scrub(self, replica: Replica) -> bool:
+        """Read and verify one replica from the disk at the configured rate; whether it is good."""
+        key = BlockKey(replica.block_id, replica.generation)
+        try:
+            with self._store.open(replica.block_id, replica.generation) as reader:
+                reader.forget_cached()
+                for frame in self._store.checked(reader, reader.frames()):
+                    if self._stop.wait(len(frame.data) / self._bytes_per_s):
+                        return True
+                reader.forget_cached()
+        except ReplicaCorrupt:
+            return False
+        except EsdfsError as error:
+            _log.info("scrub skipped a replica", block=key.block_id, reason=error.message)
+            return True
+        self._store.verified(replica)
+        return True

@@ -1,0 +1,326 @@
+"""The replicas of one DataNode: the map in memory, and every way to read, add and drop one."""
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import structlog
+from msgspec.structs import replace
+
+from esdfs.datanode import scan
+from esdfs.datanode.reading import ReplicaReader
+from esdfs.datanode.replica import BlockKey, Replica, ReplicaState, supersedes
+from esdfs.datanode.volumes import Volume, choose
+from esdfs.datanode.writer import BlockWriter, SyncTimes, sync_parents
+from esdfs.env import Clock
+from esdfs.errors import DiskFailed, ReplicaCorrupt, ReplicaExists, ReplicaNotFound
+from esdfs.rpc.messages import Frame, Receipt
+
+_log = structlog.get_logger()
+
+
+class Listener(Protocol):
+    """Told of every change of the replica map, under its lock: be quick."""
+
+    def stored(self, key: BlockKey, length_bytes: int) -> None:
+        """Finalized."""
+        ...
+
+    def removed(self, key: BlockKey) -> None:
+        """Deleted, replaced, or lost with its volume."""
+        ...
+
+    def corrupt(self, key: BlockKey) -> None:
+        """Did not verify."""
+        ...
+
+
+class BlockStore:
+    """All finalized replicas. Thread-safe.
+
+    Args:
+        volumes: Opened; their replicas are found by reading them now.
+        node_id: For receipts.
+        durable: False skips every fsync: for tests.
+    """
+
+    def __init__(
+        self,
+        volumes: list[Volume],
+        node_id: str,
+        clock: Clock,
+        *,
+        listener: Listener,
+        sync_times: SyncTimes,
+        durable: bool = True,
+    ) -> None:
+        self.volumes = volumes
+        self._node_id = node_id
+        self._clock = clock
+        self._listener = listener
+        self._sync_times = sync_times
+        self._durable = durable
+        self._lock = threading.RLock()
+        self._replicas: dict[int, Replica] = {}
+        self._corrupt: dict[BlockKey, None] = {}
+        self._writing: set[BlockKey] = set()
+        for index, volume in enumerate(volumes):
+            volume.on_failed = self._forget_volume
+            if not volume.failed:
+                self._take_in(index, volume)
+
+    def _take_in(self, index: int, volume: Volume) -> None:
+        found = scan.scan(volume, index, self._clock)
+        for replica in found.replicas:
+            other = self._replicas.get(replica.block_id)
+            mine = BlockKey(replica.block_id, replica.generation)
+            if other is None or supersedes(mine, BlockKey(other.block_id, other.generation)):
+                self._replicas[replica.block_id] = replica
+                loser = other
+            else:
+                loser = replica
+            if loser is not None:
+                key = BlockKey(loser.block_id, loser.generation)
+                scan.set_aside(self.volumes[loser.volume], key, ReplicaState.TRASH, self._clock)
+        self._corrupt.update(dict.fromkeys(found.corrupt))
+
+    # --- looking ---
+
+    def replicas(self) -> list[Replica]:
+        """All finalized ones, at one moment."""
+        with self._lock:
+            return list(self._replicas.values())
+
+    def corrupt(self) -> list[BlockKey]:
+        """Those set aside and not replaced since."""
+        with self._lock:
+            return list(self._corrupt)
+
+    def count(self) -> int:
+        """How many finalized replicas."""
+        return len(self._replicas)
+
+    def find(self, block_id: int, generation: int = 0) -> Replica:
+        """The replica of a block; ``generation`` 0 = any.
+
+        Raises:
+            ReplicaCorrupt: It was here and did not verify.
+            ReplicaNotFound: Not here, or another generation.
+        """
+        with self._lock:
+            replica = self._replicas.get(block_id)
+            if replica is not None and generation in (0, replica.generation):
+                return replica
+            if any(key.block_id == block_id and generation in (0, key.generation) for key in self._corrupt):
+                raise ReplicaCorrupt(f"block {block_id}: this replica was set aside as damaged")
+        have = f"generation {replica.generation} only" if replica else "no replica"
+        raise ReplicaNotFound(f"block {block_id}: {self._node_id} has {have}", block_id=str(block_id))
+
+    def receipt(self, replica: Replica) -> Receipt:
+        """Our promise for it."""
+        return Receipt(
+            node_id=self._node_id,
+            volume_id=self.volumes[replica.volume].volume_id,
+            block_id=replica.block_id,
+            generation=replica.generation,
+            length_bytes=replica.length_bytes,
+            stored_bytes=replica.stored_bytes,
+            crc32c=replica.crc32c,
+        )
+
+    # --- reading ---
+
+    def read(self, block_id: int, generation: int = 0, offset: int = 0, length: int = 0) -> Iterator[Frame]:
+        """The frames that cover a logical range (``length`` 0 = to the end), verified before yielded.
+
+        A frame's data is valid until the next is asked for. A replica that does not verify is set aside at
+        once.
+
+        Raises:
+            ReplicaNotFound: Not here.
+            ReplicaCorrupt: A byte, a length or the meta file does not verify.
+            OutOfRange: The range starts past the end.
+        """
+        with self.open(block_id, generation) as reader:
+            yield from self.checked(reader, reader.frames(offset, length))
+
+    def checked(self, reader: ReplicaReader, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """``frames`` of ``reader``; when they end with `ReplicaCorrupt`, the replica was set aside."""
+        try:
+            yield from frames
+        except ReplicaCorrupt as error:
+            self.doubt(reader.replica, error.message)
+            raise
+
+    def open(self, block_id: int, generation: int = 0) -> ReplicaReader:
+        """Open a replica and read its meta file. The caller closes it; it stays readable when deleted.
+
+        Raises:
+            ReplicaNotFound: Not here.
+            ReplicaCorrupt: Its meta file does not verify; it was set aside.
+        """
+        replica = self.find(block_id, generation)
+        try:
+            return ReplicaReader(self.volumes[replica.volume], replica)
+        except ReplicaCorrupt as error:
+            self.doubt(replica, error.message)
+            raise
+
+    def verify(self, replica: Replica) -> None:
+        """Read and verify every byte, from a thread that has time.
+
+        Raises:
+            ReplicaCorrupt: It was set aside.
+            ReplicaNotFound: Deleted or replaced meanwhile.
+        """
+        for _ in self.read(replica.block_id, replica.generation):
+            continue
+
+    def doubt(self, replica: Replica, reason: str) -> None:
+        """A replica did not verify: keep its bytes, never serve it again, report it."""
+        key = BlockKey(replica.block_id, replica.generation)
+        with self._lock:
+            if self._replicas.get(replica.block_id) is not replica:
+                return  # deleted, replaced, or doubted by another reader
+            del self._replicas[replica.block_id]
+            self._corrupt[key] = None
+            self._listener.corrupt(key)
+            _log.error("replica corrupt", block=key.block_id, generation=key.generation, reason=reason)
+            volume = self.volumes[replica.volume]
+            if not volume.failed:
+                scan.set_aside(volume, key, ReplicaState.CORRUPT, self._clock)
+
+    def verified(self, replica: Replica) -> None:
+        """A replica was read whole from the disk and is good: remember when, also over a restart."""
+        now_us = self._clock.wall_us()
+        with self._lock:
+            if self._replicas.get(replica.block_id) is not replica:
+                return
+            self._replicas[replica.block_id] = replace(replica, verified_us=now_us)
+            volume = self.volumes[replica.volume]
+            with volume.changing("noting a scrub"):
+                path = volume.final_path(replica.block_id, replica.generation, "meta")
+                os.utime(path, ns=(now_us * 1000, now_us * 1000))
+
+    # --- writing ---
+
+    def start(self, first: Frame) -> BlockWriter:
+        """Begin a block with its first frame, which is not yet accepted.
+
+        Raises:
+            ReplicaExists: Finished here already (this generation or a later one), or being written.
+            VolumeFull: No volume has room for ``first.total_size``.
+            DiskFailed: No volume is in service.
+        """
+        key = BlockKey(first.block_id, first.generation)
+        with self._lock:
+            present = self._replicas.get(key.block_id)
+            if present is not None and present.generation >= key.generation:
+                raise ReplicaExists(f"block {key.block_id}: generation {present.generation} is here already")
+            if key in self._writing:
+                raise ReplicaExists(f"block {key.block_id}: it is being written by another stream")
+            self._writing.add(key)
+        promise = max(first.total_size, len(first.data))
+        volume: Volume | None = None
+        try:
+            volume = choose(self.volumes, promise)
+            return BlockWriter(first, volume, promise, self._written)
+        except BaseException:
+            if volume is not None:
+                volume.release(promise)
+            self._written(key)
+            raise
+
+    def _written(self, key: BlockKey) -> None:
+        with self._lock:
+            self._writing.discard(key)
+
+    def finalize(self, writers: list[BlockWriter]) -> list[Receipt]:
+        """Make finished blocks durable and visible: data, meta and names are fsynced on return.
+
+        All or none are visible to this process; on an error the caller drops them.
+
+        Raises:
+            DiskFailed: A volume went out of service.
+            VolumeFull: No room for the meta files.
+        """
+        for writer in writers:
+            if self._durable:
+                writer.sync(self._sync_times, self._clock)
+            else:
+                writer.prepare()
+        parents = [(writer.volume, writer.rename()) for writer in writers]
+        if self._durable:
+            sync_parents(parents)
+        with self._lock:
+            replicas = [self._add(writer) for writer in writers]
+        for writer in writers:
+            writer.end()
+        return [self.receipt(replica) for replica in replicas]
+
+    def _add(self, writer: BlockWriter) -> Replica:
+        if writer.volume.failed:
+            raise DiskFailed(f"volume {writer.volume.root.name} went out of service")
+        meta = writer.arrival.meta
+        replica = Replica(
+            block_id=meta.block_id,
+            generation=meta.generation,
+            volume=self.volumes.index(writer.volume),
+            length_bytes=meta.length_bytes,
+            stored_bytes=meta.stored_bytes,
+            crc32c=meta.crc32c,
+            finalized_us=self._clock.wall_us(),
+        )
+        old = self._replicas.get(meta.block_id)
+        if old is not None:
+            self._discard(old)
+        self._replicas[meta.block_id] = replica
+        for key in [key for key in self._corrupt if key.block_id == meta.block_id]:
+            del self._corrupt[key]
+        self._listener.stored(writer.key, meta.length_bytes)
+        return replica
+
+    # --- dropping ---
+
+    def delete(self, block_id: int, generation: int) -> bool:
+        """Move the replica to the trash if its generation is at most ``generation``; whether it was here."""
+        with self._lock:
+            for key in [key for key in self._corrupt if key.block_id == block_id]:
+                if key.generation <= generation:
+                    del self._corrupt[key]  # its bytes stay in `corrupt` for people
+                    self._listener.removed(key)
+            replica = self._replicas.get(block_id)
+            if replica is None or replica.generation > generation:
+                return False
+            del self._replicas[block_id]
+            self._discard(replica)
+            return True
+
+    def _discard(self, replica: Replica) -> None:
+        key = BlockKey(replica.block_id, replica.generation)
+        self._listener.removed(key)
+        volume = self.volumes[replica.volume]
+        if not volume.failed:
+            scan.set_aside(volume, key, ReplicaState.TRASH, self._clock)
+
+    def empty_trash(self, delay_s: float) -> int:
+        """Unlink what was deleted longer ago; answers how many files."""
+        before_us = self._clock.wall_us() - int(delay_s * 1e6)
+        return sum(scan.empty_trash(volume, before_us) for volume in self.volumes if not volume.failed)
+
+    def _forget_volume(self, volume: Volume) -> None:
+        index = self.volumes.index(volume)
+        with self._lock:
+            lost = [replica for replica in self._replicas.values() if replica.volume == index]
+            self._forget(lost)
+
+    def _forget(self, lost: Iterable[Replica]) -> None:
+        for replica in lost:
+            del self._replicas[replica.block_id]
+            self._listener.removed(BlockKey(replica.block_id, replica.generation))
+
+    def close(self) -> None:
+        """Let other processes have the volumes."""
+        for volume in self.volumes:
+            volume.close()

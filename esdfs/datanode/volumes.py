@@ -1,0 +1,278 @@
+"""The directories, one per disk, that a DataNode keeps replicas in."""
+
+import errno
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from esdfs.datanode import layout
+from esdfs.datanode.replica import ReplicaState
+from esdfs.env import Rng
+from esdfs.errors import DiskFailed, IdentityConflict, NewerRelease, Unavailable, VolumeFull
+
+_log = structlog.get_logger()
+
+
+class VersionFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose volume this is; JSON, written once and once more when the cluster becomes known.
+
+    Attributes:
+        cluster_id: Empty until the first registration.
+        node_uuid: One per DataNode, made with its first volume: a copied disk is noticed by it.
+    """
+
+    format_version: int
+    cluster_id: str
+    node_id: str
+    node_uuid: str
+    volume_id: str
+
+
+class Volume:
+    """One volume, locked for this process.
+
+    A failed write, fsync or rename puts it out of service until an operator removes its ``FAILED`` file:
+    after a failed fsync the kernel calls the pages clean, so a second one would lie.
+    """
+
+    def __init__(self, root: Path, version: VersionFile, lock_fd: int, reserve_bytes: int) -> None:
+        self.root = root
+        self.version = version
+        self.failed = ""
+        self.on_failed: Callable[[Volume], None] | None = None
+        self._lock_fd = lock_fd
+        self._reserve_bytes = reserve_bytes
+        self._lock = threading.Lock()
+        self._promised_bytes = 0
+        self._known_directories: set[str] = set()
+
+    @property
+    def volume_id(self) -> str:
+        """Its UUID."""
+        return self.version.volume_id
+
+    def path(self, state: ReplicaState, name: str) -> Path:
+        """A file of a replica that is not finalized."""
+        assert state is not ReplicaState.FINALIZED
+        directory: str = state.value
+        return self.root / directory / name
+
+    def final_path(self, block_id: int, generation: int, suffix: str) -> Path:
+        """A file of a finalized replica."""
+        return self.root / layout.directory(block_id) / f"{layout.stem(block_id, generation)}.{suffix}"
+
+    # --- room ---
+
+    def capacity_bytes(self) -> int:
+        """Size of the file system."""
+        stat = os.statvfs(self.root)
+        return stat.f_blocks * stat.f_frsize
+
+    def available_bytes(self) -> int:
+        """Free for new replicas: without the reserve and what running writes were promised."""
+        if self.failed:
+            return 0
+        stat = os.statvfs(self.root)
+        return max(0, stat.f_bavail * stat.f_frsize - self._reserve_bytes - self._promised_bytes)
+
+    def promise(self, size_bytes: int) -> None:
+        """Set room aside; give it back with `release` as it is used or not.
+
+        Raises:
+            VolumeFull: There is not so much.
+        """
+        with self._lock:
+            if self.available_bytes() < size_bytes:
+                raise VolumeFull(
+                    f"volume {self.root.name}: less than {size_bytes} bytes left beyond the reserve"
+                )
+            self._promised_bytes += size_bytes
+
+    def release(self, size_bytes: int) -> None:
+        """Give back promised room."""
+        with self._lock:
+            self._promised_bytes -= size_bytes
+            assert self._promised_bytes >= 0, self._promised_bytes
+
+    # --- failing ---
+
+    @contextmanager
+    def changing(self, what: str, *, full_is_failure: bool = False) -> Iterator[None]:
+        """Everything that changes the volume runs inside.
+
+        Raises:
+            VolumeFull: No space; the volume stays in service (except when an fsync says so).
+            DiskFailed: Anything else the disk refused; the volume is out of service now.
+        """
+        if self.failed:
+            raise DiskFailed(f"volume {self.root.name} is out of service: {self.failed}")
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT) and not full_is_failure:
+                raise VolumeFull(f"volume {self.root.name}: {what}: no space left") from error
+            self.fail(f"{what}: {error.strerror or error}")
+            raise DiskFailed(f"volume {self.root.name} is out of service: {self.failed}") from error
+
+    def fail(self, reason: str) -> None:
+        """Out of service, from now until an operator clears it."""
+        with self._lock:
+            if self.failed:
+                return
+            self.failed = reason
+        _log.error("volume failed", volume=self.volume_id, root=str(self.root), reason=reason)
+        try:
+            (self.root / layout.FAILED_FILE).write_text(reason + "\n", encoding="utf-8")
+        except OSError as error:
+            _log.warning("the failed volume takes no FAILED file either", error=str(error))
+        if self.on_failed is not None:
+            self.on_failed(self)
+
+    # --- directories ---
+
+    def make_directory(self, block_id: int) -> str:
+        """The directory of a finalized block, made durably if need be; relative to the root."""
+        relative = layout.directory(block_id)
+        if relative not in self._known_directories:
+            parent = self.root / ReplicaState.FINALIZED.value
+            for part in relative.split("/")[1:]:
+                child = parent / part
+                if not child.is_dir():
+                    child.mkdir(exist_ok=True)
+                    sync_directory(parent)
+                parent = child
+            self._known_directories.add(relative)
+        return relative
+
+    def adopt(self, cluster_id: str) -> None:
+        """Write the cluster's id down, durably. Only for a volume that had none."""
+        assert self.version.cluster_id in ("", cluster_id), self.version
+        if self.version.cluster_id == cluster_id:
+            return
+        self.version = msgspec.structs.replace(self.version, cluster_id=cluster_id)
+        with self.changing("writing VERSION"):
+            write_durably(self.root / layout.VERSION_FILE, msgspec.json.encode(self.version) + b"\n")
+
+    def close(self) -> None:
+        """Let another process have it."""
+        os.close(self._lock_fd)
+
+
+def open_volumes(roots: list[Path], node_id: str, reserve_bytes: int, rng: Rng) -> list[Volume]:
+    """Lock and check all volumes of one DataNode; format those that are empty directories or missing.
+
+    Raises:
+        IdentityConflict: A volume of another node or cluster, or volumes that do not belong together.
+        NewerRelease: Formatted by a later release.
+        Unavailable: In use by another process, or not writable.
+    """
+    opened: list[Volume] = []
+    try:
+        locks = [(root, _lock_volume(root)) for root in roots]
+        found = [(root, fd, _read_version(root)) for root, fd in locks]
+        known = [version for _, _, version in found if version]
+        node_uuid = known[0].node_uuid if known else rng.uuid()
+        cluster_id = next((version.cluster_id for version in known if version.cluster_id), "")
+        for root, fd, version in found:
+            if version is None:
+                version = VersionFile(  # noqa: PLW2901 - the loop's subject, now that it exists
+                    format_version=layout.FORMAT_VERSION,
+                    cluster_id=cluster_id,
+                    node_id=node_id,
+                    node_uuid=node_uuid,
+                    volume_id=rng.uuid(),
+                )
+                _format(root, version)
+            _check_version(root, version, node_id, node_uuid, cluster_id)
+            volume = Volume(root, version, fd, reserve_bytes)
+            failed = root / layout.FAILED_FILE
+            if failed.exists():
+                volume.failed = failed.read_text(encoding="utf-8").strip() or "marked FAILED"
+            opened.append(volume)
+    except OSError as error:
+        raise Unavailable(f"cannot open the volumes: {error}") from error
+    return opened
+
+
+def _lock_volume(root: Path) -> int:
+    root.mkdir(parents=True, exist_ok=True)
+    fd = os.open(root / layout.LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        raise Unavailable(f"{root} is in use by another process") from error
+    return fd
+
+
+def _read_version(root: Path) -> VersionFile | None:
+    path = root / layout.VERSION_FILE
+    if not path.exists():
+        strangers = sorted({entry.name for entry in root.iterdir()} - {layout.LOCK_FILE, "lost+found"})
+        if strangers:
+            raise IdentityConflict(
+                f"{root} has no VERSION file but holds {strangers[0]!r}: not a volume of ours"
+            )
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=VersionFile)
+    except msgspec.DecodeError as error:
+        raise IdentityConflict(f"{path} is not readable as one of ours: {error}") from error
+
+
+def _check_version(root: Path, version: VersionFile, node_id: str, node_uuid: str, cluster_id: str) -> None:
+    if version.format_version > layout.FORMAT_VERSION:
+        raise NewerRelease(f"{root} has format {version.format_version}: upgrade esdfs")
+    if version.node_id != node_id:
+        raise IdentityConflict(f"{root} belongs to DataNode {version.node_id!r}, not {node_id!r}")
+    if version.node_uuid != node_uuid:
+        raise IdentityConflict(f"{root} was formatted for another {node_id!r} than the other volumes")
+    if version.cluster_id not in ("", cluster_id):
+        raise IdentityConflict(f"{root} belongs to cluster {version.cluster_id}, the others to {cluster_id}")
+
+
+def _format(root: Path, version: VersionFile) -> None:
+    for state in ReplicaState:
+        (root / state.value).mkdir(exist_ok=True)
+    write_durably(root / layout.VERSION_FILE, msgspec.json.encode(version) + b"\n")
+
+
+def choose(volumes: list[Volume], size_bytes: int) -> Volume:
+    """The volume in service with most room; room for ``size_bytes`` is promised on return.
+
+    Raises:
+        VolumeFull: None has so much.
+        DiskFailed: None is in service.
+    """
+    usable = [volume for volume in volumes if not volume.failed]
+    if not usable:
+        raise DiskFailed("every volume of this DataNode is out of service")
+    best = max(usable, key=Volume.available_bytes)
+    best.promise(size_bytes)
+    return best
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replace a small file as a whole: after a crash it is the old one or the new one."""
+    beside = path.with_name(path.name + ".new")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.rename(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
