@@ -1,0 +1,91 @@
+"""The REST edge put together: routes and what they share."""
+
+from typing import Final
+
+import falcon.asgi
+from falcon.asgi import App, Request, Response
+
+from esdfs.env import Clock, Rng
+from esdfs.namenode.config import NameNodeConfig
+from esdfs.namenode.rest import errors
+from esdfs.namenode.rest.cluster import Cluster, Live, Ready
+from esdfs.namenode.rest.datanodes import DataNodeBlocks, DataNodeHeartbeat, DataNodeRegister, DataNodes
+from esdfs.namenode.rest.directories import Directories, Directory
+from esdfs.namenode.rest.edge import Edge
+from esdfs.namenode.rest.files import (
+    File,
+    FileAbort,
+    FileBlocks,
+    FileComplete,
+    FileDownload,
+    FileLease,
+    Files,
+    FileUpload,
+)
+from esdfs.namenode.rest.fsck import Fsck
+from esdfs.namenode.rest.history import History
+from esdfs.namenode.rest.journal import Audit, Journal, JournalHead
+from esdfs.namenode.rest.metrics import Metrics
+from esdfs.namenode.rest.middleware import Middleware, RequestCounts
+from esdfs.namenode.rest.openapi import OpenApi
+from esdfs.namenode.rest.ports import Engine, JournalReader, LocationsReader, ProjectionReader
+from esdfs.namenode.rest.transactions import Renames, Restores, Transactions
+
+
+def create_app(
+    *,
+    reader: ProjectionReader,
+    locations: LocationsReader,
+    engine: Engine,
+    journal: JournalReader,
+    settings: NameNodeConfig,
+    clock: Clock,
+    rng: Rng,
+) -> App[Request, Response]:
+    """The ASGI application of one worker. It closes what it is given when the server shuts down."""
+    edge = Edge(
+        reader=reader,
+        locations=locations,
+        engine=engine,
+        journal=journal,
+        settings=settings,
+        clock=clock,
+        rng=rng,
+    )
+    counts = RequestCounts()
+    app = falcon.asgi.App(middleware=[Middleware(edge, counts)])
+    errors.install(app)
+    resources: dict[str, object] = {route: kind(edge) for route, kind in ROUTES.items()}
+    resources |= {"/metrics": Metrics(edge, counts), "/openapi.json": OpenApi()}
+    for route, resource in resources.items():
+        app.add_route(route, resource)
+    return app
+
+
+ROUTES: Final = {
+    "/files": Files,
+    "/files/upload": FileUpload,
+    "/files/download/{file_id}": FileDownload,
+    "/files/{file_id}": File,
+    "/files/{file_id}/blocks": FileBlocks,
+    "/files/{file_id}/complete": FileComplete,
+    "/files/{file_id}/abort": FileAbort,
+    "/files/{file_id}/lease": FileLease,
+    "/directories": Directories,
+    "/directories/{path:path}": Directory,
+    "/rename": Renames,
+    "/restore": Restores,
+    "/transactions": Transactions,
+    "/history": History,
+    "/journal": Journal,
+    "/journal/head": JournalHead,
+    "/audit": Audit,
+    "/datanodes": DataNodes,
+    "/datanodes/register": DataNodeRegister,
+    "/datanodes/{node_id}/heartbeat": DataNodeHeartbeat,
+    "/datanodes/{node_id}/blocks": DataNodeBlocks,
+    "/cluster": Cluster,
+    "/fsck": Fsck,
+    "/health/live": Live,
+    "/health/ready": Ready,
+}

@@ -1,0 +1,85 @@
+"""/datanodes: DataNodes introduce themselves, report, and are shown."""
+
+from typing import Any
+
+import msgspec
+from falcon.asgi import Request, Response
+
+from esdfs.errors import InvalidRequest
+from esdfs.namenode.frames import BlockReport, NodeHeartbeat, Register
+from esdfs.namenode.rest import bodies, request
+from esdfs.namenode.rest.answers import by_number, iso
+from esdfs.namenode.rest.edge import Edge, answer
+from esdfs.namenode.rest.ports import DataNodeRow
+
+_TIME_FIELD = "last_heartbeat_us"
+
+
+class DataNodes:
+    """/datanodes."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Every DataNode as this NameNode sees it."""
+        del req
+        rows = sorted(self._edge.locations.datanodes().values(), key=by_number)
+        answer(resp, {"datanodes": [_shown(row) for row in rows]})
+
+
+class DataNodeRegister:
+    """/datanodes/register."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """A DataNode's first words; the answer tells its number and the cluster."""
+        told = await self._edge.ask(resp, Register(await _packed(req)))
+        answer(resp, msgspec.msgpack.decode(told.result))
+
+
+class DataNodeHeartbeat:
+    """/datanodes/{node_id}/heartbeat."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    async def on_put(self, req: Request, resp: Response, node_id: str) -> None:
+        """A DataNode's state; the answer carries commands for it."""
+        told = await self._edge.ask(resp, NodeHeartbeat(_named(node_id), await _packed(req)))
+        answer(resp, msgspec.msgpack.decode(told.result))
+
+
+class DataNodeBlocks:
+    """/datanodes/{node_id}/blocks."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    async def on_post(self, req: Request, resp: Response, node_id: str) -> None:
+        """One page of a block report."""
+        told = await self._edge.ask(resp, BlockReport(_named(node_id), await _packed(req)))
+        answer(resp, msgspec.msgpack.decode(told.result))
+
+
+async def _packed(req: Request) -> msgspec.Raw:
+    """The JSON body as msgpack: parsing JSON is the workers' job, the engine has one thread."""
+    body = request.parse(bodies.anything, await request.read_body(req))
+    try:
+        return msgspec.Raw(msgspec.msgpack.encode(body))
+    except OverflowError as error:
+        raise InvalidRequest(f"a number in the body is out of range: {error}") from error
+
+
+def _named(node_id: str) -> str:
+    if not node_id or len(node_id) > 255 or not node_id.isprintable():
+        raise InvalidRequest("node_id must be a printable name of at most 255 characters", field="node_id")
+    return node_id
+
+
+def _shown(row: DataNodeRow) -> dict[str, Any]:
+    shown: dict[str, Any] = msgspec.to_builtins(row)
+    last_us = shown.pop(_TIME_FIELD, 0)
+    return shown | {"address": row.address, "last_heartbeat": iso(last_us) if last_us else None}

@@ -1,0 +1,96 @@
+"""How the engine starts gunicorn, and gunicorn's settings (it reads this module as its configuration).
+
+What differs between NameNodes is on the command line.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from esdfs.namenode.config import NameNodeConfig, load
+
+_PR_SET_PDEATHSIG: Final = 1
+DIRECTORY_VARIABLE: Final = "ESDFS_NAMENODE_DIR"
+_ENGINE_PID_VARIABLE: Final = "ESDFS_ENGINE_PID"
+
+worker_class = "esdfs.namenode.rest.server.Worker"
+preload_app = False
+timeout = 60  # of the worker's own pulse, not of a request
+graceful_timeout = 10
+keepalive = 75  # longer than clients keep idle connections, so that they close first
+backlog = 2048
+max_requests = 0
+accesslog = None
+errorlog = "-"
+loglevel = "warning"
+# The pulse is a file touched once a second: never on a disk that may stall.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - gunicorn makes its own file in it
+
+
+def command(config: NameNodeConfig | str | Path, bind: str = "") -> list[str]:
+    """The argv with which the engine starts gunicorn, as its direct child.
+
+    gunicorn and its workers die with the process that starts them (``gunicorn_conf``).
+
+    Args:
+        config: Of the NameNode; or its directory, or the ``namenode.toml`` in it.
+        bind: ``host:port``, or ``fd://N`` of a listening socket the child inherits; "" = as configured.
+    """
+    if not isinstance(config, NameNodeConfig):
+        path = Path(config).absolute()
+        config = load(path.parent if path.name == "namenode.toml" else path)
+    return [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--config",
+        "python:esdfs.namenode.rest.gunicorn_conf",
+        "--no-control-socket",
+        "--env",
+        f"{DIRECTORY_VARIABLE}={config.path}",
+        "--env",
+        f"{_ENGINE_PID_VARIABLE}={os.getpid()}",
+        "--workers",
+        str(config.rest_workers),
+        "--bind",
+        bind or f"{config.rest_host}:{config.rest_port}",
+        "esdfs.namenode.rest.server:create()",
+    ]
+
+
+def _die_with(parent_pid: int) -> None:
+    """Have the kernel kill this process when its parent ends.
+
+    Without it, a killed engine would leave workers that hold the port and answer from a projection
+    nobody updates. The signal is set after the parent may have gone already, hence the check.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent_pid:
+        sys.exit(f"process {parent_pid}, which started this one, is gone")
+
+
+def on_starting(server: Any) -> None:
+    """In the master, before it listens."""
+    del server
+    if parent := os.environ.get(_ENGINE_PID_VARIABLE):
+        _die_with(int(parent))
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """In each worker, before the application is made."""
+    del worker
+    _die_with(server.pid)
+
+
+def post_worker_init(worker: Any) -> None:
+    """In each worker, once the application is made: what was loaded stays, so never scan it again."""
+    import gc  # noqa: PLC0415 - gunicorn takes every name in this module for a setting
+
+    del worker
+    gc.collect()
+    gc.freeze()

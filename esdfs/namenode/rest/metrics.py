@@ -1,0 +1,120 @@
+"""/metrics: Prometheus text. The engine's numbers, and this worker's own requests under its pid.
+
+Every worker answers for itself: a scrape shows the engine's values and one worker's counters. The pid
+label keeps the counters of different workers apart.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from falcon.asgi import Request, Response
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from esdfs.namenode.rest.cluster import engine_status
+from esdfs.namenode.rest.edge import Edge
+from esdfs.namenode.rest.middleware import RequestCounts
+from esdfs.namenode.rest.ports import DataNodeRow
+
+_GAUGES: Final = {
+    "epoch": ("esdfs_epoch", "The newest leader's reign (Raft: term)"),
+    "last_txid": ("esdfs_journal_seq", "Last record of this NameNode's journal"),
+    "commit_txid": ("esdfs_journal_commit_seq", "Last committed record"),
+    "oldest_txid": ("esdfs_journal_oldest_seq", "First record that history reaches back to"),
+    "pending_requests": ("esdfs_engine_pending_requests", "Requests waiting for the next batch"),
+    "safe_mode": ("esdfs_safe_mode", "1 while too few blocks are reported"),
+    "read_only": ("esdfs_read_only", "1 while the NameNode's disk is nearly full"),
+}
+
+
+class Metrics:
+    """/metrics."""
+
+    def __init__(self, edge: Edge, counts: RequestCounts) -> None:
+        self._edge = edge
+        self._counts = counts
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Everything, in the text format."""
+        del req
+        status = await engine_status(self._edge, resp)
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Values(status, self._edge.locations.datanodes(), self._counts))
+        resp.data = generate_latest(registry)
+        resp.content_type = CONTENT_TYPE_LATEST
+
+
+class _Values(Collector):
+    def __init__(
+        self, status: Mapping[str, Any], nodes: Mapping[int, DataNodeRow], counts: RequestCounts
+    ) -> None:
+        self._status = status
+        self._nodes = nodes
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._of_engine()
+        yield from self._of_datanodes()
+        yield from self._of_worker()
+
+    def _of_engine(self) -> Iterator[Metric]:
+        status = self._status
+        for field, (name, text) in _GAUGES.items():
+            if field in status:
+                value = status[field]
+                yield GaugeMetricFamily(name, text, int(bool(value) if isinstance(value, str) else value))
+        role = GaugeMetricFamily("esdfs_namenode_role", "1 for the role this NameNode has", labels=["role"])
+        role.add_metric([status["role"]], 1)
+        yield role
+        blocks = GaugeMetricFamily("esdfs_blocks", "Blocks of files by state", labels=["state"])
+        for state, value in _numbers(status.get("blocks")):
+            blocks.add_metric([state], value)
+        yield blocks
+        under = dict(_numbers(status.get("blocks"))).get("under_replicated")
+        if under is not None:
+            yield GaugeMetricFamily("esdfs_blocks_under_replicated", "Blocks with too few copies", under)
+        queues = GaugeMetricFamily("esdfs_replication_queue", "Blocks waiting by queue", labels=["queue"])
+        for queue, value in _numbers(status.get("queues")):
+            queues.add_metric([queue], value)
+        yield queues
+        for counter, value in _numbers(status.get("counters")):
+            yield CounterMetricFamily(f"esdfs_engine_{counter}", "Since the engine started", value=value)
+
+    def _of_datanodes(self) -> Iterator[Metric]:
+        states = GaugeMetricFamily("esdfs_datanodes", "DataNodes by state", labels=["state"])
+        capacity = GaugeMetricFamily(
+            "esdfs_capacity_bytes", "Size of a DataNode's volumes", labels=["node_id"]
+        )
+        used = GaugeMetricFamily("esdfs_used_bytes", "Not available for new replicas", labels=["node_id"])
+        by_state: dict[str, int] = {}
+        for node in self._nodes.values():
+            by_state[node.status.value] = by_state.get(node.status.value, 0) + 1
+            capacity.add_metric([node.node_id], node.storage_capacity)
+            used.add_metric([node.node_id], node.storage_capacity - node.available_space)
+        for state, value in by_state.items():
+            states.add_metric([state], value)
+        yield from (states, capacity, used)
+
+    def _of_worker(self) -> Iterator[Metric]:
+        pid = str(os.getpid())
+        requests = CounterMetricFamily(
+            "esdfs_http_requests", "Requests of one worker", labels=["pid", "route", "method", "code"]
+        )
+        for (route, method, status), value in self._counts.requests.items():
+            requests.add_metric([pid, route, method, str(status)], value)
+        seconds = CounterMetricFamily(
+            "esdfs_http_request_seconds", "Time spent in one worker", labels=["pid", "route", "method"]
+        )
+        for (route, method), spent_ns in self._counts.spent_ns.items():
+            seconds.add_metric([pid, route, method], spent_ns / 1e9)
+        yield from (requests, seconds)
+
+
+def _numbers(values: object) -> Iterator[tuple[str, float]]:
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                yield str(name), float(value)

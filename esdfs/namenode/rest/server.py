@@ -1,0 +1,50 @@
+"""One gunicorn worker's application: everything is opened here, after the fork."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from falcon.asgi import App, Request, Response
+from uvicorn_worker import UvicornWorker
+
+from esdfs.env_os import OsClock, OsRng
+from esdfs.journal.sql import open_reader as open_journal
+from esdfs.namenode import config
+from esdfs.namenode.blocks.locations import open_reader as open_locations
+from esdfs.namenode.engine_client import EngineClient
+from esdfs.namenode.projection.lmdb import open_reader as open_projection
+from esdfs.namenode.rest.app import create_app
+from esdfs.namenode.rest.gunicorn_conf import DIRECTORY_VARIABLE
+
+
+class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn_worker ships no types
+    """gunicorn's worker class: uvloop and httptools, and no access log (the journal is the audit log)."""
+
+    CONFIG_KWARGS: Final[dict[str, Any]] = {
+        "loop": "uvloop",
+        "http": "httptools",
+        "ws": "none",
+        "lifespan": "on",
+        "access_log": False,
+        "proxy_headers": False,  # the peer is journaled: it must be who connected
+        "server_header": False,
+        "date_header": False,
+        "timeout_graceful_shutdown": 5,
+    }
+
+
+def create() -> App[Request, Response]:
+    """The application of the NameNode whose directory the environment names. Called in each worker."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    settings = config.load(Path(os.environ[DIRECTORY_VARIABLE]))
+    return create_app(
+        reader=open_projection(settings.path),
+        locations=open_locations(settings.path),
+        engine=EngineClient(settings.socket_path),
+        journal=open_journal(settings.database_url),
+        settings=settings,
+        clock=OsClock(),
+        rng=OsRng(),
+    )
