@@ -11,9 +11,10 @@ from google.protobuf.message import DecodeError, Message
 
 from esdfs._proto import events_pb2 as pb
 from esdfs.blocks import Block
-from esdfs.errors import JournalCorrupt, NewerRelease
+from esdfs.errors import JournalCorrupt
 from esdfs.namenode import events as ev
 from esdfs.namenode.events import Event, Kind
+from esdfs.namenode.upcasters import VERSIONS, upcasters
 
 
 class Packed(NamedTuple):
@@ -70,21 +71,16 @@ def unpack(kind: int, version: int, payload: bytes) -> Unpacked:
         NewerRelease: A kind or version this program does not know. Never skipped: stop.
         JournalCorrupt: Not a message of its kind.
     """
-    decoder = _DECODERS.get(kind)
-    if decoder is None or version != VERSIONS[kind]:
-        if kind != Kind.TRANSACTION or version != 1:
-            raise NewerRelease(
-                f"event kind {kind} version {version} is not known to this release: upgrade esdfs",
-                kind=kind,
-                version=version,
-            )
+    if version != VERSIONS.get(kind):
+        payload = upcasters.upcast(kind, version, payload)
+    if kind == _TRANSACTION:
         return _unpack_transaction(payload)
-    message_type, to_event = decoder
+    message_type, to_event = _DECODERS[kind]
     try:
         message = message_type.FromString(payload)
     except DecodeError as error:
         raise JournalCorrupt(f"payload of kind {kind} does not parse: {error}") from error
-    return Unpacked((to_event(message),), (0,), message.request_hash)
+    return Unpacked((to_event(message),), _FIRST, message.request_hash)
 
 
 def kind_name(kind: int) -> str:
@@ -369,8 +365,8 @@ def _to_subtree_linked(m: pb.SubtreeLinked) -> Event:
     return ev.SubtreeLinked(m.parent, m.name, m.source_inode, m.source_txid, m.first_inode, m.inode_count)
 
 
-VERSIONS: Final[dict[int, int]] = dict.fromkeys(map(int, Kind), 1)
-"""The newest version of every kind; older ones are lifted by ``upcasters`` before they get here."""
+_FIRST: Final = (0,)
+_TRANSACTION: Final = int(Kind.TRANSACTION)
 
 # Each pair of functions fits its own message and event; no one type says so for the whole table.
 _PAIRS: Final[tuple[tuple[Kind, Any, Any, Any, Any], ...]] = (

@@ -16,7 +16,7 @@ blk        block 8                            inode 8 ‖ generation 8 ‖ lengt
 dn         number 4                           DataNodeAdded (msgpack)
 dnid       node id                            number 4
 results    client 16 ‖ seq 8                  [request_hash, txid, [result…]] (msgpack)
-results_at ts 8 ‖ client 16 ‖ seq 8           empty
+results_at ts 8 ‖ txid 8                      client 16 ‖ seq 8
 times      ts 8                               last txid stamped so
 meta       "meta", "cluster"                  Meta, ClusterFormatted (msgpack)
 ========== ================================== ====================================================
@@ -53,6 +53,7 @@ TABLES: Final = (
 
 U64: Final = struct.Struct(">Q")
 U32: Final = struct.Struct(">I")
+TWO_U64: Final = struct.Struct(">QQ")
 _ENTRY: Final = struct.Struct(">QQB")
 _BLOCK: Final = struct.Struct(">QQQBB")
 _PLACE: Final = struct.Struct(">Q")

@@ -13,7 +13,7 @@ from esdfs.namenode.namespace.evolve import evolve
 from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile
 from esdfs.namenode.namespace.outcome import outcome
 from esdfs.namenode.projection import layout
-from esdfs.namenode.projection.layout import END, U32, U64, Meta
+from esdfs.namenode.projection.layout import END, TWO_U64, U32, U64, Meta
 from esdfs.namenode.projection.views import Dbs, PresentView
 
 RESULT_WINDOW_US: Final = 24 * 3600 * 1_000_000
@@ -31,6 +31,8 @@ class Writer(PresentView):
         self._hist = dbs[b"hist"]
         self._ino = dbs[b"ino"]
         self._blk = dbs[b"blk"]
+        self._results = dbs[b"results"]
+        self._results_at = dbs[b"results_at"]
         self._txid = 0
 
     # --- records ------------------------------------------------------------------------------
@@ -38,15 +40,14 @@ class Writer(PresentView):
     def apply_row(self, row: Sequence[Any]) -> tuple[Event, ...]:
         """Fold one committed journal row (the columns of ``Entry``) in; returns its events."""
         txid, epoch, ts_us, kind, version, client_id, seq, _, _, payload, _, chain = row
-        unpacked = unpack(kind, version, payload)
+        events, commands, request_hash = unpack(kind, version, payload)
         self.begin_record(txid, epoch, ts_us)
-        for event in unpacked.events:
+        for event in events:
             evolve(self, event, txid=txid, ts_us=ts_us)
         if client_id:
-            results = results_of(unpacked.events, unpacked.commands)
-            self.remember(client_id, seq, unpacked.request_hash, results)
+            self.remember(client_id, seq, request_hash, results_of(events, commands))
         self._meta.chain = chain
-        return unpacked.events
+        return events
 
     def begin_record(self, txid: int, epoch: int, ts_us: int) -> None:
         """All changes from here on belong to transaction ``txid``."""
@@ -67,8 +68,10 @@ class Writer(PresentView):
         """Keep a request's answer for ``RESULT_WINDOW_US``, and drop what is older."""
         meta = self._meta
         key = client_id + U64.pack(seq)
-        self._txn.put(key, _encode([request_hash, self._txid, results]), db=self._dbs[b"results"])
-        self._txn.put(U64.pack(meta.ts_us) + key, b"", db=self._dbs[b"results_at"])
+        self._txn.put(key, _encode([request_hash, self._txid, results]), db=self._results)
+        # (ts, txid) only grows, so this lands at the table's end without a search.
+        at = TWO_U64.pack(meta.ts_us, self._txid)
+        self._txn.put(at, key, append=True, db=self._results_at)
         if not meta.oldest_result_us:
             meta.oldest_result_us = meta.ts_us
         elif meta.ts_us - meta.oldest_result_us > RESULT_WINDOW_US:
@@ -76,11 +79,11 @@ class Writer(PresentView):
 
     def _expire_results(self, before_us: int) -> None:
         # Two for every one that comes: the table shrinks, and no single record pays for all.
-        cursor = self._txn.cursor(self._dbs[b"results_at"])
+        cursor = self._txn.cursor(self._results_at)
         for _ in range(2):
             if not cursor.first() or U64.unpack_from(cursor.key())[0] >= before_us:
                 break
-            self._txn.delete(cursor.key()[8:], db=self._dbs[b"results"])
+            self._txn.delete(cursor.value(), db=self._results)
             cursor.delete()
         self._meta.oldest_result_us = U64.unpack_from(cursor.key())[0] if cursor.first() else 0
 
@@ -198,6 +201,8 @@ class Writer(PresentView):
 
 def results_of(events: Sequence[Event], commands: Sequence[int]) -> list[dict[str, Any]]:
     """One result per command of a request: that of its last event, or {} if it changed nothing."""
+    if len(events) == 1 and not commands[0]:
+        return [outcome(events[0])]
     results: list[dict[str, Any]] = [{} for _ in range(commands[-1] + 1)]
     for event, command in zip(events, commands, strict=True):
         results[command] = outcome(event)
