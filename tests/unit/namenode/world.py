@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from esdfs.namenode.leases import LeaseTable
 from esdfs.namenode.metadata_manager import MetadataManager
 from esdfs.namenode.projection.lmdb import ProjectionStore
 from esdfs.namenode.projection.snapshot import Snapshot
+from esdfs.namenode.projection.writer import Writer
 
 T = TypeVar("T")
 
@@ -108,7 +110,7 @@ class World:
         self.engine = Engine(self.metadata, self.placer, self.leases, self.clock)
         self.settle(Internal(lambda _: ev.LeaderChanged("nn-1", identity.storage_id)))
         for number, name in ((1, "dn-1"), (2, "dn-2")):
-            self.settle(Internal(lambda writer, n=number, i=name: _added(writer.number_of(i), i, n)))
+            self.settle(Internal(partial(_added, name, number)))
 
     def settle(self, *requests: Request) -> list[Settled]:
         """One batch, committed."""
@@ -152,7 +154,8 @@ class World:
         self.metadata.close()
 
 
-def _added(known: int | None, node_id: str, number: int) -> Event | None:
+def _added(node_id: str, number: int, writer: Writer) -> Event | None:
+    known = writer.number_of(node_id)
     return None if known else ev.DataNodeAdded(node_id, f"uuid-{number}", number)
 
 
