@@ -133,11 +133,11 @@ def _varint(value: int) -> bytes:
 
 
 def _block_id(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 20):
-        raise InvalidRequest(f"block id {text[:40]!r} is not a decimal number")
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and text[0] != "0"):
+        raise InvalidRequest(f"block id {text[:40]!r} is not a decimal number from 1 on")
     value = int(text)
-    if not 0 < value < 1 << 64:
-        raise InvalidRequest(f"block id {text} does not fit 64 bits or is 0")
+    if value >= 1 << 64:
+        raise InvalidRequest(f"block id {text} does not fit 64 bits")
     return value
 
 

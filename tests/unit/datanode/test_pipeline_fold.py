@@ -1,0 +1,57 @@
+from esdfs.datanode.pipeline import fold
+from esdfs.datanode.replica import BlockKey
+from esdfs.errors import Unreachable
+from esdfs.rpc.messages import BlockResult, Receipt
+
+KEYS = [BlockKey(1, 1), BlockKey(2, 1)]
+
+
+def receipt(node_id: str, block_id: int) -> Receipt:
+    return Receipt(
+        node_id=node_id,
+        volume_id="v",
+        block_id=block_id,
+        generation=1,
+        length_bytes=1,
+        stored_bytes=1,
+        crc32c=1,
+    )
+
+
+MINE = [receipt("dn-1", 1), receipt("dn-1", 2)]
+
+
+def nodes(result: BlockResult) -> list[str]:
+    return [r.node_id for r in result.receipts]
+
+
+def test_all_receipts_are_folded_ours_first() -> None:
+    there = [BlockResult(block_id=n, receipts=(receipt("dn-2", n), receipt("dn-3", n))) for n in (1, 2)]
+    results = fold(KEYS, MINE, there, "dn-2")
+    assert [r.code for r in results] == ["", ""]
+    assert [nodes(r) for r in results] == [["dn-1", "dn-2", "dn-3"]] * 2
+
+
+def test_without_a_next_hop_there_are_only_ours() -> None:
+    assert [nodes(r) for r in fold(KEYS, MINE, [], "")] == [["dn-1"], ["dn-1"]]
+
+
+def test_a_hop_that_does_not_answer_is_named_and_our_receipt_kept() -> None:
+    results = fold(KEYS, MINE, Unreachable("gone"), "dn-2")
+    assert {(r.code, r.failed_node_id) for r in results} == {("peer-failed", "dn-2")}
+    assert [nodes(r) for r in results] == [["dn-1"], ["dn-1"]]
+
+
+def test_a_hop_further_down_is_named_as_the_next_one_named_it() -> None:
+    there = [
+        BlockResult(block_id=1, receipts=(receipt("dn-2", 1),)),
+        BlockResult(block_id=2, code="peer-failed", failed_node_id="dn-3", receipts=(receipt("dn-2", 2),)),
+    ]
+    good, bad = fold(KEYS, MINE, there, "dn-2")
+    assert (good.code, nodes(good)) == ("", ["dn-1", "dn-2"])
+    assert (bad.code, bad.failed_node_id, nodes(bad)) == ("peer-failed", "dn-3", ["dn-1", "dn-2"])
+
+
+def test_a_block_the_next_hop_does_not_mention_failed_there() -> None:
+    _, second = fold(KEYS, MINE, [BlockResult(block_id=1)], "dn-2")
+    assert (second.code, second.failed_node_id) == ("peer-failed", "dn-2")

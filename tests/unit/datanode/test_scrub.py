@@ -1,0 +1,26 @@
+from esdfs.datanode.replica import Replica
+from esdfs.datanode.scrub import due
+
+DAY_US = 86_400 * 10**6
+
+
+def replica(number: int, *, finalized_us: int, verified_us: int) -> Replica:
+    return Replica(number, 1, 0, 1, 1, 0, finalized_us, verified_us)
+
+
+def test_the_newest_unverified_comes_first_then_the_longest_unverified() -> None:
+    now = 100 * DAY_US
+    replicas = [
+        replica(1, finalized_us=1, verified_us=now - 20 * DAY_US),
+        replica(2, finalized_us=1, verified_us=now - 30 * DAY_US),
+        replica(3, finalized_us=1, verified_us=now - 2 * DAY_US),
+        replica(4, finalized_us=now - 5, verified_us=0),
+        replica(5, finalized_us=now - 1, verified_us=0),
+    ]
+    order = due(replicas, now, 14 * 86_400, limit=10)
+    assert [r.block_id for r in order] == [5, 4, 2, 1]
+    assert [r.block_id for r in due(replicas, now, 14 * 86_400, limit=2)] == [5, 4]
+
+
+def test_nothing_is_due_before_its_period() -> None:
+    assert due([replica(1, finalized_us=1, verified_us=99)], 100, 1, limit=5) == []
