@@ -22,7 +22,7 @@ try:
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             # SQLite needs none: its transactions here begin by taking the file's write lock.
-            connection.exec_driver_sql("SET lock_timeout = '60s'")
+            connection.exec_driver_sql("SET lock_timeout = '60s'; SET statement_timeout = 0")
             connection.exec_driver_sql(f"SELECT pg_advisory_lock({LOCK})")
             connection.commit()
         context.configure(

@@ -9,6 +9,7 @@ import msgspec
 from esdfs.errors import JournalFenced, JournalUnavailable
 from esdfs.ids import Epoch, Txid
 from esdfs.journal.chain import continues
+from esdfs.journal.checkpoint import Checkpoint
 from esdfs.journal.entry import NO_CHAIN, Entry, Head, Identity, Vote
 
 
@@ -19,6 +20,7 @@ class _Disk:
         self.identity: Identity | None = None
         self.vote = Vote(Epoch(0), "", "")
         self.entries: list[Entry] = []
+        self.checkpoints: dict[Txid, Checkpoint] = {}
 
 
 class MemoryJournal:
@@ -78,6 +80,7 @@ class MemoryJournal:
         """See ``Journal.append``."""
         if not entries:
             return
+        assert entries[-1].txid == entries[0].txid + len(entries) - 1, "a batch has no gaps"
         head = self.head()
         if entries[0].txid != head.last_txid + 1 or not continues(head.chain, entries[0]):
             raise JournalFenced(f"the journal ends at {head.last_txid}, not before {entries[0].txid}")
@@ -94,6 +97,19 @@ class MemoryJournal:
     def remember_vote(self, vote: Vote) -> None:
         """See ``Journal.remember_vote``."""
         self._state().vote = vote
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """See ``Checkpoints.checkpoints``."""
+        kept = self._state().checkpoints
+        return [kept[txid] for txid in sorted(kept, reverse=True)]
+
+    def remember_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """See ``Checkpoints.remember_checkpoint``."""
+        self._state().checkpoints[checkpoint.txid] = checkpoint
+
+    def forget_checkpoint(self, txid: Txid) -> None:
+        """See ``Checkpoints.forget_checkpoint``."""
+        self._state().checkpoints.pop(txid, None)
 
     def close(self) -> None:
         """See ``Journal.close``."""

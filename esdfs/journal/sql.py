@@ -12,6 +12,7 @@ from esdfs.errors import JournalFenced, JournalUnavailable, NewerRelease
 from esdfs.ids import Epoch, Txid
 from esdfs.journal import tables
 from esdfs.journal.chain import continues
+from esdfs.journal.checkpoint import Checkpoint
 from esdfs.journal.engines import journal_error, parse, reader_engine, translated, writer_engine
 from esdfs.journal.entry import NO_CHAIN, Entry, Head, Identity, Vote
 from esdfs.journal.sql_reader import SqlReader, read_head
@@ -106,6 +107,7 @@ class SqlJournal(SqlReader):
         """
         if not entries:
             return
+        assert entries[-1].txid == entries[0].txid + len(entries) - 1, "a batch has no gaps"
         if not self._ends_before(entries):
             self._head = self.head()
             self._require_ends_before(entries)
@@ -143,6 +145,19 @@ class SqlJournal(SqlReader):
         """See ``Journal.remember_vote``."""
         with translated(), self._writing.begin() as connection:
             connection.execute(update(tables.vote).values(msgspec.structs.asdict(vote)))
+
+    def remember_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """See ``Checkpoints.remember_checkpoint``."""
+        table = tables.checkpoint
+        with translated(), self._writing.begin() as connection:
+            connection.execute(delete(table).where(table.c.txid == checkpoint.txid))
+            connection.execute(insert(table), msgspec.structs.asdict(checkpoint))
+
+    def forget_checkpoint(self, txid: Txid) -> None:
+        """See ``Checkpoints.forget_checkpoint``."""
+        table = tables.checkpoint
+        with translated(), self._writing.begin() as connection:
+            connection.execute(delete(table).where(table.c.txid == txid))
 
     def close(self) -> None:
         """See ``Journal.close``."""

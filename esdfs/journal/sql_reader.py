@@ -8,9 +8,10 @@ from sqlalchemy import URL, Connection, Engine, func, select
 
 from esdfs.errors import JournalUnavailable
 from esdfs.ids import Epoch, Txid
+from esdfs.journal.checkpoint import Checkpoint
 from esdfs.journal.engines import require_current, translated
 from esdfs.journal.entry import Entry, Head, Identity
-from esdfs.journal.tables import journal, journal_head, node_meta
+from esdfs.journal.tables import checkpoint, journal, journal_head, node_meta
 
 _COLUMNS = tuple(journal.c)
 
@@ -101,6 +102,12 @@ class SqlReader:
                 else:
                     high = middle - 1
         return Txid(high if high >= first else 0)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """See ``Checkpoints.checkpoints``."""
+        query = select(*checkpoint.c).order_by(checkpoint.c.txid.desc())
+        with translated(), self._engine.connect() as connection:
+            return [Checkpoint(*row) for row in connection.execute(query)]
 
     def close(self) -> None:
         """Release the database."""

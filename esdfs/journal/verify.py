@@ -19,9 +19,9 @@ from esdfs.journal.sql_reader import SqlReader
 
 BEGINNING: Final = Head(Epoch(0), Txid(0), NO_CHAIN)
 
-_RANGE_RECORDS: Final = 25_000
+_RANGE_RECORDS: Final = 50_000
 # Starting a helper costs about as long as verifying this many records.
-_HELPERS_FROM_RECORDS: Final = 100_000
+_HELPERS_FROM_RECORDS: Final = 500_000
 
 
 class EpochStart(NamedTuple):

@@ -4,16 +4,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
+import msgspec
 import pytest
 
 from esdfs.errors import JournalFenced, JournalUnavailable
 from esdfs.ids import Epoch, Txid
 from esdfs.journal.chain import seal, verify_rows
+from esdfs.journal.checkpoint import Checkpoint, Checkpoints
 from esdfs.journal.entry import NO_CHAIN, Entry, Head, Vote
 from esdfs.journal.log import Journal
 from esdfs.journal.memory import MemoryJournal
 from esdfs.journal.migrate import upgrade
-from esdfs.journal.sql import open_journal
+from esdfs.journal.sql import SqlJournal, open_journal
 from tests.journals import EMPTY, NOON_US, OURS, draft, drafts, end, entries, in_sqlite
 
 Reopen: TypeAlias = Callable[[], Journal]
@@ -167,6 +169,13 @@ def test_after_a_refused_append_the_right_one_succeeds(journal: Journal) -> None
     assert everything(journal) == line
 
 
+def test_a_batch_with_a_gap_in_it_is_our_own_mistake(journal: Journal) -> None:
+    line = entries(3)
+    with pytest.raises(AssertionError):
+        journal.append([line[0], line[2]])
+    assert journal.head() == EMPTY
+
+
 def test_appending_nothing_changes_nothing(journal: Journal) -> None:
     journal.append([])
     assert journal.head() == EMPTY
@@ -258,6 +267,27 @@ def test_many_batches_make_one_line(journal: Journal) -> None:
     rows = [row for page in journal.scan(Txid(0), until=head.last_txid) for row in page]
     assert verify_rows(NO_CHAIN, Txid(0), rows) == head.chain
     assert journal.head() == head
+
+
+def test_checkpoints_are_remembered_newest_first(journal: Journal, reopen: Reopen) -> None:
+    first = Checkpoint(Txid(7), Epoch(1), b"c" * 32, NOON_US, 1 << 40, b"s" * 32, b"d" * 32, "checkpoints/7")
+    second = msgspec.structs.replace(first, txid=Txid(9), path="checkpoints/9")
+    again = msgspec.structs.replace(first, size_bytes=5)
+    catalogue = with_checkpoints(journal)
+    assert catalogue.checkpoints() == []
+    for checkpoint in (first, second, again):
+        catalogue.remember_checkpoint(checkpoint)
+    assert catalogue.checkpoints() == [second, again]
+
+    catalogue = with_checkpoints(reopen())
+    catalogue.forget_checkpoint(Txid(9))
+    catalogue.forget_checkpoint(Txid(8))
+    assert catalogue.checkpoints() == [again]
+
+
+def with_checkpoints(journal: Journal) -> Checkpoints:
+    assert isinstance(journal, MemoryJournal | SqlJournal)
+    return journal
 
 
 def test_a_closed_journal_of_memory_says_so() -> None:

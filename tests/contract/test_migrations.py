@@ -1,6 +1,10 @@
 """The gate of every migration, on both databases."""
 
+import os
+import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,8 @@ from esdfs.journal.migrate import current, downgrade, drift, scripts, upgrade
 from esdfs.journal.sql import open_journal, open_reader
 from esdfs.journal.tables import REVISION
 from tests.journals import OURS, entries
+
+CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -92,6 +98,42 @@ def test_tables_of_a_newer_release_are_refused(url: str) -> None:
         upgrade(url)
 
 
+def test_records_of_a_newer_format_are_refused(url: str) -> None:
+    upgrade(url)
+    journal = open_journal(url)
+    journal.format(OURS, [])
+    journal.close()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE node_meta SET format_version = 2"))
+    engine.dispose()
+
+    with pytest.raises(NewerRelease, match="format 2"):
+        open_journal(url)
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_text("Dear NameNode, " * 100)
+    for refuse in (open_journal, open_reader, upgrade, current):
+        with pytest.raises(JournalUnavailable, match="not a database"):
+            refuse(sqlite_url(path))
+    assert path.read_text() == "Dear NameNode, " * 100
+
+
+def test_two_upgrades_at_once_both_succeed(url: str) -> None:
+    program = "import sys; from esdfs.journal.migrate import upgrade; sys.stdin.read(); upgrade(sys.argv[1])"
+    upgrades = [
+        subprocess.Popen([sys.executable, "-c", program, url], stdin=subprocess.PIPE, cwd=CHECKOUT)
+        for _ in range(2)
+    ]
+    for running in upgrades:
+        assert running.stdin is not None
+        running.stdin.close()
+    assert [running.wait(60) for running in upgrades] == [0, 0]
+    assert drift(url) == ""
+
+
 def test_a_missing_file_is_not_created_by_opening_it(tmp_path: Path) -> None:
     path = tmp_path / "typo.db"
     with pytest.raises(JournalUnavailable, match="run `esdfs db upgrade"):
@@ -134,3 +176,23 @@ def test_a_password_is_not_shown(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest) as refused:
         open_journal("mysql://root:secret@host/db")
     assert "secret" not in refused.value.message
+
+
+def test_an_installed_copy_brings_its_migrations(tmp_path: Path) -> None:
+    """As the wheel lays it out: the scripts inside the package, nothing beside it."""
+    leave_out = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(CHECKOUT / "esdfs", tmp_path / "site" / "esdfs", ignore=leave_out)
+    shutil.copytree(CHECKOUT / "migrations", tmp_path / "site" / "esdfs" / "_migrations", ignore=leave_out)
+    program = (
+        "from esdfs.journal.migrate import current, scripts, upgrade; url = 'sqlite:///j.db';"
+        " upgrade(url); print(current(url), scripts())"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert said.split() == [REVISION, str(tmp_path / "site" / "esdfs" / "_migrations")]

@@ -89,8 +89,12 @@ def test_text_that_rotted_is_a_damaged_record_not_a_failed_database(tmp_path: Pa
     assert found.value.details == {"txid": 6, "damage": "malformed"}
 
 
-def test_a_long_journal_is_proven_by_helper_processes(url: str, tamper: Engine) -> None:
-    records = 100_000
+def test_a_long_journal_is_proven_by_helper_processes(
+    url: str, tamper: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("esdfs.journal.verify._HELPERS_FROM_RECORDS", 10_000)
+    monkeypatch.setattr("esdfs.journal.verify._RANGE_RECORDS", 3_000)
+    records = 20_000
     chain = fill(url, records)
     reader = open_reader(url)
     seen: list[int] = []
@@ -103,12 +107,12 @@ def test_a_long_journal_is_proven_by_helper_processes(url: str, tamper: Engine) 
     assert verify(reader, workers=1) == report
 
     with tamper.begin() as connection:
-        connection.execute(text("DELETE FROM journal WHERE txid IN (75000, 90000)"))
-        connection.execute(text("UPDATE journal SET ts_us = 1 WHERE txid = 99000"))
+        connection.execute(text("DELETE FROM journal WHERE txid IN (15000, 18000)"))
+        connection.execute(text("UPDATE journal SET ts_us = 1 WHERE txid = 19000"))
     with pytest.raises(JournalCorrupt) as found:
         verify(reader)
     reader.close()
-    assert found.value.details == {"txid": 75_000, "damage": "gap"}
+    assert found.value.details == {"txid": 15_000, "damage": "gap"}
 
 
 def test_a_record_appended_meanwhile_is_no_damage(url: str) -> None:
