@@ -99,6 +99,22 @@ def test_a_restarted_node_fences_the_process_it_replaces(url: str) -> None:
     new.close()
 
 
+def test_a_writer_whose_history_was_cut_and_replaced_is_fenced_at_the_same_length(url: str) -> None:
+    line = entries(4)
+    old = open_journal(url)
+    old.append(line[:3])
+    new = open_journal(url)
+    new.truncate(Txid(2))
+    other = entries(1, after=end(line[:2]), epoch=2)
+    new.append(other)
+
+    with pytest.raises(JournalFenced):
+        old.append(line[3:])
+    assert old.read(Txid(0), limit=9) == line[:2] + other
+    old.close()
+    new.close()
+
+
 def test_a_reader_sees_every_append_at_once_and_can_never_write(url: str) -> None:
     journal, reader = open_journal(url), open_reader(url)
     head = EMPTY
