@@ -173,9 +173,11 @@ def open_volumes(roots: list[Path], node_id: str, reserve_bytes: int, rng: Rng) 
         Unavailable: In use by another process, or not writable.
     """
     opened: list[Volume] = []
+    locks: list[int] = []
     try:
-        locks = [(root, _lock_volume(root)) for root in roots]
-        found = [(root, fd, _read_version(root)) for root, fd in locks]
+        for root in roots:
+            locks.append(_lock_volume(root))  # noqa: PERF401 - those taken must be known when one fails
+        found = [(root, fd, _read_version(root)) for root, fd in zip(roots, locks, strict=True)]
         known = [version for _, _, version in found if version]
         node_uuid = known[0].node_uuid if known else rng.uuid()
         cluster_id = next((version.cluster_id for version in known if version.cluster_id), "")
@@ -195,8 +197,12 @@ def open_volumes(roots: list[Path], node_id: str, reserve_bytes: int, rng: Rng) 
             if failed.exists():
                 volume.failed = failed.read_text(encoding="utf-8").strip() or "marked FAILED"
             opened.append(volume)
-    except OSError as error:
-        raise Unavailable(f"cannot open the volumes: {error}") from error
+    except BaseException as error:
+        for fd in locks:
+            os.close(fd)
+        if isinstance(error, OSError):
+            raise Unavailable(f"cannot open the volumes: {error}") from error
+        raise
     return opened
 
 

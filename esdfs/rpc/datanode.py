@@ -128,6 +128,8 @@ def trimmed(frames: Iterator[Frame], request: BlockRequest, size: int | None = N
     whole = 0
     for frame in frames:
         data: Buffer = frame.data
+        if not data:
+            continue
         if frame.compression is not None:
             compression = frame.compression
         if frame.compressed:
@@ -135,7 +137,7 @@ def trimmed(frames: Iterator[Frame], request: BlockRequest, size: int | None = N
                 raise ChecksumMismatch(f"block {frame.block_id}: compressed frames without their metadata")
             logical = min(compression.group_bytes, compression.logical_bytes - frame.offset)
             data = decompress_group(frame.data, logical)
-            if request.offset == 0 and end is None:
+            if request.offset == 0:
                 whole = crc32c(data, whole)
         start = at - frame.offset
         stop = len(data) if end is None else min(len(data), end - frame.offset)
