@@ -90,27 +90,45 @@ class FixedPlacer:
 class World:
     """One NameNode core in a directory; closing and opening it again is a restart."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, cluster_id: str = "c1") -> None:
         self.clock = FakeClock()
         self.placer = FixedPlacer()
         self.config = NameNodeConfig(node_id="nn-1", dir=str(directory))
         if not (directory / "namenode.toml").exists():
-            settings = cluster_settings(CountingRng(), replication=2, block_size_bytes=1 << 20)
+            settings = cluster_settings(
+                CountingRng(), cluster_id=cluster_id, replication=2, block_size_bytes=1 << 20
+            )
             format_namenode(self.config, settings, clock=self.clock, rng=CountingRng())
         self.open()
 
-    def open(self) -> None:
-        journal = open_journal(self.config.database_url)
-        identity = journal.identity()
+    def open(self, *, announce: bool = True, anew: bool = False) -> None:
+        """Start; ``announce`` journals leader and DataNodes, ``anew`` forgets the projection first."""
+        self.journal = open_journal(self.config.database_url)
+        identity = self.journal.identity()
         assert identity is not None
         self.store = ProjectionStore(self.config.path, bytes_max=1 << 32)
-        self.metadata = MetadataManager(journal, identity, SoloReplication(journal), self.store)
-        self.metadata.catch_up()
+        if anew:
+            self.store.clear()
+        self.metadata = MetadataManager(self.journal, identity, SoloReplication(self.journal), self.store)
+        try:
+            self.caught_up = self.metadata.catch_up()
+        except BaseException:
+            self.kill()
+            raise
         self.leases = LeaseTable(self.clock, soft_ms=60_000, hard_ms=1_200_000)
         self.engine = Engine(self.metadata, self.placer, self.leases, self.clock)
+        if not announce:
+            return
         self.settle(Internal(lambda _: ev.LeaderChanged("nn-1", identity.storage_id)))
         for number, name in ((1, "dn-1"), (2, "dn-2")):
             self.settle(Internal(partial(_added, name, number)))
+
+    def kill(self) -> None:
+        """Stop without vouching for the projection, as a killed process does."""
+        mark = self.config.path / "namespace.mdb" / "TRUST"
+        before = mark.read_text()
+        self.metadata.close()
+        mark.write_text(before)
 
     def settle(self, *requests: Request) -> list[Settled]:
         """One batch, committed."""
