@@ -3,7 +3,7 @@
 The projection and the locations are opened read-only in each worker; tests bring their own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -140,7 +140,7 @@ class LocationsReader(Protocol):
         """All reported copies, the pipeline's head first."""
         ...
 
-    def datanodes(self) -> dict[int, DataNodeRow]:
+    def datanodes(self) -> Mapping[int, DataNodeRow]:
         """Every known DataNode, by its number."""
         ...
 
