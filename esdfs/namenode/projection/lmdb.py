@@ -112,8 +112,8 @@ class ProjectionReader:
             readahead=False,
             create=False,
         )
-        with self._env.begin() as txn:
-            self._dbs: Dbs = {name: self._env.open_db(name, txn=txn, create=False) for name in layout.TABLES}
+        # Not in one transaction of ours: LMDB closes handles again that a read transaction opened.
+        self._dbs: Dbs = {name: self._env.open_db(name, create=False) for name in layout.TABLES}
 
     @contextmanager
     def snapshot(self, as_of: int | None = None) -> Iterator[Snapshot]:
