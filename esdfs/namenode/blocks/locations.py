@@ -1,0 +1,314 @@
+"""Which DataNode holds which replica, as reported: the one door to ``locations.mdb``.
+
+Soft state: whatever is lost here is filled again by block reports. It is written without fsync, so only
+the memory of a running kernel vouches for it; after a reboot, or under another format, it starts empty.
+
+Tables (big-endian keys):
+
+=========  ==================  =====================================================
+``block``  block id u64        replicas, 13 bytes each, the pipeline's head first
+``node``   DataNode u32        block ids u64, as sorted duplicates
+``dn``     DataNode u32        ``DataNodeRow`` as msgpack
+``meta``   ``version``         u64: counts changes of ``dn``
+=========  ==================  =====================================================
+"""
+
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from struct import Struct
+from typing import Any, Final, NamedTuple
+
+import lmdb
+import msgspec
+
+from esdfs.blocks import DataNodeStatus
+from esdfs.env_os import boot_id
+from esdfs.errors import InsufficientStorage
+from esdfs.namenode.blocks.bodies import Load
+
+DIRECTORY: Final = "locations.mdb"
+FORMAT: Final = 1
+BYTES_MAX: Final = 64 << 30
+
+_READERS_MAX: Final = 256
+_TABLES: Final = (b"block", b"node", b"dn", b"meta")
+_U32: Final = Struct(">I")
+_U64: Final = Struct(">Q")
+_REPLICA: Final = Struct(">IQB")
+_CORRUPT: Final = 1
+_VERSION: Final = b"version"
+
+
+class Replica(NamedTuple):
+    """One reported copy of a block.
+
+    Attributes:
+        number: The DataNode's.
+        corrupt: Its bytes did not match their checksums; the DataNode has set them aside.
+    """
+
+    number: int
+    generation: int
+    corrupt: bool = False
+
+
+class DataNodeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A DataNode as this NameNode sees it.
+
+    Attributes:
+        number: The journal's short name for it.
+        local_socket: For readers on its host; empty when it has none.
+        storage_capacity, available_space: Bytes, as it last said.
+        last_heartbeat_us: For display; liveness is decided by a monotonic age.
+    """
+
+    number: int
+    node_id: str
+    uuid: str
+    incarnation: int
+    hostname: str
+    port: int
+    local_socket: str = ""
+    status: DataNodeStatus = DataNodeStatus.ACTIVE
+    storage_capacity: int = 0
+    available_space: int = 0
+    last_heartbeat_us: int = 0
+    blocks_stored: int = 0
+    failed_volumes: int = 0
+    load: Load = Load()
+
+    @property
+    def address(self) -> str:
+        """``host:port`` of its data channel."""
+        host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
+        return f"{host}:{self.port}"
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_row = msgspec.msgpack.Decoder(DataNodeRow).decode
+
+
+def _pack(replicas: Iterable[Replica]) -> bytes:
+    return b"".join(_REPLICA.pack(r.number, r.generation, r.corrupt) for r in replicas)
+
+
+def _unpack(value: bytes | None) -> list[Replica]:
+    if value is None:
+        return []
+    return [
+        Replica(number, generation, bool(flags & _CORRUPT))
+        for number, generation, flags in _REPLICA.iter_unpack(value)
+    ]
+
+
+class Locations:
+    """Replicas inside one write transaction."""
+
+    def __init__(self, txn: Any, dbs: dict[bytes, Any]) -> None:
+        self._txn = txn
+        self._block = dbs[b"block"]
+        self._node = dbs[b"node"]
+
+    def replicas(self, block_id: int) -> list[Replica]:
+        """All reported copies, the pipeline's head first."""
+        return _unpack(self._txn.get(_U64.pack(block_id), db=self._block))
+
+    def put(self, block_id: int, replica: Replica) -> bool:
+        """Add a copy, or replace what its DataNode had; whether that changed anything."""
+        replicas = self.replicas(block_id)
+        for index, old in enumerate(replicas):
+            if old.number == replica.number:
+                if old == replica:
+                    return False
+                replicas[index] = replica
+                break
+        else:
+            replicas.append(replica)
+            self._txn.put(_U32.pack(replica.number), _U64.pack(block_id), db=self._node)
+        self._txn.put(_U64.pack(block_id), _pack(replicas), db=self._block)
+        return True
+
+    def lead(self, block_id: int, pipeline: Sequence[Replica]) -> None:
+        """Record the copies a pipeline acknowledged, in its order, before all others."""
+        first = {replica.number for replica in pipeline}
+        others = [replica for replica in self.replicas(block_id) if replica.number not in first]
+        key = _U64.pack(block_id)
+        for replica in pipeline:
+            self._txn.put(_U32.pack(replica.number), key, db=self._node)
+        self._txn.put(key, _pack([*pipeline, *others]), db=self._block)
+
+    def remove(self, block_id: int, number: int) -> bool:
+        """Drop a DataNode's copy; whether there was one."""
+        replicas = self.replicas(block_id)
+        left = [replica for replica in replicas if replica.number != number]
+        if len(left) == len(replicas):
+            return False
+        key = _U64.pack(block_id)
+        self._txn.delete(_U32.pack(number), key, db=self._node)
+        if left:
+            self._txn.put(key, _pack(left), db=self._block)
+        else:
+            self._txn.delete(key, db=self._block)
+        return True
+
+
+class LocationsStore:
+    """The locations' one writer. Open it after any fork, in one process only.
+
+    Args:
+        directory: The NameNode's directory.
+        boot: What vouches for unsynced writes: the kernel's boot id, unless a test says otherwise.
+        bytes_max: LMDB's address space; reserves no disk.
+    """
+
+    def __init__(self, directory: Path, *, boot: str = "", bytes_max: int = BYTES_MAX) -> None:
+        self.path = directory / DIRECTORY
+        trust = self.path / "TRUST"
+        mark = f"{FORMAT} {boot or boot_id()}"
+        if self.path.exists() and not (trust.exists() and trust.read_text(encoding="ascii") == mark):
+            shutil.rmtree(self.path)
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        trust.write_text(mark, encoding="ascii")
+        self._env = lmdb.open(
+            str(self.path),
+            map_size=bytes_max,
+            max_dbs=len(_TABLES),
+            max_readers=_READERS_MAX,
+            sync=False,
+            metasync=False,
+            readahead=False,
+        )
+        # Workers of an earlier process may have died inside a read: their slots would pin old pages.
+        self._env.reader_check()
+        self._dbs = {
+            name: self._env.open_db(name, dupsort=name == b"node", dupfixed=name == b"node")
+            for name in _TABLES
+        }
+
+    @contextmanager
+    def write(self) -> Iterator[Locations]:
+        """One transaction over replicas: all of it is visible to readers at once, or nothing on an error.
+
+        Raises:
+            InsufficientStorage: No room on disk or in the map; locations may be lost, nothing else.
+        """
+        try:
+            with self._env.begin(write=True) as txn:
+                yield Locations(txn, self._dbs)
+        except (lmdb.MapFullError, lmdb.DiskError) as error:
+            raise InsufficientStorage(f"{self.path} cannot grow: {error}") from error
+
+    def replicas(self, block_id: int) -> list[Replica]:
+        """All reported copies, the pipeline's head first."""
+        with self._env.begin(db=self._dbs[b"block"]) as txn:
+            return _unpack(txn.get(_U64.pack(block_id)))
+
+    def blocks_of(self, number: int, *, after: int = 0, limit: int) -> list[int]:
+        """At most ``limit`` ids above ``after`` of the blocks a DataNode has copies of, ascending."""
+        key = _U32.pack(number)
+        with self._env.begin() as txn:
+            cursor = txn.cursor(self._dbs[b"node"])
+            if not cursor.set_range_dup(key, _U64.pack(after + 1)):
+                return []
+            return [_U64.unpack(value)[0] for value in islice(cursor.iternext_dup(), limit)]
+
+    def blocks(self, *, after: int = 0, limit: int) -> list[int]:
+        """At most ``limit`` ids above ``after`` of blocks with any copy, ascending."""
+        with self._env.begin() as txn:
+            cursor = txn.cursor(self._dbs[b"block"])
+            if not cursor.set_range(_U64.pack(after + 1)):
+                return []
+            return [_U64.unpack(key)[0] for key in islice(cursor.iternext(values=False), limit)]
+
+    def datanodes(self) -> dict[int, DataNodeRow]:
+        """Every DataNode's row, by its number."""
+        with self._env.begin() as txn:
+            return _rows(txn, self._dbs[b"dn"])
+
+    def put_datanode(self, row: DataNodeRow) -> None:
+        """Add or replace a DataNode's row; readers notice by the version."""
+        self._change(lambda txn, db: txn.put(_U32.pack(row.number), _encode(row), db=db))
+
+    def forget_datanode(self, number: int) -> None:
+        """Drop a DataNode's row; its copies must be gone."""
+        assert not self.blocks_of(number, limit=1), "a forgotten DataNode still has copies"
+        self._change(lambda txn, db: txn.delete(_U32.pack(number), db=db))
+
+    def _change(self, change: Any) -> None:
+        try:
+            with self._env.begin(write=True) as txn:
+                change(txn, self._dbs[b"dn"])
+                version = _version(txn, self._dbs[b"meta"]) + 1
+                txn.put(_VERSION, _U64.pack(version), db=self._dbs[b"meta"])
+        except (lmdb.MapFullError, lmdb.DiskError) as error:
+            raise InsufficientStorage(f"{self.path} cannot grow: {error}") from error
+
+    def used_bytes(self) -> int:
+        """Of the map: pages ever used."""
+        return int(self._env.info()["last_pgno"] + 1) * int(self._env.stat()["psize"])
+
+    def close(self) -> None:
+        """Release the environment."""
+        self._env.close()
+
+
+class LocationsReader:
+    """Read-only access beside the writer, from another process. Open it after the fork."""
+
+    def __init__(self, directory: Path) -> None:
+        self._env = lmdb.open(
+            str(directory / DIRECTORY),
+            readonly=True,
+            max_dbs=len(_TABLES),
+            max_readers=_READERS_MAX,
+            readahead=False,
+            create=False,
+        )
+        with self._env.begin() as txn:
+            self._dbs = {
+                name: self._env.open_db(
+                    name, txn=txn, create=False, dupsort=name == b"node", dupfixed=name == b"node"
+                )
+                for name in _TABLES
+            }
+        self._seen = -1
+        self._nodes: dict[int, DataNodeRow] = {}
+
+    def replicas(self, block_id: int) -> list[Replica]:
+        """All reported copies, the pipeline's head first; as of now."""
+        with self._env.begin(db=self._dbs[b"block"]) as txn:
+            return _unpack(txn.get(_U64.pack(block_id)))
+
+    def datanodes(self) -> dict[int, DataNodeRow]:
+        """Every known DataNode, by its number; heartbeat times are up to a second old."""
+        with self._env.begin() as txn:
+            version = _version(txn, self._dbs[b"meta"])
+            if version != self._seen:
+                self._nodes = _rows(txn, self._dbs[b"dn"])
+                self._seen = version
+        return self._nodes
+
+    def close(self) -> None:
+        """Release the environment."""
+        self._env.close()
+
+
+def open_reader(directory: Path) -> LocationsReader:
+    """Open the locations of the NameNode in ``directory`` for reading.
+
+    Raises:
+        lmdb.Error: None there yet: the engine has not started.
+    """
+    return LocationsReader(directory)
+
+
+def _version(txn: Any, meta: Any) -> int:
+    value = txn.get(_VERSION, db=meta)
+    return 0 if value is None else int(_U64.unpack(value)[0])
+
+
+def _rows(txn: Any, dn: Any) -> dict[int, DataNodeRow]:
+    return {_U32.unpack(key)[0]: _row(value) for key, value in txn.cursor(dn)}
