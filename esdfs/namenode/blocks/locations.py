@@ -267,13 +267,11 @@ class LocationsReader:
             readahead=False,
             create=False,
         )
-        with self._env.begin() as txn:
-            self._dbs = {
-                name: self._env.open_db(
-                    name, txn=txn, create=False, dupsort=name == b"node", dupfixed=name == b"node"
-                )
-                for name in _TABLES
-            }
+        # Not in one transaction of ours: LMDB closes handles again that a read transaction opened.
+        self._dbs = {
+            name: self._env.open_db(name, create=False, dupsort=name == b"node", dupfixed=name == b"node")
+            for name in _TABLES
+        }
         self._seen = -1
         self._nodes: dict[int, DataNodeRow] = {}
 
