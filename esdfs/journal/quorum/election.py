@@ -25,7 +25,6 @@ class LeaderElection:
     def start(self) -> None:
         """Arm the first timer. A lone voter need not wait for anybody."""
         state = self._state
-        state.booted_ns = state.now_ns
         alone = state.is_voter and len(state.voters.newest) == 1
         state.unattach(state.now_ns if alone else None)
 

@@ -65,6 +65,7 @@ class QuorumNode:
     def start(self, now: Instant) -> list[Effect]:
         """Once, before any other input."""
         self._set_time(now)
+        self._state.start()
         self._election.start()
         return self._taken()
 

@@ -216,6 +216,16 @@ class NodeState:
         wait = waits.election_min + self.rng.randrange(waits.election_max - waits.election_min + 1)
         return Nanos(wait * (_WITNESS_PATIENCE if self.kind is VoterKind.WITNESS else 1))
 
+    # --- starting ---
+
+    def start(self) -> None:
+        """Finish what a crash interrupted: records whose floor was not raised do not count as durable."""
+        self.booted_ns = self.now_ns
+        if self.floor < self.tail.last:
+            self.floor = self.tail.last
+            self.durable_txid = self.tail.base.txid
+            self.persist(RaiseFloor(self.floor))
+
     # --- saying and writing ---
 
     def envelope(self, to_id: NodeId, to_storage_id: str, epoch: Epoch | None = None) -> Envelope:
@@ -257,8 +267,8 @@ class NodeState:
                 last_txid = last.txid
             case RememberVote():
                 self._pending_votes += 1
-            case RaiseFloor():
-                last_txid = None
+            case RaiseFloor(floor=floor):
+                last_txid = floor.txid
         self._pending.append(
             _Pending(self._tokens, self.now_ns, last_txid, is_vote=isinstance(write, RememberVote))
         )

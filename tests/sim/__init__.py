@@ -1,0 +1,1 @@
+"""A simulated cluster around the production quorum: simulated clock, network and disks, one seed."""

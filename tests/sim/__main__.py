@@ -1,0 +1,64 @@
+"""``python -m tests.sim --seeds A-B [--mutant NAME] [--procs N]``: exits 1 when a checker fires."""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import partial
+from multiprocessing import Pool
+
+from tests.sim.mutants import MUTANTS
+from tests.sim.run import Result, simulate
+
+
+def main() -> int:
+    """Run seeds, report each that breaks an invariant, and sum up."""
+    options = _options()
+    first, last = options.seeds
+    begun = time.monotonic()
+    totals: Counter[str] = Counter()
+    simulated_s, events, broken = 0.0, 0, 0
+    for result in _results(range(first, last + 1), options.mutant, options.procs):
+        totals.update(result.stats)
+        simulated_s += result.simulated_s
+        events += result.events
+        if result.broken:
+            broken += 1
+            again = f"python -m tests.sim --seeds {result.seed}-{result.seed}"
+            again += f" --mutant {options.mutant}" if options.mutant else ""
+            print(f"seed {result.seed}: {result.broken}\n  repeat with: {again}", flush=True)  # noqa: T201 - a command
+            if options.mutant:
+                break
+    seconds = time.monotonic() - begun
+    print(  # noqa: T201 - a command
+        f"seeds {first}-{last}: {broken} broken; {simulated_s / 3600:.2f} simulated hours, {events} events,"
+        f" {seconds:.0f} s; " + ", ".join(f"{count} {what}" for what, count in totals.items())
+    )
+    return 1 if broken else 0
+
+
+def _results(seeds: Iterable[int], mutant: str, procs: int) -> Iterator[Result]:
+    run = partial(simulate, mutant_name=mutant)
+    if procs == 1:
+        yield from map(run, seeds)
+        return
+    with Pool(procs) as pool:
+        yield from pool.imap(run, seeds)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
+    parser.add_argument("--seeds", type=_range, required=True, metavar="A-B", help="inclusive")
+    parser.add_argument("--mutant", choices=["", *MUTANTS], default="", help="break one rule")
+    parser.add_argument("--procs", type=int, default=1, help="processes to run in")
+    return parser.parse_args()
+
+
+def _range(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    return int(first), int(last or first)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
