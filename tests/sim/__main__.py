@@ -1,4 +1,7 @@
-"""``python -m tests.sim --seeds A-B [--mutant NAME] [--procs N]``: exits 1 when a checker fires."""
+"""``python -m tests.sim --seeds A-B [--mutant NAME] [--procs N]``: exits 1 when a checker fires.
+
+A mutant that no seed kills then meets the stories of ``tests/scenario``.
+"""
 
 import argparse
 import sys
@@ -7,9 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
 from multiprocessing import Pool
+from pathlib import Path
 
+from tests.scenario.story import tell
 from tests.sim.mutants import MUTANTS
 from tests.sim.run import Result, simulate
+
+STORIES = Path(__file__).parent.parent / "scenario"
 
 
 def main() -> int:
@@ -27,15 +34,28 @@ def main() -> int:
             broken += 1
             again = f"python -m tests.sim --seeds {result.seed}-{result.seed}"
             again += f" --mutant {options.mutant}" if options.mutant else ""
-            print(f"seed {result.seed}: {result.broken}\n  repeat with: {again}", flush=True)  # noqa: T201 - a command
+            _say(f"seed {result.seed}: {result.broken}\n  repeat with: {again}")
             if options.mutant:
                 break
     seconds = time.monotonic() - begun
-    print(  # noqa: T201 - a command
+    _say(
         f"seeds {first}-{last}: {broken} broken; {simulated_s / 3600:.2f} simulated hours, {events} events,"
         f" {seconds:.0f} s; " + ", ".join(f"{count} {what}" for what, count in totals.items())
     )
+    if options.mutant and not broken:
+        broken = _stories_that_kill(options.mutant)
     return 1 if broken else 0
+
+
+def _stories_that_kill(mutant: str) -> int:
+    killers = 0
+    for path in sorted(STORIES.glob("*.txt")):
+        try:
+            tell(path, mutant)
+        except AssertionError as error:
+            killers += 1
+            _say(f"story {path.stem}: {str(error).splitlines()[0]}")
+    return killers
 
 
 def _results(seeds: Iterable[int], mutant: str, procs: int) -> Iterator[Result]:
@@ -45,6 +65,10 @@ def _results(seeds: Iterable[int], mutant: str, procs: int) -> Iterator[Result]:
         return
     with Pool(procs) as pool:
         yield from pool.imap(run, seeds)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - a command
 
 
 def _options() -> argparse.Namespace:

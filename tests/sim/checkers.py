@@ -4,8 +4,14 @@ from typing import TYPE_CHECKING
 
 from esdfs.ids import Epoch, NodeId, Position, Txid
 from esdfs.journal.chain import continues
-from esdfs.journal.entry import Entry, Vote
-from esdfs.journal.quorum.effects import AppendRecords, InstallCheckpoint, RememberVote, TruncateJournal, Write
+from esdfs.journal.entry import Entry
+from esdfs.journal.quorum.effects import (
+    AppendRecords,
+    InstallCheckpoint,
+    RememberVote,
+    TruncateJournal,
+    Write,
+)
 from esdfs.journal.quorum.messages import Message, SyncKind, SyncRequest, VoteRequest, VoteResponse
 
 if TYPE_CHECKING:  # a cluster has checkers, and checkers look at a cluster
@@ -61,7 +67,8 @@ class Checkers:
         commit_txid = core.commit_txid
         if node.machine.txid > max(commit_txid, len(self.committed)):
             raise InvariantBrokenError(
-                "OnlyCommittedIsApplied", f"{node.node_id} applied {node.machine.txid}, committed {commit_txid}"
+                "OnlyCommittedIsApplied",
+                f"{node.node_id} applied {node.machine.txid}, committed {commit_txid}",
             )
         if commit_txid < former:
             raise InvariantBrokenError("CommitNeverGoesBack", f"{node.node_id}: {former} to {commit_txid}")
@@ -80,7 +87,7 @@ class Checkers:
             elif self.committed[txid - 1] != (entry.epoch, entry.chain):
                 raise InvariantBrokenError(
                     "CommittedNeverChanges",
-                    f"{node.node_id} commits {entry.position}; committed is epoch {self.committed[txid - 1][0]}",
+                    f"{node.node_id} commits {entry.position}, committed is {self.committed[txid - 1][0]}",
                 )
         if node.core.is_leader:
             self._is_on_a_majority(node, commit_txid)
@@ -115,15 +122,17 @@ class Checkers:
     def sent(self, node: "SimNode", message: Message) -> None:
         disk, envelope = node.disk, message.envelope
         if not (isinstance(message, VoteRequest) and message.pre_vote):
-            self._promised(envelope.epoch <= max(disk.vote.epoch, disk.last.epoch), node, "its epoch", message)
+            self._promised(
+                envelope.epoch <= max(disk.vote.epoch, disk.last.epoch), node, "its epoch", message
+            )
         match message:
             case VoteRequest(pre_vote=False):
-                own = Vote(envelope.epoch, node.node_id, disk.identity.storage_id)
-                self._promised(disk.vote == own, node, "its vote for itself", message)
+                own = self._votes.get((disk.identity.storage_id, envelope.epoch))
+                self._promised(own == (node.node_id, disk.identity.storage_id), node, "its vote", message)
             case VoteResponse(granted=True, pre_vote=False):
-                vote = disk.vote
-                given = vote.epoch == message.proposed_epoch and vote.voted_for_id == envelope.to_id
-                self._promised(given, node, "its vote", message)
+                given = self._votes.get((disk.identity.storage_id, message.proposed_epoch))
+                candidate = (envelope.to_id, envelope.to_storage_id)
+                self._promised(given == candidate, node, "its vote", message)
             case SyncRequest(kind=kind, last=last) if kind is not SyncKind.PROBE:
                 self._promised(disk.holds(last), node, f"record {last}", message)
                 self._promised(disk.floor is None or disk.floor >= last, node, f"floor {last}", message)
@@ -133,7 +142,9 @@ class Checkers:
     def _promised(self, is_so: bool, node: "SimNode", what: str, message: Message) -> None:
         if not is_so:
             kind = type(message).__name__
-            raise InvariantBrokenError("PromisesAreDurable", f"{node.node_id} sends {kind} before {what} is on disk")
+            raise InvariantBrokenError(
+                "PromisesAreDurable", f"{node.node_id} sends {kind} before {what} is on disk"
+            )
 
     # --- OneVotePerEpoch, EpochNeverGoesBack, JournalIsDenseAndChained, NoCutBelowCommit,
     # --- FloorNeverAheadOfJournal
@@ -144,7 +155,9 @@ class Checkers:
         match write:
             case RememberVote(vote):
                 if vote.epoch < self._epochs.get(storage_id, 0):
-                    raise InvariantBrokenError("EpochNeverGoesBack", f"{storage_id} goes back to {vote.epoch}")
+                    raise InvariantBrokenError(
+                        "EpochNeverGoesBack", f"{storage_id} goes back to {vote.epoch}"
+                    )
                 self._epochs[storage_id] = vote.epoch
                 if vote.voted_for_id:
                     given = (vote.voted_for_id, vote.voted_for_storage_id)

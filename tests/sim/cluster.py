@@ -35,7 +35,7 @@ from tests.sim.checkers import Checkers
 from tests.sim.disk import Disk, Image
 from tests.sim.machine import COMMAND, CONTROL, Machine
 from tests.sim.mutants import Mutant
-from tests.sim.world import MS, SimRng, World
+from tests.sim.world import MS, SeededRng, World
 
 WALL_EPOCH_US = 1_700_000_000_000_000
 
@@ -80,6 +80,7 @@ class SimNode:
         self.node_id, self.disk = node_id, disk
         self.is_up = False
         self.is_paused = False
+        self.takes_checkpoints = True
         self.life = 0  # raised by each start and each crash: what was under way is void
         self.clock_rng = self.world.rng(f"clock/{node_id}")
         self.disk_rng = self.world.rng(f"disk/{node_id}")
@@ -95,6 +96,10 @@ class SimNode:
     def now(self) -> Instant:
         local = self._clock_ns + (self.world.now_ns - self._clock_since_ns) * self._clock_ppm // 1_000_000
         return Instant(Nanos(local), Micros(WALL_EPOCH_US + local // 1000))
+
+    def use_exact_clock(self) -> None:
+        """No drift: for stories."""
+        self._clock_ns, self._clock_since_ns, self._clock_ppm = 0, self.world.now_ns, 1_000_000
 
     def change_clock_rate(self) -> None:
         """The rate drifts; the reading never goes back."""
@@ -120,7 +125,7 @@ class SimNode:
             stored,
             config=self.cluster.config,
             control=CONTROL,
-            rng=self.world.rng(f"core/{self.node_id}/{self.disk.incarnation}"),
+            rng=SeededRng(self.world.rng(f"core/{self.node_id}/{self.disk.incarnation}")),
             seeds=self.cluster.ids,
         )
         self.cluster.mutant.break_core(self.core)
@@ -135,14 +140,17 @@ class SimNode:
         self.cluster.checkers.booted(self)
         self.carry_out(self.core.start(self.now()))
 
-    def crash(self, *, keeps_projection: bool) -> None:
-        """The process dies; a write under way may or may not have happened, wholly or up to the floor."""
+    def crash(self, *, keeps_projection: bool, tears: bool | None = None) -> None:
+        """The process dies; a write under way may or may not have happened, wholly or up to the floor.
+
+        ``tears`` decides it: False for not at all, True for up to the floor, None for chance.
+        """
         if not self.is_up:
             return
         self.life += 1
         self.is_up = False
-        if self._queue and self.disk_rng.random() < 0.5:
-            self._write_to_disk(self._queue[0].write, torn=self.disk_rng.random() < 0.5)
+        if self._queue and (tears or (tears is None and self.disk_rng.random() < 0.5)):
+            self._write_to_disk(self._queue[0].write, torn=tears or self.disk_rng.random() < 0.5)
         self._queue.clear()
         self.disk.applied = self.machine if keeps_projection else None
         self._abandon_proposals()
@@ -332,7 +340,7 @@ class SimNode:
     # --- the state machine ---
 
     def _apply(self, commit_txid: Txid) -> None:
-        upto = self.cluster.mutant.apply_upto(commit_txid, self.core)
+        upto = max(commit_txid, self.cluster.mutant.applies_to(self.core))
         while self.machine.txid < upto:
             entry = self.records[self.machine.txid - self.base_txid]
             self.machine.apply(entry)
@@ -350,6 +358,8 @@ class SimNode:
 
     def _maybe_checkpoint(self) -> None:
         cluster, txid = self.cluster, self.machine.txid
+        if not self.takes_checkpoints:
+            return
         if txid - self.disk.image.offer.last.txid < cluster.checkpoint_every or self.disk.last.txid < txid:
             return
         entry = self.disk.entries[txid - self.disk.base.last_txid - 1]
@@ -394,12 +404,13 @@ class Cluster:
     ) -> None:
         self.world, self.config, self.mutant = world, config, mutant
         self.physics = Physics()
-        self.network_rng: SimRng = world.rng("network")
+        self.network_rng = world.rng("network")
         self.stats: dict[str, int] = dict.fromkeys(STATS, 0)
         self.kinds = dict(voters)
         self.voter_ids = [node_id for node_id, _ in voters]
         self.ids = [*self.voter_ids, *observers]
         self.checkpoint_every, self.records_kept = 10**9, 10**9
+        self.taps: list[Callable[[NodeId, NodeId, Message], None]] = []
         self.checkers = Checkers(self)
         first = VoterSet(Voter(node_id, f"{node_id}.0", kind) for node_id, kind in voters)
         self.first_voters = first
@@ -424,6 +435,8 @@ class Cluster:
     def transmit(self, sender: SimNode, to: NodeId, message: Message) -> None:
         """Put a message on the wire: it may be lost, late, doubled or damaged."""
         self.checkers.sent(sender, message)
+        for tap in self.taps:
+            tap(sender.node_id, to, message)
         physics, rng = self.physics, self.network_rng
         if (sender.node_id, to) in physics.cut or (physics.loss and rng.random() < physics.loss):
             return
@@ -468,4 +481,3 @@ def _damaged(message: Message) -> Message:
     flipped = bytes([entry.payload[0] ^ 1]) + entry.payload[1:]
     records: tuple[Entry, ...] = (*message.records[:-1], msgspec.structs.replace(entry, payload=flipped))
     return msgspec.structs.replace(message, records=records)
-

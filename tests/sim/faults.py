@@ -8,7 +8,7 @@ import msgspec
 
 from esdfs.ids import NodeId
 from tests.sim.cluster import Cluster, SimNode
-from tests.sim.world import MS, SimRng
+from tests.sim.world import MS
 
 KINDS = (
     "crash",
@@ -47,7 +47,7 @@ class Faults:
         boot_ns: int = 1500 * MS,
     ) -> None:
         self._cluster, self._world = cluster, cluster.world
-        self._rng: SimRng = cluster.world.rng("faults")
+        self._rng = cluster.world.rng("faults")
         self._kinds, self._pause_ns, self._until_ns = kinds, pause_ns, until_ns
         self._election_crash, self._boot_ns = election_crash, boot_ns
         self.are_on = True

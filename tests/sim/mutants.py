@@ -31,9 +31,9 @@ class Mutant:
         """What a write does to the disk."""
         disk.write(write, torn=torn)
 
-    def apply_upto(self, commit_txid: Txid, node: QuorumNode) -> Txid:
+    def applies_to(self, node: QuorumNode) -> Txid:
         """How far the state machine may go."""
-        return commit_txid
+        return node.commit_txid
 
 
 class VoteNotPersisted(Mutant):
@@ -56,7 +56,7 @@ class WipedDiskVotes(Mutant):
 
 
 class ApplyUncommitted(Mutant):
-    def apply_upto(self, commit_txid: Txid, node: QuorumNode) -> Txid:
+    def applies_to(self, node: QuorumNode) -> Txid:
         return node.last.txid
 
 
@@ -92,6 +92,11 @@ def _commit_old_epoch(node: QuorumNode) -> Callable[..., Any]:
     return lambda held, _epoch_began_after: honest(held, Txid(0))
 
 
+def _only_last_change_committed(node: QuorumNode) -> Callable[..., Any]:
+    state = node._state
+    return lambda _role: state.commit_txid >= state.voters.newest_txid
+
+
 def _stale_answers_too(node: QuorumNode) -> Callable[..., Any]:
     return lambda _role, _response: True
 
@@ -117,7 +122,7 @@ MUTANTS: dict[str, Callable[[], Mutant]] = {
     "no-check-quorum": lambda: _Replaced("_replication", "has_live_quorum", lambda _: lambda: True),
     "commit-old-epoch": lambda: _Replaced("_replication", "commit_rule", _commit_old_epoch),
     "no-boot-quiet-period": lambda: _Replaced("_election", "is_quiet", lambda _: lambda: False),
-    "early-reconfiguration": lambda: _Replaced("_membership", "is_settled", lambda _: lambda _role: True),
+    "early-reconfiguration": lambda: _Replaced("_membership", "is_settled", _only_last_change_committed),
     "truncate-below-commit": lambda: _Replaced("_following", "may_cut", lambda _: lambda _keep: True),
     "apply-uncommitted": ApplyUncommitted,
 }

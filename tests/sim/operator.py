@@ -3,17 +3,23 @@
 from esdfs.journal.quorum.voters import Voter, VoterSet
 from tests.sim.cluster import Cluster
 from tests.sim.faults import Faults
-from tests.sim.world import MS, SimRng
+from tests.sim.world import MS
 
 
 class Operator:
     """Acts through the leader, at random times."""
 
     def __init__(
-        self, cluster: Cluster, faults: Faults, *, pause_ns: tuple[int, int], transfers: float, removals: float
+        self,
+        cluster: Cluster,
+        faults: Faults,
+        *,
+        pause_ns: tuple[int, int],
+        transfers: float,
+        removals: float,
     ) -> None:
         self._cluster, self._faults = cluster, faults
-        self._rng: SimRng = cluster.world.rng("operator")
+        self._rng = cluster.world.rng("operator")
         self._pause_ns, self._transfers, self._removals = pause_ns, transfers, removals
         cluster.world.after(200 * MS, self._act)
 

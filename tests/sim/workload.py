@@ -7,7 +7,7 @@ answers carry a position in one list, so real-time order and list order can be c
 from esdfs.ids import NodeId
 from tests.sim.checkers import InvariantBrokenError
 from tests.sim.cluster import Cluster, Outcome
-from tests.sim.world import MS, SimRng
+from tests.sim.world import MS
 
 CLIENT_TIMEOUT_NS = 250 * MS
 HOP_NS = MS // 2
@@ -37,7 +37,7 @@ class Client:
     ) -> None:
         self._cluster, self._world, self._history = cluster, cluster.world, history
         self._id = b"client-%010d" % number
-        self._rng: SimRng = cluster.world.rng(f"client/{number}")
+        self._rng = cluster.world.rng(f"client/{number}")
         self._until_ns, self._reads, self._think_ns = until_ns, reads, think_ns
         self._seq = 0
         self._hint: NodeId | None = None
@@ -59,10 +59,8 @@ class Client:
     def _try(self) -> None:
         self._attempt += 1
         attempt, rng, cluster = self._attempt, self._rng, self._cluster
-        if self._hint and rng.random() < 0.9:
-            target = self._hint
-        else:
-            target = rng.choice(cluster.voter_ids)
+        follows_hint = self._hint and rng.random() < 0.9
+        target = self._hint if self._hint and follows_hint else rng.choice(cluster.voter_ids)
         self._world.after(HOP_NS, self._ask, target, attempt)
         self._world.after(CLIENT_TIMEOUT_NS, self._give_up, target, attempt)
 

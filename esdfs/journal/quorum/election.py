@@ -111,7 +111,7 @@ class LeaderElection:
             state.send(response)
 
     def handle_vote_response(self, response: VoteResponse) -> None:
-        """Count it. A refusal because a leader lives tells where to ask; it is no contact with that leader."""
+        """Count it. A refusal because a leader lives tells where to ask; it is not contact with it."""
         state = self._state
         voter = response.envelope
         if voter.epoch > state.epoch and not response.granted:

@@ -216,7 +216,7 @@ class Following:
         if not self.may_cut(keep):
             state.halt(
                 f"leader {role.leader_id} of epoch {state.epoch} lacks records that are committed here: it"
-                f" asks to drop all after {keep}, committed is {state.commit_txid}. Other voters' disks lost data."
+                f" asks to drop all after {keep}, committed is {state.commit_txid}. Other disks lost data."
                 " Keep this journal and ask an operator."
             )
         elif not state.tail.can_cut_to(keep):
@@ -274,7 +274,7 @@ class Following:
             state.tail.compact(base, offer.last_ts_us)
         else:
             state.tail.restart(base, offer.last_ts_us)
-            state.cap_durable(offer.last.txid)
+            state.cap_durable(Txid(0))  # what is on disk at these txids is not what will be
         if release_floor:
             state.floor = min(state.floor, offer.last)
         if state.floor is not UNKNOWN_FLOOR:

@@ -69,7 +69,10 @@ class Health(StrEnum):
 
 
 class VoteRequest(msgspec.Struct, frozen=True):
-    """Vote for me; or, with ``pre_vote``, would you? ``transfer_from_epoch``: its leader asked me to; else 0."""
+    """Vote for me; or, with ``pre_vote``: would you?
+
+    ``transfer_from_epoch``: its leader asked me to stand; else 0.
+    """
 
     envelope: Envelope
     pre_vote: bool
@@ -119,7 +122,7 @@ class HeartbeatResponse(msgspec.Struct, frozen=True):
 
 
 class SyncRequest(msgspec.Struct, frozen=True):
-    """Fetch what follows ``last``. Unless it is a probe, it promises that all up to ``last`` is durable here."""
+    """Fetch what follows ``last``, and promise (unless a probe) that all up to it is durable here."""
 
     envelope: Envelope
     kind: SyncKind

@@ -64,7 +64,7 @@ class ReadIndex:
         role.reads = waiting
 
     def majority_ns(self, what: str) -> Nanos:
-        """The newest instant since which a majority was ``seen``, or saw a heartbeat that left then (``echo``)."""
+        """Since when a majority was ``seen``, or has seen a heartbeat that left then (``echo``)."""
         state, role = self._state, self._state.role
         assert isinstance(role, Leader), f"{state.node_id} does not lead"
         instants: list[int] = []

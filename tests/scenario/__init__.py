@@ -1,0 +1,1 @@
+"""Stories of the quorum, one text file each."""
