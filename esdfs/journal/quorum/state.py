@@ -299,7 +299,8 @@ class NodeState:
         self.tail.append(entries)
         for entry in entries:
             voters = self.control.voters_of(entry)
-            if voters is not None:
+            # A journal that lost its tail may end before our own checkpoint, which knows them already.
+            if voters is not None and entry.txid > self.voters.newest_txid:
                 self.voters.append(entry.txid, voters)
         if self.floor is not UNKNOWN_FLOOR:
             self.floor = max(self.floor, self.tail.last)
