@@ -66,7 +66,10 @@ class AckFloor:
         except OSError as error:
             raise JournalUnavailable(f"the ack floor {path} cannot be read ({error.strerror})") from error
         sound = [slot for slot in slots if slot is not None]
-        self._written, self.position = max(sound, default=(0, None), key=lambda slot: slot[0])
+        self._written = 0
+        self.position: Position | None = None
+        if sound:
+            self._written, self.position = max(sound)
 
     def write(self, position: Position) -> None:
         """Make ``position`` the floor, higher or lower than before. Durable on return.
