@@ -360,7 +360,9 @@ class SimNode:
         cluster, txid = self.cluster, self.machine.txid
         if not self.takes_checkpoints:
             return
-        if txid - self.disk.image.offer.last.txid < cluster.checkpoint_every or self.disk.last.txid < txid:
+        # What is on disk may be an older tail that is about to be cut: only what the core vouches for counts.
+        is_due = txid - self.disk.image.offer.last.txid >= cluster.checkpoint_every
+        if not is_due or self.core.durable_txid < txid:
             return
         entry = self.disk.entries[txid - self.disk.base.last_txid - 1]
         if entry.txid > self.core.commit_txid:
@@ -383,7 +385,7 @@ class SimNode:
         peer, cut = self.cluster.nodes[source], self.cluster.physics.cut
         reachable = peer.is_up and not {(source, self.node_id), (self.node_id, source)} & cut
         if reachable and peer.disk.image.offer == offer:
-            self.disk.incoming = {offer.last: peer.disk.image}
+            self.disk.incoming[offer.last] = peer.disk.image
             self.cluster.stats["checkpoints installed"] += 1
             self.handle(lambda: self.carry_out(self.core.checkpoint_fetched(offer, self.now())))
         else:

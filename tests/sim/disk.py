@@ -82,6 +82,7 @@ class Disk:
     def _install(self, offer: CheckpointOffer, keep_tail: bool) -> None:
         kept = [entry for entry in self.entries if entry.txid > offer.last.txid] if keep_tail else []
         self.image = self.incoming[offer.last]
+        self.incoming = {last: image for last, image in self.incoming.items() if last > offer.last}
         self.base = Head(offer.last.epoch, offer.last.txid, offer.chain)
         self.base_ts_us = offer.last_ts_us
         self.entries = kept

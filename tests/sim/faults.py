@@ -15,6 +15,7 @@ KINDS = (
     "mass crash",
     "leader crash",
     "cut",
+    "lone leader",
     "freeze",
     "network",
     "slow disk",
@@ -163,6 +164,18 @@ class Faults:
         else:  # some links, in one direction
             pairs = {(a, b) for a in ids for b in ids if a != b and rng.random() < 0.3}
         cut = self._cluster.physics.cut
+        cut |= pairs
+        self._world.after(self._soon(2000 * MS), cut.difference_update, pairs)
+
+    def _lone_leader(self) -> None:
+        """Aimed at reads and leases: the others elect a leader while the old one still thinks it leads."""
+        leader = self._cluster.leader()
+        if leader is None:
+            return
+        self._cluster.stats["cuts"] += 1
+        lone, cut = leader.node_id, self._cluster.physics.cut
+        cut.clear()
+        pairs = {(lone, b) for b in self._cluster.ids} | {(b, lone) for b in self._cluster.ids}
         cut |= pairs
         self._world.after(self._soon(2000 * MS), cut.difference_update, pairs)
 
