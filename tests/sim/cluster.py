@@ -340,7 +340,7 @@ class SimNode:
     # --- the state machine ---
 
     def _apply(self, commit_txid: Txid) -> None:
-        upto = max(commit_txid, self.cluster.mutant.applies_to(self.core))
+        upto = self.core.last.txid if self.cluster.mutant.applies_uncommitted else commit_txid
         while self.machine.txid < upto:
             entry = self.records[self.machine.txid - self.base_txid]
             self.machine.apply(entry)

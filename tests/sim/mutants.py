@@ -19,6 +19,7 @@ class Mutant:
 
     dedup = True
     wiped_disk_keeps_its_name = False
+    applies_uncommitted = False
 
     def stored(self, stored: Stored) -> Stored:
         """What the node finds on its disk."""
@@ -30,10 +31,6 @@ class Mutant:
     def write(self, disk: Disk, write: Write, torn: bool) -> None:
         """What a write does to the disk."""
         disk.write(write, torn=torn)
-
-    def applies_to(self, node: QuorumNode) -> Txid:
-        """How far the state machine goes, if further than what is committed."""
-        return Txid(0)
 
 
 class VoteNotPersisted(Mutant):
@@ -56,8 +53,7 @@ class WipedDiskVotes(Mutant):
 
 
 class ApplyUncommitted(Mutant):
-    def applies_to(self, node: QuorumNode) -> Txid:
-        return node.last.txid
+    applies_uncommitted = True
 
 
 class _Replaced(Mutant):

@@ -63,7 +63,7 @@ def _cluster(world: World, mutant_name: str) -> Cluster:
         heartbeat_ms=election_ms // 6,
         election_min_ms=election_ms,
         election_max_ms=2 * election_ms,
-        check_quorum_ms=2 * election_ms,
+        check_quorum_ms=rng.choice((2, 2, 5)) * election_ms,
         lease_reads=rng.random() < 0.5,
         fetch_records=rng.choice((1, 2, 16)),
         uncommitted_records=64,
@@ -90,9 +90,18 @@ def _populate(world: World, cluster: Cluster, history: History, trouble_ms: int)
     transfers, removals = rng.choice(((0.02, 0.03), (0.02, 0.2), (0.2, 0.25), (0.0, 0.0)))
     pause_ns = rng.choice(((30 * MS, 100 * MS), (100 * MS, 400 * MS)))
     Operator(cluster, faults, pause_ns=pause_ns, transfers=transfers, removals=removals)
+    loyalty = rng.choice((0.9, 0.9, 0.5))
     for number in range(3):
         until_ns = (trouble_ms + PEACE_MS - 10_000) * MS
-        Client(cluster, history, number, until_ns=until_ns, reads=0.3, think_ns=(5 * MS, 60 * MS))
+        Client(
+            cluster,
+            history,
+            number,
+            until_ns=until_ns,
+            reads=0.3,
+            loyalty=loyalty,
+            think_ns=(5 * MS, 60 * MS),
+        )
 
 
 def _final(cluster: Cluster, history: History, trouble_ms: int, reached: dict[NodeId, Txid]) -> None:

@@ -33,12 +33,14 @@ class Client:
         *,
         until_ns: int,
         reads: float,
+        loyalty: float,
         think_ns: tuple[int, int],
     ) -> None:
         self._cluster, self._world, self._history = cluster, cluster.world, history
         self._id = b"client-%010d" % number
         self._rng = cluster.world.rng(f"client/{number}")
         self._until_ns, self._reads, self._think_ns = until_ns, reads, think_ns
+        self._loyalty = loyalty  # how often it asks where it was answered last
         self._seq = 0
         self._hint: NodeId | None = None
         self._is_write = False
@@ -59,7 +61,7 @@ class Client:
     def _try(self) -> None:
         self._attempt += 1
         attempt, rng, cluster = self._attempt, self._rng, self._cluster
-        follows_hint = self._hint and rng.random() < 0.9
+        follows_hint = self._hint and rng.random() < self._loyalty
         target = self._hint if self._hint and follows_hint else rng.choice(cluster.voter_ids)
         self._world.after(HOP_NS, self._ask, target, attempt)
         self._world.after(CLIENT_TIMEOUT_NS, self._give_up, target, attempt)
