@@ -39,9 +39,10 @@ from esdfs.journal.quorum.config import QuorumConfig
 from esdfs.journal.quorum.messages import Message
 from esdfs.journal.quorum.roles import Leader
 from esdfs.journal.quorum.voters import Voter, VoterKind
-from tests.sim.cluster import Cluster, Outcome, SimNode
+from tests.sim.cluster import Cluster
 from tests.sim.disk import Disk
 from tests.sim.mutants import mutant
+from tests.sim.node import Outcome, SimNode
 from tests.sim.world import MS, World
 
 ELECTION_MIN_MS, ELECTION_MAX_MS = 500, 1000

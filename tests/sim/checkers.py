@@ -15,7 +15,8 @@ from esdfs.journal.quorum.effects import (
 from esdfs.journal.quorum.messages import Message, SyncKind, SyncRequest, VoteRequest, VoteResponse
 
 if TYPE_CHECKING:  # a cluster has checkers, and checkers look at a cluster
-    from tests.sim.cluster import Cluster, SimNode
+    from tests.sim.cluster import Cluster
+    from tests.sim.node import SimNode
 
 DIGESTS_REMEMBERED = 5000
 

@@ -14,8 +14,8 @@ from esdfs.journal.quorum.effects import (
     TruncateJournal,
     Write,
 )
+from esdfs.journal.quorum.inputs import Stored
 from esdfs.journal.quorum.messages import CheckpointOffer
-from esdfs.journal.quorum.state import Stored
 from esdfs.journal.quorum.voters import VoterSet
 from tests.sim.machine import CONTROL, Machine
 

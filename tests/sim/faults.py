@@ -7,7 +7,8 @@ least three voters, and never while a change of voters is under way.
 import msgspec
 
 from esdfs.ids import NodeId
-from tests.sim.cluster import Cluster, SimNode
+from tests.sim.cluster import Cluster
+from tests.sim.node import SimNode
 from tests.sim.world import MS
 
 KINDS = (

@@ -8,9 +8,9 @@ import msgspec
 from esdfs.ids import ORIGIN, Position, Txid
 from esdfs.journal.quorum.effects import RememberVote, Write
 from esdfs.journal.quorum.epochs import BehindCheckpoint, Diverges, Matches, Reconciliation
+from esdfs.journal.quorum.inputs import Stored
 from esdfs.journal.quorum.messages import SyncRequest
 from esdfs.journal.quorum.node import QuorumNode
-from esdfs.journal.quorum.state import Stored
 from tests.sim.disk import Disk
 
 

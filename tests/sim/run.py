@@ -6,9 +6,10 @@ from esdfs.ids import NodeId, Txid
 from esdfs.journal.quorum.config import QuorumConfig
 from esdfs.journal.quorum.voters import VoterKind
 from tests.sim.checkers import InvariantBrokenError
-from tests.sim.cluster import Cluster, SimNode
+from tests.sim.cluster import Cluster
 from tests.sim.faults import KINDS, Faults
 from tests.sim.mutants import mutant
+from tests.sim.node import SimNode
 from tests.sim.operator import Operator
 from tests.sim.workload import Client, History
 from tests.sim.world import MS, World

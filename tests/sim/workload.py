@@ -6,7 +6,8 @@ answers carry a position in one list, so real-time order and list order can be c
 
 from esdfs.ids import NodeId
 from tests.sim.checkers import InvariantBrokenError
-from tests.sim.cluster import Cluster, Outcome
+from tests.sim.cluster import Cluster
+from tests.sim.node import Outcome
 from tests.sim.world import MS
 
 CLIENT_TIMEOUT_NS = 250 * MS

@@ -1,5 +1,7 @@
 """The follower's side: one fetch at a time, where it parts from the leader, and what it may believe."""
 
+from typing import Final
+
 from esdfs.ids import Nanos, NodeId, Position, Txid
 from esdfs.journal.chain import continues
 from esdfs.journal.entry import Entry, Head
@@ -15,6 +17,8 @@ from esdfs.journal.quorum.messages import (
 from esdfs.journal.quorum.roles import NEVER, Fetching, Follower, Leader
 from esdfs.journal.quorum.state import UNKNOWN_FLOOR, NodeState
 from esdfs.journal.quorum.voters import VoterKind
+
+_MISFITS_MAX: Final = 100  # some ten seconds of refusing what the leader sends
 
 
 class Following:
@@ -177,14 +181,26 @@ class Following:
         state = self._state
         if response.records:
             if not self._continue_ours(response.records):
-                # Damaged on the way, or by the sender: as if it had been lost.
-                role.retry_ns = Nanos(state.now_ns + state.waits.heartbeat)
+                self._refuse_records(role)
                 return
+            role.misfits = 0
             state.append(response.records)
         role.matched_txid = state.tail.last.txid
         state.set_commit(self.commit_limit(role, response.commit_txid))
         self._settle_unknown_floor(role, response.commit_txid)
         self.fetch(role)
+
+    def _refuse_records(self, role: Follower) -> None:
+        """Once, they were damaged on the way: as if lost. Ever again, one of the two journals is damaged."""
+        state = self._state
+        role.misfits += 1
+        role.retry_ns = Nanos(state.now_ns + state.waits.heartbeat)
+        if role.misfits == _MISFITS_MAX:
+            state.halt(
+                f"records of leader {role.leader_id} never continue this journal, which ends at"
+                f" {state.tail.last.epoch}.{state.tail.last.txid}: one of the two is damaged. Verify both"
+                " (`esdfs journal verify`), then replace the damaged one."
+            )
 
     def _continue_ours(self, records: tuple[Entry, ...]) -> bool:
         last, chain = self._state.tail.last, self._state.tail.chain

@@ -12,6 +12,7 @@ from esdfs.journal.quorum.effects import Effect
 from esdfs.journal.quorum.election import LeaderElection
 from esdfs.journal.quorum.following import Following
 from esdfs.journal.quorum.handover import Handover
+from esdfs.journal.quorum.inputs import ControlRecords, Instant, Stored
 from esdfs.journal.quorum.membership import Membership
 from esdfs.journal.quorum.messages import (
     CheckpointOffer,
@@ -27,7 +28,7 @@ from esdfs.journal.quorum.messages import (
 from esdfs.journal.quorum.reads import ReadIndex
 from esdfs.journal.quorum.replication import LeaderReplication
 from esdfs.journal.quorum.roles import Follower, Leader
-from esdfs.journal.quorum.state import ControlRecords, Instant, NodeState, Stored
+from esdfs.journal.quorum.state import NodeState
 from esdfs.journal.quorum.voters import VoterKind, VoterSet
 
 

@@ -33,8 +33,7 @@ class ReadIndex:
             state.effects.append(Reply(read_id, ReadAt(state.commit_txid)))
         else:
             role.reads.append(PendingRead(read_id, state.commit_txid, role.heartbeat_seq + 1))
-            # What is asked while this input is handled still shares the round.
-            role.next_heartbeat_ns = state.now_ns
+            self._begin_round(role)
 
     def is_confirmed(self, role: Leader) -> bool:
         """Whether no other leader can exist right now: we are all voters, or hold a lease.
@@ -62,6 +61,13 @@ class ReadIndex:
             else:
                 waiting.append(read)
         role.reads = waiting
+        if waiting:
+            self._begin_round(role)
+
+    def _begin_round(self, role: Leader) -> None:
+        """One round at a time: what comes in meanwhile shares the next one."""
+        if role.reads[0].needs_echo > role.heartbeat_seq:
+            role.next_heartbeat_ns = self._state.now_ns
 
     def majority_ns(self, what: str) -> Nanos:
         """Since when a majority was ``seen``, or has seen a heartbeat that left then (``echo``)."""

@@ -63,6 +63,7 @@ class Follower:
         epoch_start_txid: Where the leader's epoch begins; 0 before its first heartbeat.
         retry_ns: When to fetch again although nothing came, or None.
         echo: Highest heartbeat number seen.
+        misfits: Answers in a row whose records did not continue our journal.
     """
 
     name: ClassVar[str] = "follower"
@@ -74,6 +75,7 @@ class Follower:
     fetching: Fetching = Fetching.NOTHING
     retry_ns: Nanos | None = None
     echo: int = 0
+    misfits: int = 0
 
 
 @dataclass(slots=True)

@@ -7,9 +7,9 @@ from esdfs.journal.chain import seal
 from esdfs.journal.entry import NO_CHAIN, Draft, Entry, Head, Identity, Vote
 from esdfs.journal.quorum.config import QuorumConfig
 from esdfs.journal.quorum.effects import Effect, Persist, Send
+from esdfs.journal.quorum.inputs import Instant, Stored
 from esdfs.journal.quorum.messages import Envelope, HeartbeatRequest, Message, Refusal, VoteResponse
 from esdfs.journal.quorum.node import QuorumNode
-from esdfs.journal.quorum.state import Instant, Stored
 from esdfs.journal.quorum.voters import Voter, VoterSet
 from tests.sim.machine import COMMAND, CONTROL
 from tests.sim.world import SeededRng

@@ -391,6 +391,37 @@ def test_records_that_do_not_continue_ours_are_not_taken() -> None:
         assert bench.node.last == at(1, 1)
 
 
+def test_a_leader_whose_records_never_fit_stops_us() -> None:
+    bench = Bench(journal(1))
+    stranger = msgspec.structs.replace(journal(1, 1)[1], chain=bytes(32))
+    for _ in range(100):
+        bench.receive(bench.heartbeat(B, 1))
+        request = [message for message in bench.sent() if isinstance(message, SyncRequest)][-1]
+        answer = SyncResponse(bench.envelope(B, 1), SyncError.NONE, B, "", request.fetch_seq)
+        assert not bench.node.halted
+        bench.receive(msgspec.structs.replace(answer, records=(stranger,)))
+
+    assert "one of the two is damaged" in bench.node.halted
+
+
+def test_reads_that_come_in_during_a_round_share_the_next() -> None:
+    bench = Bench()
+    bench.become_leader(B)
+    bench.receive(fetch(bench, B, 1, 1))
+    bench.take()
+    rounds = []
+    for read_id in range(6):
+        bench.effects += bench.node.read(read_id, bench.now())
+        bench.wait(0)
+        rounds.append(len([m for m in bench.sent() if isinstance(m, HeartbeatRequest)]) // 2)
+    assert rounds == [1, 0, 0, 0, 0, 0]
+
+    for echo, answered in ((2, [0]), (3, [1, 2, 3, 4, 5])):
+        bench.receive(HeartbeatResponse(bench.envelope(B, 1), True, echo, at(1, 1), Txid(1), Health.OK))
+        bench.wait(0)
+        assert [effect.read_id for effect in bench.take() if isinstance(effect, Reply)] == answered
+
+
 def test_commit_follows_only_what_is_known_to_match() -> None:
     bench = Bench(journal(1, 1, 1))
     bench.receive(bench.heartbeat(B, 2, commit=3))
