@@ -1,4 +1,4 @@
-"""Every rule, broken, is noticed. For each the cheapest proof: one story, or one seed."""
+"""Every rule, broken, is noticed. For each the cheapest proof is a story; chance finds most of them, too."""
 
 from pathlib import Path
 
@@ -34,12 +34,14 @@ BY_STORY = {
     "no-boot-quiet-period": "boot-quiet-period",
 }
 
-BY_SEED = {
-    "leader-counts-unsynced": 0,
-    "commit-unmatched": 4,
-    "no-dedup": 1,
-    "no-ack-floor": 1,
-}
+BY_CHANCE = (
+    "leader-counts-unsynced",
+    "commit-unmatched",
+    "truncate-to-leader-end",
+    "no-dedup",
+    "no-stickiness",
+)
+SEEDS = 10
 
 
 @pytest.mark.parametrize("mutant", BY_CHECKER)
@@ -57,9 +59,9 @@ def test_a_story_kills(mutant: str) -> None:
         tell(STORIES / f"{BY_STORY[mutant]}.txt", mutant)
 
 
-@pytest.mark.parametrize("mutant", BY_SEED)
+@pytest.mark.parametrize("mutant", BY_CHANCE)
 def test_chance_kills(mutant: str) -> None:
-    assert simulate(BY_SEED[mutant], mutant).broken
+    assert any(simulate(seed, mutant).broken for seed in range(SEEDS))
 
 
 @pytest.mark.parametrize("story", sorted({story for story, _ in BY_CHECKER.values()} | {*BY_STORY.values()}))

