@@ -149,9 +149,11 @@ def open_reader(directory: Path) -> ProjectionReader:
     return ProjectionReader(directory)
 
 
-def raw_entries(store: ProjectionStore) -> Iterator[tuple[bytes, Iterator[tuple[bytes, bytes]]]]:
-    """(table, its pairs in key order) of the committed state, for the digest."""
-    with store._env.begin() as txn:  # noqa: SLF001 - same module, same owner
+def raw_entries(
+    source: ProjectionStore | ProjectionReader,
+) -> Iterator[tuple[bytes, Iterator[tuple[bytes, bytes]]]]:
+    """(table, its pairs in key order) of one committed state, for the digest."""
+    with source._env.begin() as txn:  # noqa: SLF001 - same module, same owner
         for name in layout.TABLES:
-            cursor: Any = txn.cursor(store._dbs[name])  # noqa: SLF001
+            cursor: Any = txn.cursor(source._dbs[name])  # noqa: SLF001
             yield name, iter(cursor)
