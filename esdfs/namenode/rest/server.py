@@ -37,7 +37,16 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn_worker ships no ty
 
 def create() -> App[Request, Response]:
     """The application of the NameNode whose directory the environment names. Called in each worker."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            # Plain tracebacks: the pretty ones print local variables, tokens among them.
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     settings = config.load(Path(os.environ[DIRECTORY_VARIABLE]))
     return create_app(
         reader=open_projection(settings.path),
