@@ -15,6 +15,7 @@ import structlog
 from esdfs.datanode.config import DataNodeConfig
 from esdfs.datanode.fence import EpochFence
 from esdfs.datanode.load import Load
+from esdfs.datanode.local import LocalServer, socket_path
 from esdfs.datanode.namenode_link import Broadcast
 from esdfs.datanode.orders import Orders
 from esdfs.datanode.registration import DataNodeRegistration
@@ -73,12 +74,16 @@ class DataNode:
             fence,
             self._load,
             node_id=config.node_id,
-            cluster_id=lambda: volumes[0].version.cluster_id,
+            cluster_id=self._cluster_id,
         )
         self._server = new_server(config.streams_max + _CONTROL_THREADS, "rpc")
         DataNodeServicer(service, streams_max=config.streams_max).add_to(self._server)
         port = bind(self._server, config.host, config.port)
         self.address = advertised_host(config), port
+        local_path = socket_path(config.local_socket_dir, Path(config.volumes[0]))
+        self._local = (
+            LocalServer(local_path, self.store, self._load, self._cluster_id) if local_path else None
+        )
         self._orders = Orders(service, self._broadcast.replication_failed)
         self._registration = DataNodeRegistration(
             config,
@@ -88,7 +93,7 @@ class DataNode:
             self._orders,
             self._broadcast,
             address=self.address,
-            local_socket="",
+            local_socket=self._local.path if self._local else "",
             clock=clock,
             rng=rng,
             on_fatal=self._on_fatal,
@@ -101,6 +106,8 @@ class DataNode:
     def start(self) -> None:
         """Serve, report, scrub."""
         self._server.start()
+        if self._local is not None:
+            self._local.start()
         self._registration.start_heartbeat_thread()
         self._scrubber.start()
         self._sweeper.start()
@@ -110,11 +117,16 @@ class DataNode:
         self.stopping.set()
         self._registration.stop()
         self._server.stop(_GRACE_S).wait()
+        if self._local is not None:
+            self._local.stop()
         self._orders.stop()
         self._scrubber.stop()
         self._sweeper.join()
         self._channels.close()
         self.store.close()
+
+    def _cluster_id(self) -> str:
+        return self.store.volumes[0].version.cluster_id
 
     def _on_fatal(self, reason: str) -> None:
         self.fatal = reason

@@ -3,18 +3,15 @@
 import errno
 import os
 from collections.abc import Iterator
-from typing import Final, Self
+from typing import Self
 
 from esdfs.blocks import CHUNK_BYTES
 from esdfs.checksum import chunk_crcs
-from esdfs.compression import STORED_GROUP_BYTES_MAX
 from esdfs.datanode.layout import Extent, Meta, chunks_in, decode_meta
 from esdfs.datanode.replica import Replica
 from esdfs.datanode.volumes import Volume
 from esdfs.errors import OutOfRange, ReplicaCorrupt, ReplicaNotFound
 from esdfs.rpc.messages import Frame
-
-_BUFFER_BYTES: Final = STORED_GROUP_BYTES_MAX
 
 
 class ReplicaReader:
@@ -53,7 +50,8 @@ class ReplicaReader:
             ReplicaCorrupt: Not what was written. Frames yielded before are good.
         """
         extents = covering(self.meta, offset, length)
-        buffer = memoryview(bytearray(min(_BUFFER_BYTES, max((e.stored_bytes for e in extents), default=0))))
+        largest = max((extent.stored_bytes for extent in extents), default=0)
+        buffer = memoryview(bytearray(largest))
         for number, extent in enumerate(extents):
             data = buffer[: extent.stored_bytes]
             crcs = self.load(extent, data)
@@ -103,6 +101,14 @@ class ReplicaReader:
         if crcs != list(self.meta.chunk_crcs[extent.chunk_at : extent.chunk_at + extent.chunks]):
             raise ReplicaCorrupt(f"{where}: a chunk does not match its checksum")
         return crcs
+
+    def covering(self, offset: int, length: int) -> list[Extent]:
+        """See the function."""
+        return covering(self.meta, offset, length)
+
+    def fileno(self) -> int:
+        """The data file's descriptor, for reading only."""
+        return self._fd
 
     def forget_cached(self) -> None:
         """Drop the file from the page cache, so that the next read asks the disk."""
