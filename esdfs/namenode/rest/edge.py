@@ -79,7 +79,7 @@ class Edge:
         params = req.params
         if "min_txid" in params:
             await self._wait_applied(request.number(req, "min_txid", 0))
-        if "consistency" in params and params["consistency"] not in _CONSISTENCY:
+        if "consistency" in params and req.get_param("consistency") not in _CONSISTENCY:
             raise InvalidRequest("consistency must be linearizable, session or stale", field="consistency")
         if "as_of" not in params:
             return None

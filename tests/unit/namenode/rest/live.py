@@ -1,13 +1,15 @@
-"""A NameNode's core answering on its command socket, in a thread, and HTTP to whatever serves it."""
+"""A NameNode's core (its DataNode side apart) answering on its command socket, in a thread, and HTTP to whatever serves it."""
 
 import asyncio
 import http.client
 import json
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ import msgspec
 
 from esdfs.namenode.blocks.locations import DataNodeRow, LocationsStore, Replica
 from esdfs.namenode.frames import Answer, Call, Execute, Failure, Status
+from esdfs.namenode.rest.gunicorn_conf import command
 from esdfs.namenode.socket_server import Connection, bind
 from tests.unit.namenode.world import World
 
@@ -65,28 +68,55 @@ def answers(port: int) -> bool:
         return False
 
 
+class Live(NamedTuple):
+    port: int
+    core: "Core"
+    pid: int
+
+
+@contextmanager
+def serving(directory: Path) -> Iterator[Live]:
+    """The core and gunicorn in front of it."""
+    with serving_core(directory) as core, socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(64)
+        number = listening.fileno()
+        port = listening.getsockname()[1]
+        server = subprocess.Popen(command(core.world.config, f"fd://{number}"), pass_fds=[number])
+        try:
+            until(lambda: answers(port), "an answer")
+            yield Live(port, core, server.pid)
+        finally:
+            server.terminate()
+            assert server.wait(20) == 0
+
+
 class Core:
     """``World`` behind the real command socket: every call of a worker is one batch."""
 
     def __init__(self, directory: Path) -> None:
         self.world = World(directory)
         self.locations = LocationsStore(directory)
-        for number in (1, 2):
-            self.locations.put_datanode(
-                DataNodeRow(
-                    number=number,
-                    node_id=f"dn-{number}",
-                    uuid=f"uuid-{number}",
-                    incarnation=1,
-                    hostname="127.0.0.1",
-                    port=9000 + number,
-                )
+        self.locations.put_datanodes(
+            DataNodeRow(
+                number=number,
+                node_id=f"dn-{number}",
+                uuid=f"uuid-{number}",
+                incarnation=1,
+                hostname="127.0.0.1",
+                port=9000 + number,
             )
+            for number in (1, 2)
+        )
 
     def hold(self, block_id: int, generation: int) -> None:
         """Both DataNodes report a replica."""
         with self.locations.write() as locations:
             locations.lead(block_id, [Replica(1, generation), Replica(2, generation)])
+
+    def close(self) -> None:
+        self.locations.close()
+        self.world.close()
 
     def receive(self, connection: Connection, call: Call) -> None:
         if isinstance(call.body, Execute):
@@ -96,7 +126,10 @@ class Core:
                 failure = Failure(settled.error.code, settled.error.message, settled.error.details)
             connection.answer(Answer(call.id, settled.txid, 1, failure, settled.result, settled.replayed))
             return
-        assert isinstance(call.body, Status)
+        if not isinstance(call.body, Status):
+            raw = msgspec.Raw(msgspec.msgpack.encode({"epoch": 1, "expires_in_ms": 60_000}))
+            connection.answer(Answer(call.id, self.world.txid, 1, None, raw))
+            return
         head = self.world.journal.head()
         status = {
             "node_id": "nn-1",
@@ -116,31 +149,35 @@ class Core:
 def serving_core(directory: Path) -> Iterator[Core]:
     """The core in its thread, as long as the block runs."""
     loop = asyncio.new_event_loop()
-    made: list[Core] = []
-    ready = threading.Event()
+    started: Future[Core] = Future()
 
-    async def serve() -> asyncio.Server:
+    async def serve() -> None:
         core = Core(directory)
-        made.append(core)
-        return await loop.create_unix_server(
-            lambda: Connection(core.receive), sock=bind(core.world.config.socket_path)
-        )
+        try:
+            server = await loop.create_unix_server(
+                lambda: Connection(core.receive), sock=bind(core.world.config.socket_path)
+            )
+            async with server:
+                started.set_result(core)
+                await stopping.wait()
+        finally:
+            core.close()
 
     def run() -> None:
-        server = loop.run_until_complete(serve())
-        ready.set()
-        loop.run_forever()
-        server.close()
-        loop.run_until_complete(asyncio.sleep(0))
-        made[0].world.close()
-        made[0].locations.close()
-        loop.close()
+        with closing(loop):
+            try:
+                loop.run_until_complete(serve())
+            except BaseException as error:
+                if started.done():
+                    raise
+                started.set_exception(error)
 
+    stopping = asyncio.Event()
     thread = threading.Thread(target=run)
     thread.start()
-    assert ready.wait(DEADLINE_S)
     try:
-        yield made[0]
+        yield started.result(DEADLINE_S)
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        with suppress(RuntimeError):  # closed already: it never started
+            loop.call_soon_threadsafe(stopping.set)
         thread.join(DEADLINE_S)

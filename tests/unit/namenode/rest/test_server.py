@@ -7,13 +7,12 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.rest.gunicorn_conf import command
-from tests.unit.namenode.rest.live import Core, answers, ask, free_port, serving_core, until
+from tests.unit.namenode.rest.live import Live, answers, ask, free_port, serving, serving_core, until
 
 PARENT = """
 import subprocess, sys
@@ -24,27 +23,10 @@ child.wait()
 """
 
 
-class Live(NamedTuple):
-    port: int
-    core: Core
-    pid: int
-
-
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    directory = tmp_path_factory.mktemp("nn")
-    with serving_core(directory) as core, socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(64)
-        number = listening.fileno()
-        port = listening.getsockname()[1]
-        server = subprocess.Popen(command(core.world.config, f"fd://{number}"), pass_fds=[number])
-        try:
-            until(lambda: answers(port), "an answer")
-            yield Live(port, core, server.pid)
-        finally:
-            server.terminate()
-            assert server.wait(20) == 0
+    with serving(tmp_path_factory.mktemp("nn")) as made:
+        yield made
 
 
 def write(live: Live, path: str, name: str = "") -> dict[str, object]:
