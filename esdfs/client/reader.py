@@ -1,0 +1,166 @@
+"""Reading blocks: any range, from the best replica that has it, verified here once more."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple
+
+from esdfs.checksum import Buffer, crc32c
+from esdfs.client.control import Control
+from esdfs.client.retry import Backoff
+from esdfs.client.values import Download, LocatedBlock, Location
+from esdfs.env import Clock, Rng
+from esdfs.errors import ChecksumMismatch, EsdfsError, Retry, Unavailable
+from esdfs.rpc.channel import Channels
+from esdfs.rpc.datanode import read_range
+from esdfs.rpc.messages import BlockRequest
+
+PARALLEL: Final = 4
+ROUNDS: Final = 4
+"""How often all replicas of a block are asked, with fresh locations each time."""
+
+_TIMEOUT_S: Final = 20.0
+_SLOWEST_BYTES_S: Final = 1 << 20
+
+
+class ReaderMeans(NamedTuple):
+    """What a reader works with."""
+
+    control: Control
+    channels: Channels
+    clock: Clock
+    rng: Rng
+
+
+class RemoteFile:
+    """One version of a file, open for reading from any thread. Holds no connection between reads."""
+
+    def __init__(self, means: ReaderMeans, file_id: str, *, as_of: str | None = None) -> None:
+        """Look up its blocks.
+
+        Raises:
+            NotFound: No such file (any more), or not at ``as_of``.
+            IsADirectory: ``file_id`` names one.
+        """
+        self._means = means
+        self._file_id = file_id
+        self._as_of = as_of
+        self.info = self._locate()
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the whole file."""
+        return self.info.size_bytes
+
+    def _locate(self) -> Download:
+        return self._means.control.get(f"/files/download/{self._file_id}", Download, as_of=self._as_of)
+
+    def pieces(self, start: int, length: int) -> Iterator[memoryview]:
+        """The bytes ``[start, start + length)`` in order, cut at the file's end.
+
+        Each piece is at most 1 MiB and valid until the next is asked for. All are verified chunk by chunk; a
+        block that is read whole also against its own checksum, after its last piece.
+
+        Raises:
+            EsdfsError: No replica has a good copy of a block.
+        """
+        end = min(start + length, self.size_bytes)
+        for block in self.info.blocks:
+            first = max(start, block.offset)
+            upto = min(end, block.offset + block.length_bytes)
+            if first < upto:
+                yield from self._block_pieces(block, first - block.offset, upto - first)
+
+    def copy(self, write_at: Callable[[int, Buffer], object]) -> None:
+        """Have ``write_at(offset, data)`` called for all bytes, blocks in parallel, from several threads.
+
+        Bytes of a replica that turns out bad as a whole are written over by the next one's.
+        """
+        blocks = [block for block in self.info.blocks if block.length_bytes]
+        if len(blocks) < 2:
+            for block in blocks:
+                self._copy_block(block, write_at)
+            return
+        with ThreadPoolExecutor(min(PARALLEL, len(blocks)), "esdfs-read") as pool:
+            copies = [pool.submit(self._copy_block, block, write_at) for block in blocks]
+            try:
+                for copy in copies:
+                    copy.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _copy_block(self, block: LocatedBlock, write_at: Callable[[int, Buffer], object]) -> None:
+        bad = 0
+        while True:
+            at = block.offset
+            try:
+                for piece in self._block_pieces(block, 0, block.length_bytes, skip=bad):
+                    write_at(at, piece)
+                    at += len(piece)
+            except _BadWhole:
+                bad += 1
+                if bad >= len(block.locations):
+                    raise
+            else:
+                return
+
+    def _block_pieces(
+        self, block: LocatedBlock, offset: int, length: int, *, skip: int = 0
+    ) -> Iterator[memoryview]:
+        """A range of one block; another replica goes on where one failed; the first ``skip`` come last."""
+        at, end, crc = offset, offset + length, 0
+        whole = length == block.length_bytes
+        backoff = Backoff(first_s=0.1, longest_s=2.0)
+        failure: EsdfsError | None = None
+        for round_number in range(ROUNDS):
+            locations = block.locations[skip:] + block.locations[:skip]
+            for location in locations:
+                try:
+                    for piece in self._replica_pieces(location, block, at, end - at):
+                        if whole:
+                            crc = crc32c(piece, crc)
+                        at += len(piece)
+                        yield piece
+                except EsdfsError as error:
+                    if error.retry is Retry.NEVER:
+                        raise
+                    failure = error
+                    continue
+                if whole and crc != int(block.crc32c, 16):
+                    raise _BadWhole(block, location)
+                return
+            if round_number < ROUNDS - 1:
+                self._means.clock.sleep(backoff.delay_s(round_number, self._means.rng))
+                fresh = self._locate()
+                block = next((b for b in fresh.blocks if b.block_id == block.block_id), block)
+        reason = failure.message if failure else "no DataNode that holds it is alive"
+        raise Unavailable(
+            f"block {block.block_id} of {self.info.path} cannot be read now: {reason}", path=self.info.path
+        ) from failure
+
+    def _replica_pieces(
+        self, location: Location, block: LocatedBlock, offset: int, length: int
+    ) -> Iterator[memoryview]:
+        request = BlockRequest(
+            block_id=int(block.block_id),
+            generation=block.generation,
+            offset=offset,
+            # 0 = to the end: then a compressed block's own checksum is verified as well.
+            length=0 if offset == 0 and length == block.length_bytes else length,
+        )
+        return read_range(
+            self._means.channels.get(location.address),
+            request,
+            timeout_s=_TIMEOUT_S + length / _SLOWEST_BYTES_S,
+            size=length,
+        )
+
+
+class _BadWhole(ChecksumMismatch):
+    """All chunks of a replica verify, and yet they are not the block that was written."""
+
+    def __init__(self, block: LocatedBlock, location: Location) -> None:
+        super().__init__(
+            f"block {block.block_id} on {location.node_id} is consistent but not what was written",
+            block_id=block.block_id,
+        )
