@@ -204,7 +204,7 @@ class LocalCluster:
         self._wait(said, lambda: None if process.alive() else f"{node.id} ended", f"{node.id} to start", node)
 
     def _wait_active(self, names: list[str], fresh: Mapping[str, int] | None = None) -> None:
-        """Until the NameNode counts ``names`` as ACTIVE, those in ``fresh`` by a heartbeat after that time."""
+        """Until ``names`` are ACTIVE to the NameNode; those in ``fresh`` by a heartbeat after that time."""
         namenode = self.record().namenodes[0]
         since = fresh or {}
 
