@@ -28,6 +28,7 @@ class Brake:
             node
             for node in nodes
             if node.status is DataNodeStatus.DEAD
+            and not node.long_dead
             and node.lost_ns >= window_ns
             and self._forgiven.get(node.number) != node.lost_ns
         ]

@@ -24,6 +24,7 @@ class DataNode:
         confirmed: Its replicas are as it said in a full report since it registered.
         wants_report: A full report is to be asked of it.
         lost_ns: Since when it is dead.
+        long_dead: It was dead already when this NameNode started.
         maintenance_until_ns: An operator's promise; 0 = none.
     """
 
@@ -34,6 +35,7 @@ class DataNode:
         self.confirmed = False
         self.wants_report = registered
         self.lost_ns = heard_ns if row.status is DataNodeStatus.DEAD else 0
+        self.long_dead = row.status is DataNodeStatus.DEAD
         self.maintenance_until_ns = 0
 
     @property

@@ -1,7 +1,7 @@
 """Deletions that DataNodes are, or will be, ordered to make. Pure."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum, unique
 
 from esdfs.namenode.blocks.policy import Policy, ns
@@ -78,6 +78,17 @@ class Deletions:
         """Whether a DataNode's copy is, or is about to be, ordered away."""
         orders = self._by_node.get(number)
         return orders is not None and block_id in orders
+
+    def reconsider(self, block_id: int, numbers: Iterable[int]) -> bool:
+        """A block lacks copies: take back what was not ordered yet; whether there was any."""
+        found = False
+        for number in numbers:
+            orders = self._by_node.get(number, {})
+            order = orders.get(block_id)
+            if order is not None and not order.sent_ns and not order.why.of_garbage:
+                del orders[block_id]
+                found = True
+        return found
 
     def due(
         self, number: int, now_ns: int, permit: Callable[[int, int, Order], bool]
