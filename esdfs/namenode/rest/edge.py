@@ -1,7 +1,7 @@
 """What every resource shares: this worker's readers, its way to the engine, and how both are used."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, TypeVar
 
@@ -42,6 +42,7 @@ class Edge:
 
     Args:
         journal: Its calls block, so they are made in a thread of their own.
+        digest: The whole projection's hash as ``{"txid", "digest"}``; takes seconds per million inodes.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Edge:
         locations: LocationsReader,
         engine: Engine,
         journal: JournalReader,
+        digest: Callable[[], Awaitable[bytes]],
         settings: NameNodeConfig,
         clock: Clock,
         rng: Rng,
@@ -62,6 +64,8 @@ class Edge:
         self.clock = clock
         self.rng = rng
         self._journal = journal
+        self._digest = digest
+        self._digesting = asyncio.Lock()
         self._journal_thread = ThreadPoolExecutor(1, "journal-reader")
 
     # --- reads --------------------------------------------------------------------------------
@@ -156,6 +160,11 @@ class Edge:
     async def in_journal(self, read: Callable[[JournalReader], T]) -> T:
         """Read the journal in its thread: the database may take its time."""
         return await asyncio.get_running_loop().run_in_executor(self._journal_thread, read, self._journal)
+
+    async def digest(self) -> bytes:
+        """The whole projection's hash, as JSON; one at a time."""
+        async with self._digesting:
+            return await self._digest()
 
     # --- changes ------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final, NamedTuple, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 from falcon import HTTPUnsupportedMediaType
@@ -110,6 +111,9 @@ def identifier(value: str | int, name: str) -> int:
 def principal(req: Request) -> str:
     """Who says to be asking."""
     user = req.get_header("Esdfs-User") or "anonymous"
+    if "%" in user:
+        # Headers carry ASCII: clients percent-encode other names.
+        user = unquote(user)
     return check_name("Esdfs-User", user)
 
 

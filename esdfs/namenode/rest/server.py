@@ -1,5 +1,6 @@
 """One gunicorn worker's application: everything is opened here, after the fork."""
 
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -10,10 +11,12 @@ from falcon.asgi import App, Request, Response
 from uvicorn_worker import UvicornWorker
 
 from esdfs.env_os import OsClock, OsRng
+from esdfs.errors import Unavailable
 from esdfs.journal.sql import open_reader as open_journal
 from esdfs.namenode import config
 from esdfs.namenode.blocks.locations import open_reader as open_locations
 from esdfs.namenode.engine_client import EngineClient
+from esdfs.namenode.projection.digest import command as digest_command
 from esdfs.namenode.projection.lmdb import open_reader as open_projection
 from esdfs.namenode.rest.app import create_app
 from esdfs.namenode.rest.gunicorn_conf import DIRECTORY_VARIABLE
@@ -48,7 +51,12 @@ def create() -> App[Request, Response]:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     settings = config.load(Path(os.environ[DIRECTORY_VARIABLE]))
+
+    async def digest() -> bytes:
+        return await _output(digest_command(settings.path))
+
     return create_app(
+        digest=digest,
         reader=open_projection(settings.path),
         locations=open_locations(settings.path),
         engine=EngineClient(settings.socket_path),
@@ -57,3 +65,14 @@ def create() -> App[Request, Response]:
         clock=OsClock(),
         rng=OsRng(),
     )
+
+
+async def _output(argv: list[str]) -> bytes:
+    """What a program prints. A process of its own, so that its work delays no request."""
+    process = await asyncio.create_subprocess_exec(
+        *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+    )
+    printed, _ = await process.communicate()
+    if process.returncode:
+        raise Unavailable(f"{argv[2]} ended with status {process.returncode}: the NameNode's log says why")
+    return printed

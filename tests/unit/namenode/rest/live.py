@@ -1,4 +1,7 @@
-"""A NameNode's core (its DataNode side apart) answering on its command socket, in a thread, and HTTP to whatever serves it."""
+"""A NameNode's core answering on its command socket, in a thread, and HTTP to whatever serves it.
+
+What DataNodes say is taken and not acted upon: the block manager is not here.
+"""
 
 import asyncio
 import http.client

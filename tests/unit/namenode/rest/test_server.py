@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from esdfs.namenode.config import NameNodeConfig
+from esdfs.namenode.projection.digest import digest
 from esdfs.namenode.rest.gunicorn_conf import command
 from tests.unit.namenode.rest.live import Live, answers, ask, free_port, serving, serving_core, until
 
@@ -132,6 +133,12 @@ def test_the_feed_carries_every_record_and_ends_at_the_head(live: Live) -> None:
         after = page["next"]
     assert [record["txid"] for record in records] == list(range(1, len(records) + 1))
     assert records[head["last_txid"] - 1]["chain"] == head["chain"]
+
+
+def test_the_digest_is_the_writers_own(live: Live) -> None:
+    write(live, "/digested")
+    told = ask(live.port, "GET", "/journal/digest").body
+    assert (told["txid"], told["digest"]) == digest(live.core.world.store)
 
 
 def test_a_body_without_a_length_is_cut_off_at_the_limit(live: Live) -> None:
