@@ -6,7 +6,7 @@ import http.client
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -86,12 +86,15 @@ class LocalCluster:
         Raises:
             Unavailable: A node did not start in time; the end of its log is on stderr.
         """
+        since_us = self._clock.wall_us()
         try:
-            for node in self.nodes():
-                self.start_node(node, wait=False)
-            for node in self.nodes():
-                self._wait_started(node)
-            self._wait_active([node.id for node in self.record().datanodes])
+            # One after the other: a DataNode that finds no NameNode waits before it looks again.
+            for namenode in self.record().namenodes:
+                self._spawn(namenode)
+                self._wait_started(self.node(namenode.id))
+            for datanode in self.record().datanodes:
+                self._spawn(datanode)
+            self._wait_active({node.id: since_us for node in self.record().datanodes})
         except BaseException:
             self.stop()
             raise
@@ -125,30 +128,20 @@ class LocalCluster:
         names = ", ".join(node.id for node in self.nodes())
         raise NotFound(f"there is no node {name}; there are {names}")
 
-    def start_node(self, node: NodeRecord, *, wait: bool = True) -> None:
-        """Start one node that does not run; with ``wait`` it serves, and is known as ACTIVE, on return.
+    def start_node(self, node: NodeRecord) -> None:
+        """Start one node that does not run; on return it serves, and all that run know one another.
 
         Raises:
             Unavailable: It did not start in time; the end of its log is on stderr.
         """
         since_us = self._clock.wall_us()
-        if isinstance(node, NameNodeRecord):
-            arguments = ["namenode", "run", "--dir", node.dir]
-        else:
-            arguments = ["datanode", "run", "--config", str(Path(node.dir) / "datanode.toml")]
-        process = spawn(
-            [sys.executable, "-m", "esdfs.cli.app", *arguments], out=self._out(node), log=self._log(node)
-        )
-        node = msgspec.structs.replace(node, process=process)
-        self._replace(node)
-        if not wait:
-            return
-        self._wait_started(node)
-        namenode = self.record().namenodes[0]
-        if namenode.process and namenode.process.alive():
-            names = [node.id for node in self.record().datanodes if node.process and node.process.alive()]
-            fresh = {node.id: since_us} if isinstance(node, DataNodeRecord) else {}
-            self._wait_active(names, fresh)
+        self._spawn(node)
+        self._wait_started(self.node(node.id))
+        if self.running_pid(self.record().namenodes[0]):
+            running = [each.id for each in self.record().datanodes if self.running_pid(each)]
+            # What the NameNode knows of the others is of before, if it was not the one that was started.
+            restarted = running if isinstance(node, NameNodeRecord) else [node.id]
+            self._wait_active(dict.fromkeys(running, 0) | dict.fromkeys(restarted, since_us))
 
     def kill(self, node: NodeRecord, number: signal.Signals) -> None:
         """Send a signal; for one that ends it, on return it and its children are gone.
@@ -194,47 +187,48 @@ class LocalCluster:
             "dir": str(self.dir),
         }
 
-    def _wait_started(self, node: NodeRecord) -> None:
-        process = node.process
-        assert process is not None
+    def _spawn(self, node: NodeRecord) -> None:
+        if isinstance(node, NameNodeRecord):
+            arguments = ["namenode", "run", "--dir", node.dir]
+        else:
+            arguments = ["datanode", "run", "--config", str(Path(node.dir) / "datanode.toml")]
+        command = [sys.executable, "-m", "esdfs.cli.app", *arguments]
+        process = spawn(command, out=self._out(node), log=self._log(node))
+        self._replace(msgspec.structs.replace(node, process=process))
 
+    def _wait_started(self, node: NodeRecord) -> None:
         def said() -> bool:
             return any(_is_ready_line(line, node.id) for line in self._out(node).read_bytes().splitlines())
 
-        self._wait(said, lambda: None if process.alive() else f"{node.id} ended", f"{node.id} to start", node)
+        self._wait(said, [node], f"{node.id} to start")
 
-    def _wait_active(self, names: list[str], fresh: Mapping[str, int] | None = None) -> None:
-        """Until ``names`` are ACTIVE to the NameNode; those in ``fresh`` by a heartbeat after that time."""
+    def _wait_active(self, since_us: Mapping[str, int]) -> None:
+        """Until these DataNodes are ACTIVE to the NameNode, each by a heartbeat after its time."""
         namenode = self.record().namenodes[0]
-        since = fresh or {}
 
         def active() -> bool:
             rows = {row["node_id"]: row for row in _datanodes(namenode.rest)}
             return all(
                 name in rows
                 and rows[name]["status"] == "ACTIVE"
-                and _wall_us(rows[name]["last_heartbeat"]) >= since.get(name, 0)
-                for name in names
+                and _wall_us(rows[name]["last_heartbeat"]) >= since
+                for name, since in since_us.items()
             )
 
-        def ended() -> str | None:
-            gone = [each.id for each in self.nodes() if each.id in names and not self.running_pid(each)]
-            return f"{gone[0]} ended" if gone else None
+        involved = [namenode, *(node for node in self.record().datanodes if node.id in since_us)]
+        self._wait(active, involved, "every DataNode to be ACTIVE")
 
-        self._wait(active, ended, "every DataNode to be ACTIVE", namenode)
-
-    def _wait(
-        self, condition: Callable[[], bool], failed: Callable[[], str | None], what: str, node: NodeRecord
-    ) -> None:
+    def _wait(self, condition: Callable[[], bool], nodes: Sequence[NodeRecord], what: str) -> None:
+        """Until ``condition``, while all of ``nodes`` run."""
         until_ns = self._clock.monotonic_ns() + int(READY_S * 1e9)
         while not condition():
-            why = failed()
-            if why is None and self._clock.monotonic_ns() > until_ns:
-                why = f"waited {READY_S:.0f} s for {what}"
-            if why is not None:
-                culprit = next((each for each in self.nodes() if why.startswith(each.id + " ")), node)
-                self._show_log(culprit)
-                raise Unavailable(f"{why}; its log is {self._log(culprit)}")
+            gone = [node for node in nodes if not self.running_pid(node)]
+            if gone:
+                self._show_log(gone[0])
+                raise Unavailable(f"{gone[0].id} ended; its log is {self._log(gone[0])}")
+            if self._clock.monotonic_ns() > until_ns:
+                self._show_log(nodes[0])
+                raise Unavailable(f"waited {READY_S:.0f} s for {what}; logs are in {self.dir / 'logs'}")
             self._clock.sleep(_POLL_S)
 
     def _show_log(self, node: NodeRecord) -> None:

@@ -18,7 +18,7 @@ _log = structlog.get_logger()
 
 _TIMEOUT: Final = urllib3.Timeout(connect=2.0, read=10.0)
 _RETRY_FIRST_S: Final = 0.2
-_RETRY_MOST_S: Final = 5.0
+_RETRY_MOST_S: Final = 2.0
 _GATHER_S: Final = 0.1
 """Changes wait so long for company before they are reported."""
 
@@ -215,6 +215,7 @@ class NameNodeLink:
             except (EsdfsError, msgspec.ValidationError) as error:
                 if getattr(error, "code", "") == "unknown-datanode":
                     self._registered = False
+                    failures = 0  # it is back, and takes no writes until we have introduced ourselves
                 most = min(_RETRY_MOST_S, _RETRY_FIRST_S * 2.0**failures)
                 wait_s = most * (0.5 + self._rng.random() / 2)
                 failures = min(failures + 1, 10)
