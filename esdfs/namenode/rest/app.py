@@ -43,6 +43,7 @@ def create_app(
     settings: NameNodeConfig,
     clock: Clock,
     rng: Rng,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> App[Request, Response]:
     """The ASGI application of one worker. It closes what it is given when the server shuts down."""
     edge = Edge(
@@ -54,6 +55,7 @@ def create_app(
         settings=settings,
         clock=clock,
         rng=rng,
+        stopping=stopping,
     )
     counts = RequestCounts()
     app = falcon.asgi.App(middleware=[Middleware(edge, counts)])

@@ -43,6 +43,7 @@ class Edge:
     Args:
         journal: Its calls block, so they are made in a thread of their own.
         digest: The whole projection's hash as ``{"txid", "digest"}``; takes seconds per million inodes.
+        stopping: Whether this worker was told to stop: nobody waits any longer then.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Edge:
         settings: NameNodeConfig,
         clock: Clock,
         rng: Rng,
+        stopping: Callable[[], bool],
     ) -> None:
         self.reader = reader
         self.locations = locations
@@ -65,6 +67,7 @@ class Edge:
         self.rng = rng
         self._journal = journal
         self._digest = digest
+        self._stopping = stopping
         self._digesting = asyncio.Lock()
         self._journal_thread = ThreadPoolExecutor(1, "journal-reader")
 
@@ -124,7 +127,7 @@ class Edge:
         until_ns = self.clock.monotonic_ns() + timeout_ns
         attempt = 0
         while self.reader.applied_txid() < txid:
-            if self.clock.monotonic_ns() >= until_ns:
+            if self.clock.monotonic_ns() >= until_ns or self._stopping():
                 return False
             await asyncio.sleep(_POLL_S[min(attempt, len(_POLL_S) - 1)])
             attempt += 1

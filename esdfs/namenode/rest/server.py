@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import structlog
@@ -55,7 +58,9 @@ def create() -> App[Request, Response]:
     async def digest() -> bytes:
         return await _output(digest_command(settings.path))
 
-    return create_app(
+    stop = _Stop()
+    app = create_app(
+        stopping=stop.told,
         digest=digest,
         reader=open_projection(settings.path),
         locations=open_locations(settings.path),
@@ -65,6 +70,29 @@ def create() -> App[Request, Response]:
         clock=OsClock(),
         rng=OsRng(),
     )
+    app.add_middleware(stop)
+    return app
+
+
+class _Stop:
+    """Hears the signal to stop before uvicorn does, which then waits for every request to end."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def told(self) -> bool:
+        return self._told
+
+    async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        del scope, event
+        uvicorns = signal.getsignal(signal.SIGTERM)
+
+        def tell(number: int, frame: FrameType | None) -> None:
+            self._told = True
+            assert callable(uvicorns), "uvicorn catches its signals before it starts the application"
+            uvicorns(number, frame)
+
+        signal.signal(signal.SIGTERM, tell)
 
 
 async def _output(argv: list[str]) -> bytes:

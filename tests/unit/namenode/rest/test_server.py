@@ -1,11 +1,15 @@
 """The real server: gunicorn's processes, real LMDB, real SQLite, a real command socket."""
 
 import http.client
+import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -172,6 +176,36 @@ def test_one_connection_carries_many_requests_and_every_worker_serves(live: Live
     until(prefixes, "an answer of each of two workers")
 
 
+def test_an_answered_change_is_seen_by_every_worker_at_once(live: Live) -> None:
+    ask(live.port, "POST", "/directories", {"path": "/seen"})
+
+    def make_and_look(index: int) -> list[int]:
+        statuses = []
+        for turn in range(15):
+            path = f"/seen/{index}-{turn}"
+            statuses.append(ask(live.port, "POST", "/directories", {"path": path}).status)
+            # Every request is a connection of its own, so any worker may get it.
+            statuses.append(ask(live.port, "GET", f"/files?path={path}").status)
+            statuses.append(ask(live.port, "GET", "/fsck?path=/seen").status)
+        return statuses
+
+    with ThreadPoolExecutor(4) as pool:
+        seen = list(pool.map(make_and_look, range(4)))
+    assert seen == [[201, 200, 200] * 15] * 4
+    listed = ask(live.port, "GET", "/directories/seen").body
+    assert len(listed["entries"]) == 60
+
+
+def test_a_server_that_is_told_to_stop_does_not_wait_for_long_polls(tmp_path: Path) -> None:
+    with serving(tmp_path) as live, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(_ends, live.port, "/journal?from=99999&wait_ms=30000")
+        until(lambda: _busy(live.pid), "a worker that holds the poll's connection")
+        began = time.monotonic()
+        os.kill(live.pid, signal.SIGTERM)
+        assert waiting.result(20) == "200"
+        assert time.monotonic() - began < 3
+
+
 def test_fsck_sees_what_the_datanodes_reported(live: Live) -> None:
     ask(live.port, "POST", "/directories", {"path": "/checked"})
     write(live, "/checked/a")
@@ -206,6 +240,27 @@ def test_the_command_line_says_what_differs_between_namenodes(tmp_path: Path) ->
     assert argv[argv.index("--workers") + 1] == "3"
     assert argv[argv.index("--bind") + 1] == "127.0.0.1:1234"
     assert "--no-control-socket" in argv
+
+
+def _ends(port: int, target: str) -> str:
+    """How a request ended, answered or cut off."""
+    try:
+        return str(ask(port, "GET", target).status)
+    except (OSError, http.client.HTTPException) as error:
+        return repr(error)
+
+
+def _busy(master: int) -> bool:
+    """Whether a worker has an established connection."""
+    inodes = set()
+    for worker in _children(master):
+        for entry in Path(f"/proc/{worker}/fd").iterdir():
+            target = entry.readlink().name
+            if target.startswith("socket:["):
+                inodes.add(target.removeprefix("socket:[").removesuffix("]"))
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    established = {line.split()[9] for line in lines if line.split()[3] == "01"}
+    return bool(inodes & established)
 
 
 def _children(pid: int) -> list[int]:
