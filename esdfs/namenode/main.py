@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import uvloop
@@ -104,7 +104,8 @@ async def _run(config: NameNodeConfig) -> int:
 async def _serve(service: Service, rest: asyncio.subprocess.Process, stopping: asyncio.Event) -> int:
     stop = asyncio.ensure_future(stopping.wait())
     child = asyncio.ensure_future(rest.wait())
-    await asyncio.wait({stop, child, service.failed}, return_when=asyncio.FIRST_COMPLETED)
+    ends: set[asyncio.Future[Any]] = {stop, child, service.failed}
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if service.failed.done():
         # No clean-up that writes: what failed may be the disk.
         _log.error("this node cannot go on", why=service.failed.result())
