@@ -2,18 +2,17 @@
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
 
 from esdfs.blocks import BLOCK_BYTES
+from esdfs.cli.local_cluster import LocalCluster
+from esdfs.cli.local_layout import Layout
 from esdfs.cli.sizes import parse_size
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import AlreadyExists, InvalidRequest
-
-if TYPE_CHECKING:
-    from esdfs.cli.local_cluster import LocalCluster
 
 local = typer.Typer(no_args_is_help=True, help="A whole cluster on this machine, as real processes.")
 
@@ -48,8 +47,6 @@ def up(
         )
     if datanodes is not None and datanodes < 1:
         raise InvalidRequest("--datanodes must be at least 1")
-    from esdfs.cli.local_layout import Layout  # noqa: PLC0415 - see _open
-
     of_namenode, of_datanodes = _parse_settings(settings or [])
     layout = Layout(
         OsClock(),
@@ -60,7 +57,7 @@ def up(
         namenode=of_namenode,
         datanode=of_datanodes,
     )
-    cluster = _open(directory)
+    cluster = LocalCluster(directory, OsClock())
     directory.mkdir(parents=True, exist_ok=True)
     with cluster.locked():
         if not cluster.exists():
@@ -78,7 +75,7 @@ def up(
 @local.command()
 def status(directory: Dir, *, as_json: Json = False) -> None:
     """Which nodes run."""
-    cluster = _open(directory)
+    cluster = LocalCluster(directory, OsClock())
     shown = cluster.shown()
     if as_json:
         _print_json(shown)
@@ -97,7 +94,7 @@ def kill(
 ) -> None:
     """Send a node's process a signal; after KILL or TERM, return when it is gone."""
     number = _signal(signal_name)
-    cluster = _open(directory)
+    cluster = LocalCluster(directory, OsClock())
     with cluster.locked():
         cluster.kill(cluster.node(name), number)
 
@@ -105,7 +102,7 @@ def kill(
 @local.command()
 def restart(name: Name, directory: Dir) -> None:
     """Start a node again, on its old port and with its data; stop it first if it runs."""
-    cluster = _open(directory)
+    cluster = LocalCluster(directory, OsClock())
     with cluster.locked():
         node = cluster.node(name)
         cluster.stop_node(node)
@@ -115,19 +112,12 @@ def restart(name: Name, directory: Dir) -> None:
 @local.command()
 def down(directory: Dir) -> None:
     """Stop every node; the data stays."""
-    cluster = _open(directory)
+    cluster = LocalCluster(directory, OsClock())
     with cluster.locked():
         cluster.stop()
 
 
-def _open(directory: Path) -> "LocalCluster":
-    # Every start of the command line loads this module; what only `local` needs is loaded here.
-    from esdfs.cli.local_cluster import LocalCluster  # noqa: PLC0415 - see above
-
-    return LocalCluster(directory, OsClock())
-
-
-def _refuse_running(cluster: "LocalCluster") -> None:
+def _refuse_running(cluster: LocalCluster) -> None:
     running = [node.id for node in cluster.nodes() if cluster.running_pid(node)]
     if running:
         raise AlreadyExists(

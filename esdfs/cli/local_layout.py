@@ -155,4 +155,4 @@ def _convert(given: Mapping[str, Any], type_: type[T]) -> T:
     try:
         return msgspec.convert(given, type_, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(str(error)) from error
+        raise InvalidRequest(f"{type_.__name__}: {error}") from error
