@@ -15,6 +15,7 @@ from esdfs.client.writer import Progress, Upload, WriteOptions, WriterMeans
 from esdfs.env import Clock, Rng
 from esdfs.errors import InvalidRequest
 from esdfs.rpc.channel import Channels
+from esdfs.rpc.local import LocalReaders
 from esdfs.rpc.malloc import keep_large_buffers
 
 
@@ -25,9 +26,10 @@ class DataPath:
         self.pid = os.getpid()
         keep_large_buffers()
         self._channels = Channels()
+        self._local = LocalReaders()
         self._leases = LeaseKeeper(control)
         self._writing = WriterMeans(control, self._channels, self._leases, clock, rng)
-        self._reading = ReaderMeans(control, self._channels, clock, rng)
+        self._reading = ReaderMeans(control, self._channels, self._local, clock, rng)
 
     @staticmethod
     def options(
@@ -94,3 +96,4 @@ class DataPath:
         self._leases.close()
         if self.pid == os.getpid():
             self._channels.close()
+            self._local.close()

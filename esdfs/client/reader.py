@@ -9,9 +9,10 @@ from esdfs.client.control import Control
 from esdfs.client.retry import Backoff
 from esdfs.client.values import Download, LocatedBlock, Location
 from esdfs.env import Clock, Rng
-from esdfs.errors import ChecksumMismatch, EsdfsError, Retry, Unavailable
+from esdfs.errors import ChecksumMismatch, EsdfsError, Retry, Unavailable, Unreachable
 from esdfs.rpc.channel import Channels
 from esdfs.rpc.datanode import read_range
+from esdfs.rpc.local import LocalReaders
 from esdfs.rpc.messages import BlockRequest
 
 PARALLEL: Final = 4
@@ -27,6 +28,7 @@ class ReaderMeans(NamedTuple):
 
     control: Control
     channels: Channels
+    local: LocalReaders
     clock: Clock
     rng: Rng
 
@@ -148,12 +150,25 @@ class RemoteFile:
             # 0 = to the end: then a compressed block's own checksum is verified as well.
             length=0 if offset == 0 and length == block.length_bytes else length,
         )
-        return read_range(
-            self._means.channels.get(location.address),
-            request,
-            timeout_s=_TIMEOUT_S + length / _SLOWEST_BYTES_S,
-            size=length,
-        )
+        timeout_s = _TIMEOUT_S + length / _SLOWEST_BYTES_S
+        if location.local_socket:
+            pieces = self._means.local.read_range(
+                location.local_socket, request, timeout_s=timeout_s, size=length
+            )
+            try:
+                first = next(pieces, None)
+            except Unreachable as error:
+                # Another host's socket, or a DataNode that just stopped: the network will tell.
+                failure: Unreachable | None = error
+            else:
+                failure = None
+                if first is not None:
+                    yield first
+                    yield from pieces
+            if failure is None:
+                return
+        channel = self._means.channels.get(location.address)
+        yield from read_range(channel, request, timeout_s=timeout_s, size=length)
 
 
 class _BadWhole(ChecksumMismatch):
