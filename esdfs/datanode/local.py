@@ -37,6 +37,19 @@ def socket_path(setting: str, first_volume: Path) -> str:
     return path if len(os.fsencode(path)) <= PATH_BYTES_MAX else ""
 
 
+def open_local(
+    path: str, store: BlockStore, load: Load, cluster_id: Callable[[], str]
+) -> "LocalServer | None":
+    """The server, if ``path`` says where and one can be had there: clients do without."""
+    if not path:
+        return None
+    try:
+        return LocalServer(path, store, load, cluster_id)
+    except OSError as error:
+        _log.warning("no local socket", path=path, reason=str(error))
+        return None
+
+
 class LocalServer:
     """Opens one DataNode's replicas for clients of this host, a thread per connection.
 
@@ -74,7 +87,10 @@ class LocalServer:
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in connections.values():
             thread.join()
-        Path(self.path).unlink(missing_ok=True)
+        try:
+            Path(self.path).unlink(missing_ok=True)
+        except OSError as error:  # a failed disk; the next start removes it
+            _log.warning("local socket left behind", path=self.path, reason=str(error))
 
     def _accept(self) -> None:
         while True:

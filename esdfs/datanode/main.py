@@ -15,7 +15,7 @@ import structlog
 from esdfs.datanode.config import DataNodeConfig
 from esdfs.datanode.fence import EpochFence
 from esdfs.datanode.load import Load
-from esdfs.datanode.local import LocalServer, socket_path
+from esdfs.datanode.local import open_local, socket_path
 from esdfs.datanode.namenode_link import Broadcast
 from esdfs.datanode.orders import Orders
 from esdfs.datanode.registration import DataNodeRegistration
@@ -81,9 +81,7 @@ class DataNode:
         port = bind(self._server, config.host, config.port)
         self.address = advertised_host(config), port
         local_path = socket_path(config.local_socket_dir, Path(config.volumes[0]))
-        self._local = (
-            LocalServer(local_path, self.store, self._load, self._cluster_id) if local_path else None
-        )
+        self._local = open_local(local_path, self.store, self._load, self._cluster_id)
         self._orders = Orders(service, self._broadcast.replication_failed)
         self._registration = DataNodeRegistration(
             config,

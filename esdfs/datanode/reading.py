@@ -9,8 +9,8 @@ from esdfs.blocks import CHUNK_BYTES
 from esdfs.checksum import chunk_crcs
 from esdfs.datanode.layout import Extent, Meta, chunks_in, decode_meta
 from esdfs.datanode.replica import Replica
-from esdfs.datanode.volumes import Volume
-from esdfs.errors import OutOfRange, ReplicaCorrupt, ReplicaNotFound
+from esdfs.datanode.volumes import OURS, Volume
+from esdfs.errors import DiskFailed, EsdfsError, OutOfRange, Overloaded, ReplicaCorrupt, ReplicaNotFound
 from esdfs.rpc.messages import Frame
 
 
@@ -27,15 +27,15 @@ class ReplicaReader:
         path = volume.final_path(replica.block_id, replica.generation, "data")
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise ReplicaNotFound(f"block {replica.block_id}: its data file is gone") from error
+        except OSError as error:
+            raise _unreadable(f"block {replica.block_id}: its data file", error) from error
         try:
             raw = path.with_suffix(".meta").read_bytes()
             self.meta = decode_meta(raw, replica.block_id, replica.generation)
             _hold_against(replica, self.meta)
-        except FileNotFoundError as error:
+        except OSError as error:
             self.close()
-            raise ReplicaNotFound(f"block {replica.block_id}: its meta file is gone") from error
+            raise _unreadable(f"block {replica.block_id}: its meta file", error) from error
         except BaseException:
             self.close()
             raise
@@ -91,9 +91,7 @@ class ReplicaReader:
             try:
                 count = os.preadv(self._fd, [into[done:]], extent.stored_at + done)
             except OSError as error:
-                if error.errno not in (errno.EIO, errno.EUCLEAN, errno.EBADMSG):
-                    raise
-                raise ReplicaCorrupt(f"{where}: the disk cannot read it") from error
+                raise _unreadable(where, error) from error
             if count == 0:
                 raise ReplicaCorrupt(f"{where}: the data file is too short")
             done += count
@@ -125,6 +123,17 @@ class ReplicaReader:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def _unreadable(what: str, error: OSError) -> EsdfsError:
+    """What a failed read says: about the replica, the process, or the disk."""
+    if error.errno == errno.ENOENT:
+        return ReplicaNotFound(f"{what} is gone")
+    if error.errno in OURS:
+        return Overloaded(f"{what}: {error.strerror}: try another replica")
+    if error.errno in (errno.EIO, errno.EUCLEAN, errno.EBADMSG):
+        return ReplicaCorrupt(f"{what}: the disk cannot read it")
+    return DiskFailed(f"{what}: {error.strerror}")
 
 
 def _hold_against(replica: Replica, meta: Meta) -> None:
