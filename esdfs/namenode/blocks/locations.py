@@ -272,6 +272,7 @@ class LocationsReader:
     def __init__(self, directory: Path) -> None:
         self._env = lmdb.open(
             str(directory / DIRECTORY),
+            map_size=BYTES_MAX,  # the default of 10 MiB would end what this reader can see
             readonly=True,
             max_dbs=len(_TABLES),
             max_readers=_READERS_MAX,

@@ -24,6 +24,8 @@ DIRECTORY: Final = "namespace.mdb"
 _TRUST = "TRUST"
 _CLEAN = "clean"
 _READERS_MAX = 512
+# A reader may not see past its own map, whose default is 10 MiB; it costs only address space.
+_READER_BYTES_MAX: Final = 1 << 42
 
 
 class ProjectionStore:
@@ -106,6 +108,7 @@ class ProjectionReader:
     def __init__(self, directory: Path) -> None:
         self._env = lmdb.open(
             str(directory / DIRECTORY),
+            map_size=_READER_BYTES_MAX,
             readonly=True,
             max_dbs=len(layout.TABLES),
             max_readers=_READERS_MAX,
