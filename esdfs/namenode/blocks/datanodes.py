@@ -23,6 +23,7 @@ class DataNode:
         registered: Since this NameNode started: it will fetch orders.
         confirmed: Its replicas are as it said in a full report since it registered.
         wants_report: A full report is to be asked of it.
+        report_due_ns: When to ask for the next regular full report.
         lost_ns: Since when it is dead.
         long_dead: It was dead already when this NameNode started.
         maintenance_until_ns: An operator's promise; 0 = none.
@@ -36,6 +37,7 @@ class DataNode:
         self.wants_report = registered
         self.lost_ns = heard_ns if row.status is DataNodeStatus.DEAD else 0
         self.long_dead = row.status is DataNodeStatus.DEAD
+        self.report_due_ns = 0
         self.maintenance_until_ns = 0
 
     @property

@@ -9,6 +9,8 @@ from esdfs.namenode.blocks.policy import Policy, ns
 ORDERS_MAX = 500_000
 """Beyond so many, garbage waits for the next full report to be noticed again."""
 
+_TRIES = 3
+
 
 @unique
 class Why(Enum):
@@ -32,15 +34,18 @@ class Order:
     Attributes:
         due_ns: Not ordered before.
         sent_ns: When it was; 0 = not yet. From then on it may happen at any time: the copy no longer counts.
+        certain: The DataNode said that it has the replica; otherwise it may never have arrived there.
     """
 
-    __slots__ = ("due_ns", "generation", "sent_ns", "why")
+    __slots__ = ("certain", "due_ns", "generation", "sent_ns", "tries", "why")
 
-    def __init__(self, generation: int, why: Why, due_ns: int) -> None:
+    def __init__(self, generation: int, why: Why, due_ns: int, *, certain: bool) -> None:
         self.generation = generation
         self.why = why
         self.due_ns = due_ns
         self.sent_ns = 0
+        self.certain = certain
+        self.tries = 0
 
 
 class Deletions:
@@ -62,16 +67,19 @@ class Deletions:
         found = Counter(order.why.value for orders in self._by_node.values() for order in orders.values())
         return {f"delete_{why.name.lower()}": found[why.value] for why in Why}
 
-    def add(self, number: int, block_id: int, generation: int, why: Why, due_ns: int) -> bool:
+    def add(
+        self, number: int, block_id: int, generation: int, why: Why, due_ns: int, *, certain: bool = True
+    ) -> bool:
         """Have a replica deleted; whether that is news."""
         orders = self._by_node.setdefault(number, {})
         known = orders.get(block_id)
         if known is not None:
             known.generation = max(known.generation, generation)
+            known.certain = known.certain or certain
             return False
         if sum(map(len, self._by_node.values())) >= ORDERS_MAX:
             return False
-        orders[block_id] = Order(generation, why, due_ns)
+        orders[block_id] = Order(generation, why, due_ns, certain=certain)
         return True
 
     def leaving(self, number: int, block_id: int) -> bool:
@@ -113,6 +121,7 @@ class Deletions:
                 del orders[block_id]
                 continue
             order.sent_ns = now_ns
+            order.tries += 1
             found.append((block_id, order.generation))
         return found
 
@@ -123,28 +132,44 @@ class Deletions:
             orders.pop(block_id, None)
 
     def overdue(self, now_ns: int) -> set[int]:
-        """DataNodes that owe an answer for too long; what may never have been there is forgotten."""
+        """DataNodes that owe an answer for too long. Garbage is ordered away again instead, if it exists."""
         late_ns = now_ns - ns(self._policy.delete_answer_ms)
         found = set()
         for number, orders in self._by_node.items():
             for block_id, order in list(orders.items()):
                 if order.sent_ns and order.sent_ns <= late_ns:
-                    if order.why.of_garbage:
-                        del orders[block_id]
-                    else:
+                    if not order.why.of_garbage:
                         found.add(number)
+                    elif order.certain or order.tries < _TRIES:
+                        order.sent_ns = 0
+                    else:
+                        del orders[block_id]
         return found
 
-    def settled(self, number: int, began_ns: int) -> list[int]:
-        """A DataNode's full report is in: block ids of orders whose outcome it tells. They are forgotten."""
+    def settled(self, number: int, began_ns: int, named: Callable[[int], bool]) -> list[int]:
+        """A DataNode's full report is in: the ids of blocks whose orders it decides.
+
+        Garbage that it still names is ordered away again. Every other such order is forgotten.
+        """
         orders = self._by_node.get(number, {})
         before_ns = began_ns - ns(self._policy.delete_settle_ms)
-        found = [
-            block_id for block_id, order in orders.items() if order.sent_ns and order.sent_ns <= before_ns
-        ]
-        for block_id in found:
-            del orders[block_id]
-        return found
+        decided = []
+        for block_id, order in list(orders.items()):
+            if not order.sent_ns or order.sent_ns > before_ns:
+                continue
+            if order.why.of_garbage and named(block_id):
+                order.sent_ns = 0
+            else:
+                del orders[block_id]
+                decided.append(block_id)
+        return decided
+
+    def dead(self, number: int) -> None:
+        """A DataNode is dead. What it may still do stays noted; if it returns, it will name its garbage."""
+        orders = self._by_node.get(number, {})
+        for block_id, order in list(orders.items()):
+            if order.why.of_garbage or not order.sent_ns:
+                del orders[block_id]
 
     def restarted(self, number: int) -> list[int]:
         """Another process of a DataNode: what its predecessor was ordered to do will not happen."""

@@ -176,7 +176,7 @@ class Intake:
                 if block_id not in self.alarms and len(self.alarms) < ALARMS_MAX:
                     self.alarms[block_id] = number
                     self._log.error(
-                        "a DataNode has a block we never allocated: it will not be deleted. Did our metadata go "
+                        "a DataNode has a block we never allocated: it is kept. Did our metadata go "
                         "back in time, or is it another cluster's DataNode?",
                         block=block_id,
                         generation=generation,
@@ -197,7 +197,7 @@ class Intake:
         gone = [
             block_id
             for block_id in page
-            if block_id not in sweep.report and (node.number, block_id) not in self._hints
+            if not sweep.report.names(block_id) and (node.number, block_id) not in self._hints
         ]
         if gone:
             with self._store.write() as locations:
@@ -210,7 +210,7 @@ class Intake:
         return False
 
     def _confirmed(self, node: DataNode, report: FullReport) -> None:
-        self._replicator.settled(self._deletions.settled(node.number, report.began_ns))
+        self._replicator.settled(self._deletions.settled(node.number, report.began_ns, report.names))
         node.confirmed = True
         self._log.info("full report taken in", datanode=node.number, node_id=node.row.node_id)
         self._on_confirmed(node.number)

@@ -137,6 +137,9 @@ class BlockManager:
             self.replicator.lost(number)
         self._intake.restarted(number)
         change = self._nodes.register(told, number, self._clock.monotonic_ns(), self._clock.wall_us())
+        node = self._nodes.get(number)
+        assert node is not None, "a registered DataNode is known"
+        node.report_due_ns = node.heard_ns + ns(self._spread(self._policy.full_report_every_ms))
         self._dirty.add(number)
         if change is not None:
             self._changed(change)
@@ -159,6 +162,9 @@ class BlockManager:
         told = bodies.decode(bodies.heartbeat, body)
         node = self._nodes.speaker(node_id, told.incarnation)
         now_ns = self._clock.monotonic_ns()
+        if now_ns >= node.report_due_ns:
+            node.wants_report = True
+            node.report_due_ns = now_ns + ns(self._spread(self._policy.full_report_every_ms))
         failed_before = node.row.failed_volumes
         change = self._nodes.heartbeat(node, told, now_ns, self._clock.wall_us())
         self._dirty.add(node.number)
@@ -270,6 +276,7 @@ class BlockManager:
     def _give_up(self, block_id: int) -> None:
         """A block that no file will ever name: its copies are garbage wherever they are, or arrive yet."""
         generations = {replica.number: replica.generation for replica in self._store.replicas(block_id)}
+        reported = set(generations)
         promised = self._promises.settle(block_id)
         if generations:
             with self._store.write() as locations:
@@ -278,7 +285,10 @@ class BlockManager:
         if promised is not None:
             generations |= dict.fromkeys(promised.targets, promised.generation)
         for number, generation in generations.items():
-            self._deletions.add(number, block_id, generation, Why.GIVEN_UP, 0)
+            # A dead DataNode that returns names its garbage itself.
+            if self._nodes.counts(number):
+                sure = number in reported
+                self._deletions.add(number, block_id, generation, Why.GIVEN_UP, 0, certain=sure)
         self.replicator.check(block_id)
 
     def locations(self, block_id: int) -> list[BlockLocation]:
@@ -364,6 +374,8 @@ class BlockManager:
         )
         if node.status in {DataNodeStatus.DEAD, DataNodeStatus.INACTIVE}:
             self.replicator.lost(number)
+        if node.status is DataNodeStatus.DEAD:
+            self._deletions.dead(number)
         if DataNodeStatus.DEAD in {node.status, before}:
             # All its copies stopped to count, or count again.
             self._walks.node(number)
@@ -395,6 +407,7 @@ class BlockManager:
         page = self._store.blocks_of(number, after=self._forget_after.get(number, 0), limit=_FORGET_PAGE)
         if not page and not self._store.blocks_of(number, limit=1):
             self._nodes.forget(number)
+            self._deletions.restarted(number)
             self._store.forget_datanode(number)
             self._forget_after.pop(number, None)
             self._log.warning("DataNode forgotten", node_id=node.row.node_id, why="dead, nothing needs it")
@@ -412,6 +425,10 @@ class BlockManager:
             return True
         health = self.replicator.check(block_id, record)
         return health is not None and health.level is None
+
+    def _spread(self, every_ms: int) -> int:
+        """Between a half and the whole of it, so that DataNodes do not all come at once."""
+        return every_ms - int(every_ms * self._rng.random() / 2)
 
     def _deadline(self) -> int:
         return self._clock.monotonic_ns() + ns(self._policy.slice_ms)

@@ -25,6 +25,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         hint_ms: A copy acknowledged to a writer is expected in its DataNode's report by then.
         safe_mode_min_ms, safe_mode_max_ms: Of a cold start. The latter ends it with a warning.
         safe_mode_percent: Blocks with a reported copy that end it.
+        full_report_every_ms: Every DataNode is asked to say everything at least so often.
         scan_interval_ms: All blocks are walked this often, whatever events said.
         forget_after_ms: A dead DataNode whose blocks are all safe elsewhere is forgotten.
         reserve_bytes: Kept free on a target beyond the block; DataNodes keep a reserve of their own.
@@ -52,6 +53,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     safe_mode_min_ms: int = 30_000
     safe_mode_max_ms: int = 600_000
     safe_mode_percent: float = 99.9
+    full_report_every_ms: int = 21_600_000
     scan_interval_ms: int = 600_000
     forget_after_ms: int = 86_400_000
     reserve_bytes: int = 0

@@ -68,6 +68,7 @@ class BlockReplicator:
         self._copies = Copies(policy)
         self._queues: dict[Level, dict[int, None]] = {level: {} for level in Level}
         self._levels: dict[int, Level] = {}
+        self._surplus: dict[int, None] = {}
         self._again: list[int] = []
 
     # --- one block ------------------------------------------------------------------------------
@@ -81,6 +82,7 @@ class BlockReplicator:
             record = self.metadata_manager.block(block_id)
         if record is None or not record.complete:
             self._file(block_id, None)
+            self._surplus.pop(block_id, None)
             return None
         health = self._examine(block_id, record)
         if health.level is not None:
@@ -88,6 +90,11 @@ class BlockReplicator:
             if self._deletions.reconsider(block_id, numbers):
                 health = self._examine(block_id, record)
         self._file(block_id, health.level)
+        if len(health.good) > health.target or health.stale or health.corrupt:
+            if len(self._surplus) < self._policy.queued_max:
+                self._surplus[block_id] = None
+        else:
+            self._surplus.pop(block_id, None)
         if health.level is None:
             self._copies.cancel_unsent(block_id)
             self._trim(block_id, record, health)
@@ -192,10 +199,11 @@ class BlockReplicator:
         """A source reported that a target did not get its copy."""
         self.logger.warning("copy failed", block=block_id, datanode=number)
         self._copies.failed(block_id, number, now_ns)
+        self._again.append(block_id)
 
     def lost(self, number: int) -> None:
         """A DataNode is late, dead, or another process: nothing is on its way from or to it."""
-        self._copies.lost(number)
+        self._again.extend(self._copies.lost(number))
 
     # --- orders ---------------------------------------------------------------------------------
 
@@ -205,8 +213,13 @@ class BlockReplicator:
             self.logger.warning(
                 "copy took too long", block=block_id, source=copy.source, targets=copy.targets
             )
+            self._again.append(block_id)
         again, self._again = self._again[:_AGAIN], self._again[_AGAIN:]
         for block_id in again:
+            self.check(block_id)
+        # What may not be deleted now may be later, without any news of that block.
+        for block_id in list(islice(self._surplus, _LOOKED_AT)):
+            del self._surplus[block_id]
             self.check(block_id)
         self.schedule(now_ns)
         return bool(self._again)

@@ -86,6 +86,7 @@ class FullReport:
         self._sorted = array("Q", sorted(self._ids))
         self._ids = array("Q")
 
-    def __contains__(self, block_id: int) -> bool:
+    def names(self, block_id: int) -> bool:
+        """Whether a sealed report has this block."""
         at = bisect_left(self._sorted, block_id)
         return at < len(self._sorted) and self._sorted[at] == block_id
