@@ -10,19 +10,18 @@ import msgspec
 
 from esdfs.cli.journal_proof import pages
 from esdfs.client.control import Control
-from esdfs.errors import EsdfsError, JournalCorrupt, TooLarge
-from esdfs.ids import Txid
+from esdfs.errors import JournalCorrupt, TooLarge
+from esdfs.ids import ROOT, Txid
 from esdfs.journal.chain import verify_rows
 from esdfs.journal.entry import NO_CHAIN
 from esdfs.journal.sql import open_reader
 from esdfs.namenode.namespace.inodes import Inode
 from esdfs.namenode.projection.digest import digest
 from esdfs.namenode.projection.lmdb import ProjectionStore
-from esdfs.namenode.projection.lmdb import open_reader as open_projection
 from esdfs.namenode.projection.rebuild import catch_up
+from esdfs.namenode.projection.views import PresentView
 
 _BYTES_MAX: Final = 64 << 30  # address space, not disk
-_ROOT: Final = 1
 _LIST: Final = 1000
 
 
@@ -43,6 +42,13 @@ class Replayed(msgspec.Struct):
     compared: str
 
 
+class Living(msgspec.Struct):
+    """What a NameNode says its own projection is."""
+
+    txid: int
+    digest: str
+
+
 def of_database(url: str, to: int | None) -> Replayed:
     """From the database itself. There is no living namespace to compare with."""
     with TemporaryDirectory(prefix="esdfs-replay-") as scratch:
@@ -50,7 +56,7 @@ def of_database(url: str, to: int | None) -> Replayed:
         try:
             with closing(open_reader(url)) as reader:
                 records = catch_up(store, reader, until=to)
-            return _summary(store, Path(scratch), records, "not compared: read from the database")
+            return _summary(store, records, "not compared: read from the database")
         finally:
             store.close()
 
@@ -64,16 +70,31 @@ def over_rest(control: Control, to: int | None) -> Replayed:
     head = control.get("/journal/head", dict[str, Any])
     if int(head["oldest_txid"]) > 1:
         raise TooLarge("the journal's beginning was compacted away: replay needs every record from txid 1 on")
-    last = min(to or int(head["last_txid"]), int(head["last_txid"]))
+    reply = control.call("GET", "/journal/digest", attempt_timeout_s=control.timeout_s)
+    living = msgspec.json.decode(reply.body, type=Living)
+    last = living.txid if to is None else min(to, int(head["last_txid"]))
     with TemporaryDirectory(prefix="esdfs-replay-") as scratch:
         store = ProjectionStore(Path(scratch), bytes_max=_BYTES_MAX)
         try:
             _apply(store, control, last)
-            found = _summary(store, Path(scratch), last, "")
+            found = _summary(store, last, "")
         finally:
             store.close()
-    found.compared = _compare(control, found)
+    found.compared = compare(found, living)
     return found
+
+
+def compare(found: Replayed, living: Living) -> str:
+    """What the comparison says. Raises `JournalCorrupt` when the two differ at the same transaction."""
+    if living.txid != found.txid:
+        return f"not compared: it is at txid {living.txid}"
+    if living.digest != found.digest:
+        raise JournalCorrupt(
+            f"the living namespace at txid {found.txid} has digest {living.digest}, the replayed one "
+            f"{found.digest}: restart that NameNode with an empty namespace.mdb",
+            txid=found.txid,
+        )
+    return "equal"
 
 
 def _apply(store: ProjectionStore, control: Control, last: int) -> None:
@@ -90,30 +111,11 @@ def _apply(store: ProjectionStore, control: Control, last: int) -> None:
         writer.commit()
 
 
-def _compare(control: Control, found: Replayed) -> str:
-    try:
-        reply = control.call(
-            "GET", "/journal/digest", query={"txid": found.txid}, attempt_timeout_s=control.timeout_s
-        )
-    except EsdfsError as error:
-        return f"not compared ({error.message})"
-    told = msgspec.json.decode(reply.body, type=dict[str, Any])
-    if int(told["txid"]) != found.txid:
-        return f"not compared: it went on to txid {told['txid']}"
-    if told["digest"] != found.digest:
-        raise JournalCorrupt(
-            f"the living namespace at txid {found.txid} has digest {told['digest']}, the replayed one "
-            f"{found.digest}: restart that NameNode with an empty namespace.mdb",
-            txid=found.txid,
-        )
-    return "equal"
-
-
-def _summary(store: ProjectionStore, scratch: Path, records: int, compared: str) -> Replayed:
+def _summary(store: ProjectionStore, records: int, compared: str) -> Replayed:
     txid, total = digest(store)
     files = directories = size_bytes = 0
-    with closing(open_projection(scratch)) as reader, reader.snapshot() as view:
-        pending = [_ROOT]
+    with store.present() as view:
+        pending: list[int] = [ROOT]
         while pending:
             for inode in _below(view, pending.pop()):
                 if inode.is_directory:
@@ -125,8 +127,8 @@ def _summary(store: ProjectionStore, scratch: Path, records: int, compared: str)
     return Replayed(txid, records, files, directories, size_bytes, total, compared)
 
 
-def _below(view: Any, directory: int) -> Iterator[Inode]:
+def _below(view: PresentView, directory: int) -> Iterator[Inode]:
     after = ""
-    while page := view.children(directory, after, _LIST):
+    while page := view.children(directory, after=after, limit=_LIST):
         yield from (inode for _, inode in page)
         after = page[-1][0]

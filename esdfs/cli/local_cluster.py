@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from esdfs.cli.local_layout import ClusterRecord, DataNodeRecord, Layout, NameNodeRecord, NodeRecord
+from esdfs.cli.local_layout import ClusterRecord, Layout, NameNodeRecord, NodeRecord
 from esdfs.cli.processes import spawn
 from esdfs.env import Clock
 from esdfs.errors import NotFound, Unavailable
