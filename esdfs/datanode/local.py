@@ -25,15 +25,18 @@ from esdfs.rpc.messages import BlockRequest, Frame
 
 _log = structlog.get_logger()
 
-SOCKET_FILE: Final = "local.sock"
 _CONNECTIONS_MAX: Final = 256
 
 
-def socket_path(setting: str, first_volume: Path) -> str:
-    """Where the socket goes; empty = nowhere, because the path would be too long or it is not wanted."""
+def socket_path(setting: str, first_volume: Path, node_uuid: str) -> str:
+    """Where the socket goes; empty = nowhere, because the path would be too long or it is not wanted.
+
+    Its name is this DataNode's alone: the same directory on another host holds another, and a client there
+    must find nobody rather than somebody else.
+    """
     if setting == "-":
         return ""
-    path = str((Path(setting) if setting else first_volume).absolute() / SOCKET_FILE)
+    path = str((Path(setting) if setting else first_volume).absolute() / f"{node_uuid[:13]}.sock")
     return path if len(os.fsencode(path)) <= PATH_BYTES_MAX else ""
 
 

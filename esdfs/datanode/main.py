@@ -80,7 +80,9 @@ class DataNode:
         DataNodeServicer(service, streams_max=config.streams_max).add_to(self._server)
         port = bind(self._server, config.host, config.port)
         self.address = advertised_host(config), port
-        local_path = socket_path(config.local_socket_dir, Path(config.volumes[0]))
+        local_path = socket_path(
+            config.local_socket_dir, Path(config.volumes[0]), volumes[0].version.node_uuid
+        )
         self._local = open_local(local_path, self.store, self._load, self._cluster_id)
         self._orders = Orders(service, self._broadcast.replication_failed)
         self._registration = DataNodeRegistration(

@@ -209,7 +209,8 @@ def test_a_datanode_that_restarts_is_reached_again(
 
 
 def test_a_path_too_long_for_a_socket_means_no_socket(tmp_path: Path) -> None:
-    assert socket_path("", tmp_path) == str(tmp_path / "local.sock")
-    assert socket_path("", Path("/" + "x" * 120)) == ""
-    assert socket_path("-", tmp_path) == ""
-    assert socket_path("/run/esdfs", tmp_path) == "/run/esdfs/local.sock"
+    uuid = "0f8fad5b-d9cb-469f-a165-70867728950e"
+    assert socket_path("", Path("/v"), uuid) == "/v/0f8fad5b-d9cb.sock"
+    assert socket_path("", Path("/" + "x" * 120), uuid) == ""
+    assert socket_path("-", tmp_path, uuid) == ""
+    assert socket_path("/run/esdfs", tmp_path, uuid) == "/run/esdfs/0f8fad5b-d9cb.sock"

@@ -22,6 +22,7 @@ from esdfs.errors import (
 )
 from esdfs.rpc import datanode as dn
 from esdfs.rpc.channel import Channels
+from esdfs.rpc.local import LocalReaders
 from esdfs.rpc.messages import BlockRequest, BlockResult, Frame, ReplicationRequest
 from tests.blocks import compressed_frames, content, flip, plain_frames
 from tests.datanodes import NameNode, Process, running
@@ -129,6 +130,18 @@ def test_a_stream_for_another_cluster_is_refused(
     with pytest.raises(IdentityConflict, match="cluster-1"):
         put(channels, nodes[0], plain_frames(block_id, DATA, cluster_id="cluster-2"))
     put(channels, nodes[0], plain_frames(block_id, DATA, cluster_id="cluster-1"))
+
+
+def test_the_socket_for_readers_of_this_host_is_advertised_and_serves(
+    nodes: list[Process], channels: Channels, block_id: int, namenode: NameNode
+) -> None:
+    put(channels, nodes[0], plain_frames(block_id, DATA))
+    namenode.wait_for(lambda: namenode.bodies("/register"), "it registers")
+    sockets = {body["node_id"]: body["local_socket"] for body in namenode.bodies("/register")}
+    readers = LocalReaders()
+    pieces = readers.read_range(sockets["dn-1"], BlockRequest(block_id=block_id), timeout_s=10)
+    assert b"".join(bytes(piece) for piece in pieces) == DATA
+    readers.close()
 
 
 # --- bad streams ---
