@@ -287,6 +287,7 @@ class Simulation:
             count = self.copies(block_id)
             if count not in {0, record.replication}:
                 found.append(f"block {block_id} has {count} of {record.replication} copies")
+        found += [f"{node.name} has orders" for node in self.disks() if node.orders or node.deltas]
         found += [f"block {block_id} is garbage" for block_id in self.ever_aborted if self.copies(block_id)]
         return found
 

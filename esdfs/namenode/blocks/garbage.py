@@ -62,9 +62,14 @@ class Deletions:
     def __len__(self) -> int:
         return sum(len(orders) for orders in self._by_node.values())
 
-    def counts(self) -> dict[str, int]:
-        """How many there are, by reason."""
-        found = Counter(order.why.value for orders in self._by_node.values() for order in orders.values())
+    def counts(self, alive: Callable[[int], bool]) -> dict[str, int]:
+        """How many DataNodes that are ``alive`` have to make, by reason."""
+        found = Counter(
+            order.why.value
+            for number, orders in self._by_node.items()
+            if alive(number)
+            for order in orders.values()
+        )
         return {f"delete_{why.name.lower()}": found[why.value] for why in Why}
 
     def add(
@@ -132,18 +137,21 @@ class Deletions:
             orders.pop(block_id, None)
 
     def overdue(self, now_ns: int) -> set[int]:
-        """DataNodes that owe an answer for too long. Garbage is ordered away again instead, if it exists."""
+        """DataNodes to ask for a full report: they owe an answer for too long.
+
+        Garbage is ordered away a few times more before that, and forgotten if it may never have been there.
+        """
         late_ns = now_ns - ns(self._policy.delete_answer_ms)
         found = set()
         for number, orders in self._by_node.items():
             for block_id, order in list(orders.items()):
                 if order.sent_ns and order.sent_ns <= late_ns:
-                    if not order.why.of_garbage:
-                        found.add(number)
-                    elif order.certain or order.tries < _TRIES:
+                    if order.why.of_garbage and order.tries < _TRIES:
                         order.sent_ns = 0
-                    else:
+                    elif order.why.of_garbage and not order.certain:
                         del orders[block_id]
+                    else:
+                        found.add(number)
         return found
 
     def settled(self, number: int, began_ns: int, named: Callable[[int], bool]) -> list[int]:

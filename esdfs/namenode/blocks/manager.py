@@ -452,7 +452,7 @@ class BlockManager:
             },
             "queues": {
                 **queues,
-                **self._deletions.counts(),
+                **self._deletions.counts(self._nodes.counts),
                 "reports": len(self._intake),
                 "writing": len(self._promises),
             },
