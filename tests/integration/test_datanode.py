@@ -473,6 +473,16 @@ def test_a_fresh_node_adopts_its_cluster_and_tells_every_namenode_everything(
         follower.close()
 
 
+def test_everything_is_reported_again_now_and_then(tmp_path: Path) -> None:
+    namenode = NameNode()
+    try:
+        with running(tmp_path, [namenode.url], 1, full_report_interval_s=1):
+            namenode.wait_for(lambda: len(namenode.bodies("/blocks")) >= 2, "it reports again unasked")
+            assert [body["full"] for body in namenode.bodies("/blocks")[:2]] == [True, True]
+    finally:
+        namenode.close()
+
+
 def test_orders_of_a_deposed_leader_are_refused_also_after_a_restart(
     tmp_path: Path, channels: Channels, block_id: int
 ) -> None:
