@@ -10,7 +10,7 @@ from typing import IO, Final
 
 from esdfs.blocks import MIB
 from esdfs.checksum import Buffer
-from esdfs.client.errors import AlreadyExists, IsADirectory
+from esdfs.client.errors import AlreadyExists, IsADirectory, NotFound
 from esdfs.client.reader import RemoteFile
 from esdfs.client.sources import Bytes, FileRange, Spool
 from esdfs.client.values import FileStatus
@@ -106,7 +106,8 @@ class StreamFeed:
 
     def close(self) -> None:
         """Forget what was kept. Only after complete or abort."""
-        self._spool.close()
+        for spool in (*self._spools, self._spool):  # of a block that was cancelled nobody else closes it
+            spool.close()
 
 
 @contextmanager
@@ -125,6 +126,7 @@ def get_local(
     """Copy a file here: under another name until it is complete and verified, then renamed.
 
     Raises:
+        NotFound: ``target`` is to be in a local directory that does not exist.
         AlreadyExists: ``target`` exists and ``overwrite`` is not set.
         IsADirectory: ``target`` is one.
         OSError: The local file system refused.
@@ -133,6 +135,8 @@ def get_local(
         raise IsADirectory(f"{target} is a local directory", path=str(target))
     if not overwrite and target.exists():
         raise _exists(target)
+    if not target.parent.is_dir():
+        raise NotFound(f"{target.parent} is no local directory", path=str(target.parent))
     part = target.with_name(f".{target.name[:200]}.{rng.token_bytes(4).hex()}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, int(remote.info.mode, 8))
     try:

@@ -259,6 +259,29 @@ def test_a_copy_that_cannot_be_made_is_reported(
     )
 
 
+def test_a_copy_for_a_node_that_has_one_is_no_failure(
+    nodes: list[Process], channels: Channels, block_id: int, namenode: NameNode
+) -> None:
+    put(channels, nodes[0], plain_frames(block_id, DATA, targets=(nodes[1].target,)))
+    for target in (nodes[1], nodes[2]):
+        namenode.commands.append(
+            {
+                "to": "dn-1",
+                "kind": "replicate",
+                "block_id": str(block_id),
+                "generation": 1,
+                "targets": [{"node_id": target.node_id, "address": target.address}],
+            }
+        )
+        # Orders for one block run one at a time: the second is given when the first is under way or over.
+        namenode.wait_for(lambda: not namenode.commands, "the order is delivered")
+        count = len(namenode.bodies("/heartbeat", "dn-1"))
+        namenode.wait_for(lambda n=count: len(namenode.bodies("/heartbeat", "dn-1")) > n + 3, "it had time")  # type: ignore[misc]  # a default argument
+    entry = [block_id, 1, len(DATA)]
+    namenode.wait_for(lambda: entry in namenode.reported("stored", "dn-3"), "dn-3 reports its copy")
+    assert [e for e in namenode.reported("failed_replications", "dn-1") if e[0] == block_id] == []
+
+
 def test_a_delete_is_carried_out_and_reported(
     nodes: list[Process], channels: Channels, block_id: int, namenode: NameNode
 ) -> None:
