@@ -35,7 +35,6 @@ _log = structlog.get_logger()
 
 _CONTROL_THREADS: Final = 16
 _GRACE_S: Final = 5.0
-_SWITCH_INTERVAL_S: Final = 0.001
 
 
 class DataNode:
@@ -163,8 +162,6 @@ def main(config: DataNodeConfig) -> None:
         ],
     )
     keep_large_buffers()
-    # Streams hold the GIL for microseconds between system calls; 5 ms of politeness would be an age.
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     node = DataNode(config, OsClock(), OsRng())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_args: node.stopping.set())

@@ -26,6 +26,9 @@ _log = structlog.get_logger()
 _AHEAD_FRAMES: Final = 4
 """How far the local disk may run ahead of the next hop. Bounds the memory of a stream."""
 
+_LONGEST_S: Final = 3600.0
+"""Of a stream whose sender set no deadline."""
+
 
 class Forward(Protocol):
     """A running StoreBlock to the next DataNode."""
@@ -228,7 +231,7 @@ class _Stream:
         if not self._writers:
             self._pipeline.check_cluster(frame)
             if frame.targets:
-                timeout_s = self._caller.remaining_s()
+                timeout_s = min(self._caller.remaining_s() or _LONGEST_S, _LONGEST_S)
                 self._next = _NextHop(self._pipeline.peers, frame.targets, timeout_s)
         self._keys.append(BlockKey(frame.block_id, frame.generation))
         self._writers.append(self._pipeline.store.start(frame))
