@@ -8,18 +8,19 @@ import typer
 
 from esdfs.cli import session
 from esdfs.cli.globs import expand
-from esdfs.cli.session import RemotePaths, Session
+from esdfs.cli.session import Json, RemotePaths, Session
 
 _OCTAL: Final = re.compile("[0-7]{1,4}")
 
 Recursive = Annotated[bool, typer.Option("-R", "--recursive", help="All below, too.")]
 
 
-def touch(ctx: typer.Context, paths: RemotePaths) -> None:
+def touch(ctx: typer.Context, paths: RemotePaths, *, as_json: Json = False) -> None:
     """Make empty files, or set the time of what is there to now."""
     here = session.of(ctx)
+    out = here.output(as_json=as_json)
     for path in paths:
-        here.client.touch(here.resolve(path))
+        out.done(here.client.touch(here.resolve(path)))
 
 
 def chmod(
@@ -28,13 +29,15 @@ def chmod(
     paths: RemotePaths,
     *,
     recursive: Recursive = False,
+    as_json: Json = False,
 ) -> None:
     """Set permission bits. They are recorded, not enforced."""
     if not _OCTAL.fullmatch(mode):
         raise typer.BadParameter(f"{mode} is not an octal mode like 0644")
     here = session.of(ctx)
+    out = here.output(as_json=as_json)
     for path in _each(here, paths, recursive=recursive):
-        here.client.set_attributes(path, mode=int(mode, 8))
+        out.done(here.client.set_attributes(path, mode=int(mode, 8)))
 
 
 def chown(
@@ -43,26 +46,31 @@ def chown(
     paths: RemotePaths,
     *,
     recursive: Recursive = False,
+    as_json: Json = False,
 ) -> None:
     """Set owner and group. They are recorded, not enforced."""
     user, _, group = owner.partition(":")
     if not user and not group:
         raise typer.BadParameter("give OWNER, OWNER:GROUP or :GROUP")
     here = session.of(ctx)
+    out = here.output(as_json=as_json)
     for path in _each(here, paths, recursive=recursive):
-        here.client.set_attributes(path, owner=user or None, group=group or None)
+        out.done(here.client.set_attributes(path, owner=user or None, group=group or None))
 
 
 def setrep(
     ctx: typer.Context,
     copies: Annotated[int, typer.Argument(min=1, max=512, help="How many.")],
     paths: RemotePaths,
+    *,
+    as_json: Json = False,
 ) -> None:
     """Set how many copies of its blocks a file has; below directories, of every file."""
     here = session.of(ctx)
+    out = here.output(as_json=as_json)
     for path in expand(here, paths):
         for file in _files(here, path):
-            here.client.set_attributes(file, replication=copies)
+            out.done(here.client.set_attributes(file, replication=copies))
 
 
 def _each(here: Session, paths: list[str], *, recursive: bool) -> Iterator[str]:

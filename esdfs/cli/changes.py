@@ -7,7 +7,7 @@ import typer
 
 from esdfs.cli import session
 from esdfs.cli.globs import expand
-from esdfs.cli.session import RemotePaths, Session
+from esdfs.cli.session import Json, RemotePaths, Session
 from esdfs.errors import IsADirectory, NotADirectory, NotFound
 
 Force = Annotated[bool, typer.Option("-f", "--force", help="Replace what is there.")]
@@ -20,18 +20,22 @@ def mkdir(
     parents: Annotated[
         bool, typer.Option("-p", "--parents", help="Those above, too; an existing one is no error.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Make directories."""
     here = session.of(ctx)
+    out = here.output(as_json=as_json)
     for path in paths:
-        here.client.make_directory(here.resolve(path), parents=parents)
+        out.done(here.client.make_directory(here.resolve(path), parents=parents))
 
 
-def rmdir(ctx: typer.Context, paths: RemotePaths) -> None:
+def rmdir(ctx: typer.Context, paths: RemotePaths, *, as_json: Json = False) -> None:
     """Remove empty directories."""
     here = session.of(ctx)
+    out = here.output(as_json=as_json)
     for path in expand(here, paths):
         here.client.remove_directory(path)
+        out.done({"path": path})
 
 
 def rm(
@@ -42,22 +46,24 @@ def rm(
         bool, typer.Option("-r", "-R", "--recursive", help="Directories with all below.")
     ] = False,
     force: Annotated[bool, typer.Option("-f", "--force", help="What is not there is no error.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Remove files. They stay in history: `esdfs restore` brings them back."""
     here = session.of(ctx)
+    out = here.output(as_json=as_json)
     for given in paths:
         try:
             for path in expand(here, [given]):
-                _remove(here, path, recursive=recursive)
+                out.done({"path": path, "txid": _remove(here, path, recursive=recursive)})
         except NotFound:
             if not force:
                 raise
 
 
-def _remove(here: Session, path: str, *, recursive: bool) -> None:
+def _remove(here: Session, path: str, *, recursive: bool) -> int:
     only = "" if recursive else "file"
     try:
-        here.client.transact([{"kind": "delete", "path": path, "recursive": recursive, "only": only}])
+        return here.client.transact([{"kind": "delete", "path": path, "recursive": recursive, "only": only}])
     except IsADirectory as error:
         raise IsADirectory(f"{path} is a directory: remove it with -r", path=path) from error
 
@@ -67,11 +73,13 @@ def mv(
     paths: Annotated[list[str], typer.Argument(help="What, then where to.")],
     *,
     force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Move or rename."""
     here = session.of(ctx)
+    out = here.output(as_json=as_json)
     for source, target in _pairs(here, paths):
-        here.client.rename(source, target, overwrite=force)
+        out.done(here.client.rename(source, target, overwrite=force))
 
 
 def cp(
@@ -80,11 +88,13 @@ def cp(
     *,
     recursive: Annotated[bool, typer.Option("-r", "-R", "--recursive", help="Directories, too.")] = False,
     force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Copy within the cluster: the copies share their blocks."""
     here = session.of(ctx)
+    out = here.output(as_json=as_json)
     for source, target in _pairs(here, paths):
-        here.client.copy(source, target, overwrite=force, recursive=recursive)
+        out.done(here.client.copy(source, target, overwrite=force, recursive=recursive))
 
 
 def _pairs(here: Session, paths: list[str]) -> list[tuple[str, str]]:

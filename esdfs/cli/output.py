@@ -23,6 +23,11 @@ class Output:
             plain = {name: field for name, field in plain.items() if name != "located" or field is not None}
         sys.stdout.write(msgspec.json.encode(plain).decode() + "\n")
 
+    def done(self, value: object) -> None:
+        """What a change came to: only programs are told, people see that nothing went wrong."""
+        if self.as_json:
+            self.json(value)
+
     def line(self, text: str = "") -> None:
         """One line for people."""
         sys.stdout.write(text + "\n")

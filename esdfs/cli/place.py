@@ -18,6 +18,8 @@ def cd(
         str | None,
         typer.Argument(help="- is where you were; none is /user/NAME.", autocompletion=remote_paths),
     ] = None,
+    *,
+    as_json: Json = False,
 ) -> None:
     """Go to a directory; this terminal remembers it."""
     here = session.of(ctx)
@@ -33,6 +35,7 @@ def cd(
         here.here, here.before = target, here.here
     else:
         cwd.remember(target)
+    here.output(as_json=as_json).done({"path": target})
 
 
 def pwd(ctx: typer.Context, *, as_json: Json = False) -> None:

@@ -106,6 +106,11 @@ class Control:
         """Read; ``query`` leaves out what is None."""
         return self._decode(self.call("GET", path, query=query), kind)
 
+    def get_at(self, path: str, kind: type[T], /, **query: str | int | None) -> tuple[T, int]:
+        """As `get`, with the txid that the answer was made at."""
+        reply = self.call("GET", path, query=query)
+        return self._decode(reply, kind), reply.txid
+
     def change(
         self, method: str, path: str, kind: type[T], body: Mapping[str, object] | None = None, /, **query: str
     ) -> T:
@@ -227,7 +232,7 @@ class Control:
             with self._lock:
                 if self._pid != os.getpid():
                     # A child of a fork must share neither sockets nor request numbers with its parent.
-                    self._pool = urllib3.PoolManager(num_pools=16, maxsize=32)
+                    self._pool = urllib3.PoolManager(num_pools=16, maxsize=128)
                     self._client_id = self._rng.uuid()
                     self._seq = itertools.count(1)
                     self._pid = os.getpid()

@@ -62,9 +62,9 @@ class DataPath:
         """See `tree.put_tree`."""
         return tree.put_tree(self._writing, source, path, options, progress)
 
-    def remote(self, file_id: str, as_of: str | None) -> RemoteFile:
-        """A file's present or past version, open for reading."""
-        return RemoteFile(self._reading, file_id, as_of=as_of)
+    def remote(self, info: FileStatus, txid: int) -> RemoteFile:
+        """A file whose blocks are located, open for reading."""
+        return RemoteFile(self._reading, info, txid)
 
     def get_file(
         self, remote: RemoteFile, target: Path, *, overwrite: bool, progress: Progress | None

@@ -18,6 +18,7 @@ from esdfs.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
     from esdfs.client.data import DataPath
+    from esdfs.client.reader import RemoteFile
     from esdfs.client.tree import Copied
 
 Point: TypeAlias = str | int | datetime
@@ -175,14 +176,13 @@ class DFSClient:
         self, source: str, target: str, *, overwrite: bool = False, recursive: bool = False
     ) -> FileStatus:
         """Copy within the cluster; no bytes move. A directory is copied whole, with ``recursive``."""
-        found = self.stat(source)
+        found, now = self.control.get_at("/files", FileStatus, path=source)
         if not found.is_directory:
             command = {"kind": "copy", "source": source, "target": target, "overwrite": overwrite}
             self.transact([command])
             return self.stat(target)
         if not recursive:
             raise IsADirectory(f"{source} is a directory: copy it with -r (recursive=True)", path=source)
-        now = self.control.call("GET", "/files", query={"path": source}).txid
         body = {"path": source, "as_of": now, "target": target, "overwrite": overwrite}
         return self._change("POST", "/restore", FileStatus, body)
 
@@ -290,6 +290,7 @@ class DFSClient:
         dfs_path: str,
         *,
         overwrite: bool = False,
+        parents: bool = False,
         replication: int = 0,
         block_size_bytes: int = 0,
         compress: str = "never",
@@ -297,7 +298,7 @@ class DFSClient:
     ) -> "Copied":
         """Make ``dfs_path`` a copy of a local directory; small files travel many at a time."""
         data = self._writing()
-        options = data.options(overwrite, False, replication, block_size_bytes, compress)
+        options = data.options(overwrite, parents, replication, block_size_bytes, compress)
         return data.put_tree(Path(local_path), _absolute(dfs_path), options, progress)
 
     def get_file(
@@ -314,11 +315,9 @@ class DFSClient:
         Raises:
             AlreadyExists: ``local_path`` exists and ``overwrite`` is not set.
         """
-        status, moment = self._file(dfs_path, as_of)
-        data = self._data()
-        remote = data.remote(status.file_id, moment)
-        data.get_file(remote, Path(local_path), overwrite=overwrite, progress=progress)
-        return status
+        remote = self._remote(dfs_path, as_of)
+        self._data().get_file(remote, Path(local_path), overwrite=overwrite, progress=progress)
+        return remote.info
 
     def get_tree(
         self,
@@ -363,10 +362,8 @@ class DFSClient:
             raise ValueError(f"mode must be one of {', '.join(sorted(_MODES))}, not {mode!r}")
         text = "b" not in mode
         if mode[0] == "r":
-            status, moment = self._file(path, as_of)
-            data = self._data()
-            remote = data.remote(status.file_id, moment)
-            return data.open_for_reading(remote, text=text, encoding=encoding, newline=newline)
+            remote = self._remote(path, as_of)
+            return self._data().open_for_reading(remote, text=text, encoding=encoding, newline=newline)
         data = self._writing()
         options = data.options(mode[0] == "w", False, replication, block_size_bytes, compress)
         return data.open_for_writing(path, options, text=text, encoding=encoding, newline=newline)
@@ -379,8 +376,7 @@ class DFSClient:
         self, path: str, *, start: int = 0, length: int | None = None, as_of: Point | None = None
     ) -> Iterator[memoryview]:
         """A range of a file in pieces of at most 1 MiB, each valid until the next is asked for."""
-        status, moment = self._file(path, as_of)
-        remote = self._data().remote(status.file_id, moment)
+        remote = self._remote(path, as_of)
         return remote.pieces(start, remote.size_bytes if length is None else length)
 
     def write_bytes(self, path: str, data: bytes, *, overwrite: bool = False) -> FileStatus:
@@ -390,13 +386,13 @@ class DFSClient:
 
     # --- means --------------------------------------------------------------------------------
 
-    def _file(self, path: str, as_of: Point | None) -> tuple[FileStatus, str | None]:
-        """A file's status, and the moment at which to read it."""
+    def _remote(self, path: str, as_of: Point | None) -> "RemoteFile":
+        """A file as it is at one transaction, open for reading."""
         moment = self._moment(as_of)
-        status = self.control.get("/files", FileStatus, path=path, as_of=moment)
-        if status.is_directory:
+        info, txid = self.control.get_at("/files", FileStatus, path=path, blocks="true", as_of=moment)
+        if info.is_directory:
             raise IsADirectory(f"{path} is a directory", path=path)
-        return status, moment
+        return self._data().remote(info, txid)
 
     def _moment(self, as_of: Point | None) -> str | None:
         return self.as_of if as_of is None else point(as_of)

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from esdfs.checksum import Buffer, crc32c
 from esdfs.client.control import Control
 from esdfs.client.retry import Backoff
-from esdfs.client.values import Download, LocatedBlock, Location
+from esdfs.client.values import FileStatus, LocatedBlock, Location
 from esdfs.env import Clock, Rng
 from esdfs.errors import ChecksumMismatch, EsdfsError, Retry, Unavailable, Unreachable
 from esdfs.rpc.channel import Channels
@@ -36,25 +36,23 @@ class ReaderMeans(NamedTuple):
 class RemoteFile:
     """One version of a file, open for reading from any thread. Holds no connection between reads."""
 
-    def __init__(self, means: ReaderMeans, file_id: str, *, as_of: str | None = None) -> None:
-        """Look up its blocks.
-
-        Raises:
-            NotFound: No such file (any more), or not at ``as_of``.
-            IsADirectory: ``file_id`` names one.
-        """
+    def __init__(self, means: ReaderMeans, info: FileStatus, txid: int) -> None:
+        """``info`` has its blocks ``located``, and is as of ``txid``."""
         self._means = means
-        self._file_id = file_id
-        self._as_of = as_of
-        self.info = self._locate()
+        self._txid = txid
+        self.info = info
+        self.blocks = info.located or []
 
     @property
     def size_bytes(self) -> int:
         """Of the whole file."""
         return self.info.size_bytes
 
-    def _locate(self) -> Download:
-        return self._means.control.get(f"/files/download/{self._file_id}", Download, as_of=self._as_of)
+    def _locate_again(self, block: LocatedBlock) -> LocatedBlock:
+        """Where ``block`` is now. The file may have been replaced or removed: we read the one of then."""
+        path = f"/files/{self.info.file_id}"
+        found = self._means.control.get(path, FileStatus, blocks="true", as_of=self._txid)
+        return next((b for b in found.located or [] if b.block_id == block.block_id), block)
 
     def pieces(self, start: int, length: int) -> Iterator[memoryview]:
         """The bytes ``[start, start + length)`` in order, cut at the file's end.
@@ -66,7 +64,7 @@ class RemoteFile:
             EsdfsError: No replica has a good copy of a block.
         """
         end = min(start + length, self.size_bytes)
-        for block in self.info.blocks:
+        for block in self.blocks:
             first = max(start, block.offset)
             upto = min(end, block.offset + block.length_bytes)
             if first < upto:
@@ -77,7 +75,7 @@ class RemoteFile:
 
         Bytes of a replica that turns out bad as a whole are written over by the next one's.
         """
-        blocks = [block for block in self.info.blocks if block.length_bytes]
+        blocks = [block for block in self.blocks if block.length_bytes]
         if len(blocks) < 2:
             for block in blocks:
                 self._copy_block(block, write_at)
@@ -133,8 +131,7 @@ class RemoteFile:
                 return
             if round_number < ROUNDS - 1:
                 self._means.clock.sleep(backoff.delay_s(round_number, self._means.rng))
-                fresh = self._locate()
-                block = next((b for b in fresh.blocks if b.block_id == block.block_id), block)
+                block = self._locate_again(block)
         reason = failure.message if failure else "no DataNode that holds it is alive"
         raise Unavailable(
             f"block {block.block_id} of {self.info.path} cannot be read now: {reason}", path=self.info.path

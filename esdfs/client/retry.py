@@ -42,7 +42,8 @@ def after(error: EsdfsError, *, repeatable: bool, elapsed_s: float, timeout_s: f
         case Retry.NEVER:
             return Next.RAISE
         case Retry.HERE:
-            return Next.ELSEWHERE if error.code == "unreachable" else Next.HERE
+            # Who leads is found again from any node; one that is only unwell must not be waited for.
+            return Next.ELSEWHERE if error.code in {"unreachable", "unavailable"} else Next.HERE
         case Retry.ELSEWHERE:
             return Next.ELSEWHERE
         case Retry.ONLY_IF_IDEMPOTENT:

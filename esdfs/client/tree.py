@@ -10,13 +10,14 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from esdfs.blocks import MIB
+from esdfs.client.errors import NotADirectory
 from esdfs.client.pipeline import PipelineFailed, write_blocks
 from esdfs.client.reader import ReaderMeans, RemoteFile
 from esdfs.client.sources import Bytes
 from esdfs.client.transfers import get_local, mode_of, put_local
 from esdfs.client.values import FileStatus, Listing, NewBlock, Opened, WrittenBlock
 from esdfs.client.writer import Progress, WriteOptions, WriterMeans
-from esdfs.errors import EsdfsError, InvalidRequest
+from esdfs.errors import EsdfsError, InvalidRequest, NotFound
 
 BATCH_FILES_MAX: Final = 64
 BATCH_BYTES_MAX: Final = 16 * MIB
@@ -66,12 +67,14 @@ def put_tree(
     Symbolic links to files are followed, those to directories and special files refused.
 
     Raises:
+        ParentNotFound: The directory above ``path`` is missing, and ``parents`` is not set.
         AlreadyExists: A file of that name exists and ``overwrite`` is not set. Batches that were published
             before stay.
     """
-    directories: list[str] = [path]
+    directories: list[str] = []
     files: list[_Local] = []
     _scan(source, path, directories, files)
+    _make_top(means, path, parents=options.parents)
     for start in range(0, len(directories), _DIRECTORIES_MAX):
         commands: list[dict[str, object]] = [
             {"kind": "make-directory", "path": directory, "parents": True}
@@ -81,6 +84,16 @@ def put_tree(
     jobs: Iterator[Callable[[], object]] = _jobs(means, files, options, progress)
     _run_all(jobs, WRITERS)
     return Copied(len(files), sum(file.size_bytes for file in files))
+
+
+def _make_top(means: WriterMeans, path: str, *, parents: bool) -> None:
+    try:
+        found = means.control.get("/files", FileStatus, path=path)
+    except NotFound:
+        transact(means, [{"kind": "make-directory", "path": path, "parents": parents}])
+        return
+    if not found.is_directory:
+        raise NotADirectory(f"{path} is a file", path=path)
 
 
 def _scan(source: Path, path: str, directories: list[str], files: list[_Local]) -> None:
@@ -255,7 +268,8 @@ def get_tree(
                 yield lambda entry=entry, below=below: get_one(entry, below)  # type: ignore[misc]  # mypy knows no default arguments of lambdas
 
     def get_one(entry: FileStatus, below: Path) -> None:
-        remote = RemoteFile(means, entry.file_id, as_of=pinned)
+        info = means.control.get(f"/files/{entry.file_id}", FileStatus, blocks="true", as_of=pinned)
+        remote = RemoteFile(means, info, first.txid)
         get_local(remote, below, overwrite=overwrite, rng=means.rng, progress=progress)
 
     _run_all(jobs(), READERS)

@@ -78,18 +78,6 @@ class FileStatus(msgspec.Struct, frozen=True, kw_only=True):
         return datetime.fromisoformat(self.mtime)
 
 
-class Download(msgspec.Struct, frozen=True, kw_only=True):
-    """A file and all its blocks."""
-
-    path: str
-    file_id: str
-    size_bytes: int
-    mode: str
-    crc32c: str
-    txid: int
-    blocks: list[LocatedBlock]
-
-
 class Listing(msgspec.Struct, frozen=True):
     """One page of a directory; ``next`` is the name to go on after, None = it was the last page."""
 

@@ -15,7 +15,7 @@ from esdfs.client.retry import Backoff
 from esdfs.client.sources import BlockSource
 from esdfs.client.values import Allocated, FileStatus, NewBlock, Opened, WrittenBlock
 from esdfs.env import Clock, Rng
-from esdfs.errors import EsdfsError, NotEnoughDataNodes, Retry, TooLarge
+from esdfs.errors import EsdfsError, NotEnoughDataNodes, Overloaded, Retry, TooLarge
 from esdfs.rpc.channel import Channels
 
 TRIES_MAX: Final = 5
@@ -221,7 +221,7 @@ class Upload:
             if outcome.error.retry is Retry.NEVER or attempt == TRIES_MAX - 1:
                 raise _explained(outcome, attempt + 1) from outcome
             exclude += [node for node in outcome.failed if node not in exclude]
-            if attempt:
+            if attempt or isinstance(outcome.error, Overloaded):
                 self._means.clock.sleep(backoff.delay_s(attempt, self._means.rng))
             block = self._replace(block, exclude, outcome)
         raise AssertionError("the last try raises")
@@ -232,11 +232,12 @@ class Upload:
         try:
             return self._allocate(exclude, [block.block_id])[0]
         except NotEnoughDataNodes as error:
-            if len(exclude) == 0:
-                raise
-            raise NotEnoughDataNodes(
-                f"{outcome.error.message}; without {', '.join(exclude)}: {error.message}"
-            ) from error
+            without = f"{outcome.error.message}; without {', '.join(exclude)}: {error.message}"
+            if exclude == outcome.failed:
+                raise NotEnoughDataNodes(without) from error
+        # Those that failed earlier may be fit again, or were blamed for others.
+        exclude[:] = outcome.failed
+        return self._allocate(exclude, [block.block_id])[0]
 
 
 def _explained(outcome: PipelineFailed, tries: int) -> EsdfsError:
