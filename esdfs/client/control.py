@@ -306,13 +306,15 @@ def checked_url(url: str) -> str:
     Raises:
         InvalidRequest: It is none.
     """
-    full = url.strip().rstrip("/")
-    if "://" not in full:
-        full = f"http://{full}"
-    parts = urlsplit(full.replace("esdfs://", "http://", 1))
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    full = url.strip()
+    parts = urlsplit(full.replace("esdfs://", "http://", 1) if "://" in full else f"http://{full}")
+    try:
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is no number
+        good = False
+    if not good:
         raise InvalidRequest(f"not a NameNode's URL: {url!r}; it looks like http://host:port")
-    return parts.geturl()
+    return parts.geturl().rstrip("/")
 
 
 def split_urls(urls: str) -> list[str]:
