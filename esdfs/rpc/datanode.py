@@ -5,11 +5,11 @@ from typing import Final, TypeAlias
 
 import grpc
 
-from esdfs.checksum import Buffer, chunk_crcs, crc32c
+from esdfs.checksum import Buffer, crc32c
 from esdfs.compression import decompress_group
 from esdfs.errors import ChecksumMismatch, PeerFailed
 from esdfs.rpc import wire
-from esdfs.rpc.messages import BlockRequest, BlockResult, Frame, ReplicationRequest
+from esdfs.rpc.messages import BlockRequest, BlockResult, Frame, ReplicationRequest, verify
 from esdfs.rpc.status import from_rpc_error, translated
 
 SERVICE: Final = "esdfs.v1.DataNodeService"
@@ -156,19 +156,6 @@ def trimmed(frames: Iterator[Frame], request: BlockRequest, size: int | None = N
     if size is not None and at - request.offset != size:
         raise ChecksumMismatch(
             f"block {request.block_id}: {at - request.offset} bytes instead of {size}: try another replica"
-        )
-
-
-def verify(frame: Frame) -> None:
-    """Hold a frame's data against the checksums it came with.
-
-    Raises:
-        ChecksumMismatch: They differ.
-    """
-    if chunk_crcs(frame.data) != frame.chunk_crcs:
-        raise ChecksumMismatch(
-            f"block {frame.block_id}: the frame at offset {frame.offset} does not match its checksums",
-            block_id=str(frame.block_id),
         )
 
 

@@ -27,8 +27,8 @@ from esdfs.blocks import CHUNK_BYTES, FRAME_BYTES
 from esdfs.compression import STORED_GROUP_BYTES_MAX
 from esdfs.errors import ChecksumMismatch, DeadlineExceeded, EsdfsError, Unreachable, from_code
 from esdfs.rpc import wire
-from esdfs.rpc.datanode import trimmed, verify
-from esdfs.rpc.messages import BlockRequest, Frame
+from esdfs.rpc.datanode import trimmed
+from esdfs.rpc.messages import BlockRequest, Frame, verify
 
 PATH_BYTES_MAX: Final = 107
 """A longer path does not fit the address of a Unix socket."""
