@@ -18,7 +18,7 @@ from tests.unit.namenode.blocks.world import BLOCK_BYTES, World
 
 STEP_MS = 2_000
 FAULTY_STEPS = 90
-QUIET_STEPS = 120
+QUIET_STEPS = 130
 DESTRUCTIVE_EVERY_MS = 60_000
 """Two disks that die before either is noticed are beyond two copies: no order of ours is to blame."""
 
@@ -166,6 +166,11 @@ class Simulation:
             self.lost_disks += 1
             self.destroyed_ms = now_ms
             self.add_node()
+        elif self.often(0.1):
+            # A disk of several is gone when it comes back, and nobody says so before its full report.
+            node.up = False
+            node.good -= {block_id for block_id in sorted(node.good) if self.chance.random() < 0.5}
+            self.destroyed_ms = now_ms
         elif self.often(0.2):
             block_id = self.chance.choice(sorted(node.good))
             node.good.discard(block_id)
@@ -222,7 +227,11 @@ class Simulation:
             node.number = world.register(node.name, incarnation=node.incarnation)
             node.registered = node.full_due = True
         try:
-            answer = world.heartbeat(node.name, incarnation=node.incarnation)
+            answer = world.heartbeat(
+                node.name,
+                incarnation=node.incarnation,
+                available_space=self.chance.randrange(1 << 30, 1 << 39),
+            )
         except UnknownDataNode:
             node.registered = False
             return

@@ -334,9 +334,10 @@ class BlockManager:
             self._log.error(
                 "copying stopped" if self._brake.reason else "copying goes on", why=self._brake.reason
             )
-        more = self._intake.work(self._deadline())
+        deadline_ns = self._deadline()
+        more = self._intake.work(deadline_ns)
         self._start_scan(now_ns)
-        more = self._walks.work(self._deadline()) or more
+        more = self._walks.work(deadline_ns) or more
         self.replicator.stopped = self._why_stopped()
         return self.replicator.tick(now_ns) or more
 
