@@ -12,6 +12,7 @@ from esdfs.namenode import events as ev
 from esdfs.namenode.blocks import bodies
 from esdfs.namenode.blocks.brake import Brake
 from esdfs.namenode.blocks.datanodes import Change, DataNode, DataNodeTable
+from esdfs.namenode.blocks.farewell import Farewell
 from esdfs.namenode.blocks.garbage import Deletions, Why
 from esdfs.namenode.blocks.health import located
 from esdfs.namenode.blocks.index import BlockIndex
@@ -29,7 +30,6 @@ from esdfs.namenode.events import Event
 __all__ = ["BlockIndex", "BlockManager", "NeedsJournal"]
 
 _ROWS_EVERY_MS = 1_000
-_FORGET_PAGE = 128
 
 
 class NeedsJournal(Exception):
@@ -105,7 +105,9 @@ class BlockManager:
         self._scanned_ns = now_ns
         self._rows_ns = now_ns
         self._dirty: set[int] = set()
-        self._forget_after: dict[int, int] = {}
+        self._farewell = Farewell(
+            index, store, self._nodes, self._deletions, self.replicator, self._policy, logger
+        )
         self._walks.scan()
         if not store.fresh:
             # What happened between our predecessor's last record and its last breath may be missing.
@@ -396,36 +398,7 @@ class BlockManager:
             if node is not None and node.obeys and not node.wants_report:
                 node.wants_report = True
                 self._log.info("full report wanted", node_id=node.row.node_id, why="an answer is overdue")
-        for node in list(self._nodes):
-            if node.status is DataNodeStatus.DEAD and now_ns - node.lost_ns >= ns(
-                self._policy.forget_after_ms
-            ):
-                self._forget(node)
-
-    def _forget(self, node: DataNode) -> None:
-        """Drop what a dead DataNode had and nobody needs, a page at a time; then the DataNode."""
-        number = node.number
-        page = self._store.blocks_of(number, after=self._forget_after.get(number, 0), limit=_FORGET_PAGE)
-        if not page and not self._store.blocks_of(number, limit=1):
-            self._nodes.forget(number)
-            self._deletions.restarted(number)
-            self._store.forget_datanode(number)
-            self._forget_after.pop(number, None)
-            self._log.warning("DataNode forgotten", node_id=node.row.node_id, why="dead, nothing needs it")
-            return
-        self._forget_after[number] = page[-1] if page else 0
-        spare = [block_id for block_id in page if self._is_safe(block_id)]
-        if spare:
-            with self._store.write() as locations:
-                for block_id in spare:
-                    locations.remove(block_id, number)
-
-    def _is_safe(self, block_id: int) -> bool:
-        record = self._index.block(block_id)
-        if record is None:
-            return True
-        health = self.replicator.check(block_id, record)
-        return health is not None and health.level is None
+        self._farewell.tick(now_ns)
 
     def _spread(self, every_ms: int) -> int:
         """Between a half and the whole of it, so that DataNodes do not all come at once."""
