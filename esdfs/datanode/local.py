@@ -9,9 +9,11 @@ from typing import Final
 
 import structlog
 
+from esdfs.datanode.layout import Extent
 from esdfs.datanode.load import Load
+from esdfs.datanode.reading import ReplicaReader
 from esdfs.datanode.store import BlockStore
-from esdfs.errors import EsdfsError, IdentityConflict, InvalidRequest
+from esdfs.errors import EsdfsError, IdentityConflict, InvalidRequest, ReplicaCorrupt
 from esdfs.rpc import wire
 from esdfs.rpc.local import (
     PATH_BYTES_MAX,
@@ -20,6 +22,7 @@ from esdfs.rpc.local import (
     fine_message,
     opened_message,
     receive,
+    verified_count,
 )
 from esdfs.rpc.messages import BlockRequest, Frame
 
@@ -161,7 +164,19 @@ class LocalServer:
             message = opened_message(opened)
             sent = socket.send_fds(connection, [message], [reader.fileno()])
             connection.sendall(message[sent:])
+            self._verify(connection, reader, extents)
             self._load.read(stored_bytes)
+
+    def _verify(self, connection: socket.socket, reader: ReplicaReader, extents: list[Extent]) -> None:
+        """Go ahead of the client through the range: it reads only what verified here."""
+        buffer = memoryview(bytearray(max((extent.stored_bytes for extent in extents), default=0)))
+        try:
+            for extent in extents:
+                reader.load(extent, buffer[: extent.stored_bytes])
+                connection.sendall(verified_count(extent.stored_bytes))
+        except ReplicaCorrupt as error:
+            self._store.doubt(reader.replica, error.message)
+            connection.sendall(verified_count(0) + error_message(error))
 
     def _look(self, request: BlockRequest) -> None:
         """A client doubts a range: verify it ourselves, which sets the replica aside if it is bad."""

@@ -1,16 +1,17 @@
-"""Reading from a DataNode on the same host: it opens the file, we read it.
+"""Reading from a DataNode on the same host: it opens and verifies the file, we read it.
 
 Over a Unix socket the DataNode answers a request for a range with the data file's descriptor, opened for
-reading, and the checksums of the chunks that cover the range. We read and verify each piece before anyone
-uses it, so the rule that no unverified byte is used holds as on the network, and the bytes cross no process.
-A piece that does not verify is reported: the DataNode looks itself, and sets the replica aside if it agrees.
-
-Measured, hot, as a share of plain `pread`: this 0.6 to 0.65; a ring of shared memory that the DataNode fills
-and verifies 0.43, since each byte then passes through the caches of two processors; gRPC 0.13.
+reading, and the checksums of the chunks that cover the range; then it reads and verifies piece by piece and
+says how far it has come. We never read past that, and verify each piece ourselves before anyone uses it: the
+same two looks as on the network, but the bytes cross no process. The two work side by side, a piece apart.
+A piece that verifies there and not here is reported: the DataNode looks again, and sets the replica aside if
+it agrees.
 
 Every message is its length (4 bytes, little endian), a kind and a body: ``R`` or ``D`` and a `BlockRequest`
 ask for a range or report a doubt; ``F``, where the covering bytes lie in the file, and a `BlockData` without
-data answer a request; ``O`` answers a doubt that was not shared; ``E`` and an error answer either.
+data answer a request; ``O`` answers a doubt that was not shared; ``E`` and an error answer either. After an
+``F`` come 4-byte counts of bytes verified in order, until the whole range is; a count of zero means that the
+next piece is bad, and an ``E`` follows.
 """
 
 import os
@@ -77,6 +78,11 @@ def fine_message() -> bytes:
     return _framed(b"O")
 
 
+def verified_count(size_bytes: int) -> bytes:
+    """Says that so many more bytes of the range verify; 0 = the next piece does not."""
+    return _LENGTH.pack(size_bytes)
+
+
 def error_message(error: EsdfsError) -> bytes:
     """Answers anything."""
     return _framed(b"E" + msgspec.json.encode(_Failure(error.code, error.message, error.details)))
@@ -141,11 +147,40 @@ class LocalReader:
                 raise Unreachable(f"{self._path}: not a DataNode of this release")
             where = _WHERE.unpack_from(body, 1)
             opened = Opened(wire.decode_frame(body[1 + _WHERE.size :]), *where)
+            # Until the last count is read, the connection is of no use to anyone else.
+            self.broken = opened.stored_bytes > 0
+            ahead = 0
+            left = opened.stored_bytes
             for frame, stored_at in pieces(opened):
+                while ahead < frame.total_size:
+                    counted = self._verified(timeout_s)
+                    ahead += counted
+                    left -= counted
+                self.broken = left > 0
+                ahead -= frame.total_size
                 yield self._read(request, fds[0], frame, stored_at, timeout_s)
         finally:
             for fd in fds:
                 os.close(fd)
+
+    def _verified(self, timeout_s: float) -> int:
+        """How many more bytes the DataNode has verified."""
+        try:
+            raw = b""
+            while len(raw) < _LENGTH.size:
+                more = self._socket.recv(_LENGTH.size - len(raw))
+                if not more:
+                    raise Unreachable(f"{self._path}: the DataNode ended the connection")
+                raw += more
+            (counted,) = _LENGTH.unpack(raw)
+            if counted:
+                return int(counted)
+            body, _ = receive(self._socket)
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"{self._path}: no answer in {timeout_s} s") from error
+        except OSError as error:
+            raise Unreachable(f"{self._path}: {error}") from error
+        raise _error_in(body)
 
     def _read(self, request: BlockRequest, fd: int, piece: Frame, stored_at: int, timeout_s: float) -> Frame:
         data = self._buffer[: piece.total_size]
@@ -186,8 +221,7 @@ class LocalReader:
             raise Unreachable(f"{self._path}: the DataNode ended the connection")
         self.broken = False
         if body[:1] == b"E":
-            failure = msgspec.json.decode(body[1:], type=_Failure)
-            raise from_code(failure.code, failure.message, failure.details)
+            raise _error_in(body)
         return body, fds
 
     def read_range(
@@ -206,6 +240,11 @@ class LocalReader:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def _error_in(body: bytes) -> EsdfsError:
+    failure = msgspec.json.decode(body[1:], type=_Failure)
+    return from_code(failure.code, failure.message, failure.details)
 
 
 def pieces(opened: Opened) -> Iterator[tuple[Frame, int]]:

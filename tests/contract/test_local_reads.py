@@ -22,7 +22,7 @@ from esdfs.errors import (
     ReplicaNotFound,
     Unreachable,
 )
-from esdfs.rpc.local import LocalReader, LocalReaders, Opened, opened_message, receive
+from esdfs.rpc.local import LocalReader, LocalReaders, Opened, opened_message, receive, request_message
 from esdfs.rpc.messages import BlockRequest, Frame
 from tests.blocks import Shelf, compressed_frames, content, flip, plain_frames
 
@@ -131,6 +131,23 @@ def test_damage_is_never_used_and_the_datanode_is_told(
     assert shelf.store.corrupt() == [BlockKey(1, 1)]
     with pytest.raises(ReplicaCorrupt, match="set aside"):
         read(readers, path, 1)
+
+
+def test_the_datanode_finds_damage_itself_whatever_its_client_does(shelf: Shelf, path: str) -> None:
+    """It verifies before it allows: a client that never looks changes nothing."""
+    shelf.put(plain_frames(1, DATA))
+    flip(shelf.data_path(1), 2 * MIB + 5)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(path)
+        client.sendall(request_message(b"R", BlockRequest(block_id=1)))
+        _, fds = receive(client)
+        allowed = []
+        while not allowed or allowed[-1]:
+            allowed.append(int.from_bytes(client.recv(4, socket.MSG_WAITALL), "little"))
+        for fd in fds:
+            os.close(fd)
+    assert allowed == [MIB, MIB, 0]
+    assert shelf.store.corrupt() == [BlockKey(1, 1)]
 
 
 def test_a_data_file_cut_short_is_damage(shelf: Shelf, path: str, readers: LocalReaders) -> None:
