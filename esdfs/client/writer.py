@@ -206,6 +206,7 @@ class Upload:
 
     def _write_block(self, block: NewBlock, source: BlockSource) -> WrittenBlock:
         exclude: list[str] = []
+        refused: NotEnoughDataNodes | None = None
         backoff = Backoff(first_s=0.1, longest_s=2.0)
         for attempt in range(TRIES_MAX):
             (outcome,) = write_blocks(
@@ -218,26 +219,25 @@ class Upload:
                 if self._progress is not None:
                     self._progress(outcome.length_bytes)
                 return outcome
+            if self._cancelled.is_set():
+                raise Cancelled
             if outcome.error.retry is Retry.NEVER or attempt == TRIES_MAX - 1:
                 raise _explained(outcome, attempt + 1) from outcome
             exclude += [node for node in outcome.failed if node not in exclude]
             if attempt or isinstance(outcome.error, Overloaded):
                 self._means.clock.sleep(backoff.delay_s(attempt, self._means.rng))
-            block = self._replace(block, exclude, outcome)
+            try:
+                (block,) = self._allocate(exclude, [block.block_id])
+            except NotEnoughDataNodes as error:
+                if refused is not None or exclude == outcome.failed:
+                    raise NotEnoughDataNodes(
+                        f"{outcome.error.message}; without {', '.join(exclude)}: {error.message}"
+                    ) from error
+                refused = error
+                # Those that failed before may be fit again, or were blamed for others: once more with them.
+                exclude = list(outcome.failed)
+                (block,) = self._allocate(exclude, [block.block_id])
         raise AssertionError("the last try raises")
-
-    def _replace(self, block: NewBlock, exclude: list[str], outcome: PipelineFailed) -> NewBlock:
-        if self._cancelled.is_set():
-            raise Cancelled
-        try:
-            return self._allocate(exclude, [block.block_id])[0]
-        except NotEnoughDataNodes as error:
-            without = f"{outcome.error.message}; without {', '.join(exclude)}: {error.message}"
-            if exclude == outcome.failed:
-                raise NotEnoughDataNodes(without) from error
-        # Those that failed earlier may be fit again, or were blamed for others.
-        exclude[:] = outcome.failed
-        return self._allocate(exclude, [block.block_id])[0]
 
 
 def _explained(outcome: PipelineFailed, tries: int) -> EsdfsError:

@@ -1,5 +1,6 @@
 """A NameNode small enough to see through: real HTTP, a dictionary for a namespace, and faults on request."""
 
+import itertools
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -122,6 +123,10 @@ def free_url() -> str:
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
+# Of blocks and files, never used twice in one process: the DataNodes outlive each test's namespace.
+_numbers = itertools.count(1)
+
+
 class Namespace:
     """Files by path, blocks on the DataNodes given; enough for writers and readers."""
 
@@ -137,19 +142,13 @@ class Namespace:
         self.renewed: list[int] = []
         self.first = 0  # index of the node that heads the next pipeline; 0, 0, 0, … unless turned
         self._lock = threading.Lock()
-        self._number = 0
-        self._generation_ns = 1
-
-    def next_number(self) -> int:
-        self._number += 1
-        return self._number
 
     def allocate(self, count: int, exclude: list[str]) -> list[dict[str, Any]]:
         fit = [node for node in self.nodes if node.node_id not in exclude]
         turned = fit[self.first :] + fit[: self.first]
         return [
             {
-                "block_id": str(self.next_number()),
+                "block_id": str(next(_numbers)),
                 "generation": 1,
                 "targets": [{"node_id": t.node_id, "address": t.address} for t in turned[: self.replication]],
             }
@@ -195,7 +194,7 @@ class Namespace:
     def _create(self, body: dict[str, Any]) -> Response:
         if body["path"] in self.files and not body.get("overwrite"):
             return problem(409, "already-exists", f"{body['path']} exists", path=body["path"])
-        number = self.next_number()
+        number = next(_numbers)
         self.open[number] = body
         return Response(
             201,
