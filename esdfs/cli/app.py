@@ -114,12 +114,17 @@ def root(
         str | None,
         typer.Option(envvar="ESDFS_PROFILE", help="A profile of $XDG_CONFIG_HOME/esdfs/config.toml."),
     ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for each call to a NameNode, retries included.")
+    ] = 30.0,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")] = False,
 ) -> None:
     """Where the cluster is and how to print."""
     if ctx.obj is None:
-        session = Session(url=url, token=token, profile=profile, as_json=as_json, quiet=quiet)
+        session = Session(
+            url=url, token=token, profile=profile, timeout_s=timeout, as_json=as_json, quiet=quiet
+        )
         ctx.obj = session
         ctx.call_on_close(session.close)
 

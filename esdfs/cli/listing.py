@@ -9,7 +9,7 @@ import typer
 from esdfs.cli import session
 from esdfs.cli.globs import expand
 from esdfs.cli.output import Output, human_size
-from esdfs.cli.session import AsOf, Json, RemotePaths, Session
+from esdfs.cli.session import AsOf, Json, RemotePaths, Session, WherePaths
 
 if TYPE_CHECKING:
     from esdfs.client import FileStatus
@@ -25,7 +25,7 @@ Human = Annotated[bool, typer.Option("-h", "--human-readable", help="Sizes like 
 
 def ls(
     ctx: typer.Context,
-    paths: Annotated[list[str] | None, typer.Argument(help="Default: where you are.")] = None,
+    paths: WherePaths = None,
     *,
     long: Annotated[bool, typer.Option("-l", help="Mode, copies, owner, size, time.")] = False,
     recursive: Annotated[bool, typer.Option("-R", help="All below, too.")] = False,
@@ -94,7 +94,7 @@ def _holders(locations: "Sequence[Location]") -> str:
 
 def du(
     ctx: typer.Context,
-    paths: Annotated[list[str] | None, typer.Argument(help="Default: where you are.")] = None,
+    paths: WherePaths = None,
     *,
     human: Human = False,
     as_of: AsOf = None,

@@ -25,6 +25,11 @@ RemotePaths = Annotated[
     list[str], typer.Argument(help="In the cluster.", autocompletion=completion.remote_paths)
 ]
 
+WherePaths = Annotated[
+    list[str] | None,
+    typer.Argument(help="Default: where you are.", autocompletion=completion.remote_paths),
+]
+
 
 class Session:
     """One invocation, or one interactive shell."""
@@ -35,6 +40,7 @@ class Session:
         url: str | None = None,
         token: str | None = None,
         profile: str | None = None,
+        timeout_s: float = 30.0,
         as_json: bool = False,
         quiet: bool = False,
     ) -> None:
@@ -45,6 +51,7 @@ class Session:
         self._url = url
         self._token = token
         self._profile = profile
+        self._timeout_s = timeout_s
         self._client: DFSClient | None = None
 
     @property
@@ -60,7 +67,7 @@ class Session:
             settings = self.settings()
             if not settings.get("url"):
                 raise InvalidRequest("which cluster? Give --url, set ESDFS_URL, or write a profile")
-            self._client = DFSClient(settings["url"], token=settings.get("token"))
+            self._client = DFSClient(settings["url"], token=settings.get("token"), timeout=self._timeout_s)
         return self._client
 
     def settings(self) -> dict[str, str]:
