@@ -1,6 +1,5 @@
 """The DataNode process."""
 
-import logging
 import os
 import signal
 import socket
@@ -30,6 +29,7 @@ from esdfs.rpc.channel import Channels
 from esdfs.rpc.malloc import keep_large_buffers
 from esdfs.rpc.server import bind, new_server
 from esdfs.rpc.servicer import DataNodeServicer
+from esdfs.telemetry import configure_logging
 
 _log = structlog.get_logger()
 
@@ -152,15 +152,7 @@ def main(config: DataNodeConfig) -> None:
     Raises:
         EsdfsError: It cannot start, or another process or disk has its identity.
     """
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[config.log_level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.JSONRenderer(),
-        ],
-    )
+    configure_logging(config.log_level)
     keep_large_buffers()
     node = DataNode(config, OsClock(), OsRng())
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -34,6 +34,7 @@ from esdfs.namenode.projection.lmdb import ProjectionStore
 from esdfs.namenode.rest.gunicorn_conf import command
 from esdfs.namenode.service import Service
 from esdfs.namenode.socket_server import Connection, bind
+from esdfs.telemetry import configure_logging
 
 EXIT_FAILED: Final = 70
 _REST_READY_S: Final = 30.0
@@ -52,6 +53,7 @@ def main(config: NameNodeConfig) -> int:
     if not __debug__:
         # Assertions are how the core notices that it may no longer be trusted.
         raise InvalidRequest("python -O removes esdfs's invariants: run it without -O")
+    configure_logging()
     with _locked(config.path):
         return uvloop.run(_run(config))
 

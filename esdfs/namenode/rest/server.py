@@ -3,13 +3,11 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-import structlog
 from falcon.asgi import App, Request, Response
 from uvicorn_worker import UvicornWorker
 
@@ -23,6 +21,7 @@ from esdfs.namenode.projection.digest import command as digest_command
 from esdfs.namenode.projection.lmdb import open_reader as open_projection
 from esdfs.namenode.rest.app import create_app
 from esdfs.namenode.rest.gunicorn_conf import DIRECTORY_VARIABLE
+from esdfs.telemetry import configure_logging
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn_worker ships no types
@@ -43,16 +42,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn_worker ships no ty
 
 def create() -> App[Request, Response]:
     """The application of the NameNode whose directory the environment names. Called in each worker."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            # Plain tracebacks: the pretty ones print local variables, tokens among them.
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    configure_logging()
     settings = config.load(Path(os.environ[DIRECTORY_VARIABLE]))
 
     async def digest() -> bytes:
