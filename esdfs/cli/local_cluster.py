@@ -215,7 +215,10 @@ class LocalCluster:
                 for name, since in since_us.items()
             )
 
-        involved = [namenode, *(node for node in self.record().datanodes if node.id in since_us)]
+        involved: list[NodeRecord] = [
+            namenode,
+            *(node for node in self.record().datanodes if node.id in since_us),
+        ]
         self._wait(active, involved, "every DataNode to be ACTIVE")
 
     def _wait(self, condition: Callable[[], bool], nodes: Sequence[NodeRecord], what: str) -> None:
