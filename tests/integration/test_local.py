@@ -1,10 +1,7 @@
 """`esdfs local`: started, killed, restarted, stopped, as its users do."""
 
-import os
-import signal
 from pathlib import Path
 
-from esdfs.cli.processes import Process
 from tests.cluster import Cluster, cluster
 
 
@@ -67,9 +64,3 @@ def test_what_cannot_start_says_why_and_leaves_no_process(tmp_path: Path) -> Non
     refused = live.run("local", "up", "--dir", str(tmp_path / "new"), "--set", "nn.nonsense=1")
     assert refused.returncode == 1
     assert not (tmp_path / "new" / "cluster.json").exists()
-
-
-def test_a_pid_that_was_given_to_another_process_is_not_ours() -> None:
-    mine = Process(os.getpid(), started=1)
-    assert not mine.alive()
-    assert not mine.send(signal.SIGKILL)
