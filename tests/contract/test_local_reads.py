@@ -141,7 +141,7 @@ def test_the_datanode_finds_damage_itself_whatever_its_client_does(shelf: Shelf,
         client.connect(path)
         client.sendall(request_message(b"R", BlockRequest(block_id=1)))
         _, fds = receive(client)
-        allowed = []
+        allowed: list[int] = []
         while not allowed or allowed[-1]:
             allowed.append(int.from_bytes(client.recv(4, socket.MSG_WAITALL), "little"))
         for fd in fds:
