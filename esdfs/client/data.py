@@ -29,7 +29,7 @@ class DataPath:
         self._local = LocalReaders()
         self._leases = LeaseKeeper(control)
         self._writing = WriterMeans(control, self._channels, self._leases, clock, rng)
-        self._reading = ReaderMeans(control, self._channels, self._local, clock, rng)
+        self._reading = ReaderMeans(control, self._channels, self._local, clock, rng, set())
 
     @staticmethod
     def options(

@@ -9,7 +9,7 @@ from esdfs.client.control import Control
 from esdfs.client.retry import Backoff
 from esdfs.client.values import FileStatus, LocatedBlock, Location
 from esdfs.env import Clock, Rng
-from esdfs.errors import ChecksumMismatch, EsdfsError, Retry, Unavailable, Unreachable
+from esdfs.errors import ChecksumMismatch, DeadlineExceeded, EsdfsError, Retry, Unavailable, Unreachable
 from esdfs.rpc.channel import Channels
 from esdfs.rpc.datanode import read_range
 from esdfs.rpc.local import LocalReaders
@@ -21,16 +21,18 @@ ROUNDS: Final = 4
 
 _TIMEOUT_S: Final = 20.0
 _SLOWEST_BYTES_S: Final = 1 << 20
+_LOCAL_TIMEOUT_S: Final = 10.0
 
 
 class ReaderMeans(NamedTuple):
-    """What a reader works with."""
+    """What a reader works with. ``shunned`` are local sockets that did not answer."""
 
     control: Control
     channels: Channels
     local: LocalReaders
     clock: Clock
     rng: Rng
+    shunned: set[str]
 
 
 class RemoteFile:
@@ -147,16 +149,19 @@ class RemoteFile:
             # 0 = to the end: then a compressed block's own checksum is verified as well.
             length=0 if offset == 0 and length == block.length_bytes else length,
         )
-        timeout_s = _TIMEOUT_S + length / _SLOWEST_BYTES_S
-        if location.local_socket:
+        if location.local_socket and location.local_socket not in self._means.shunned:
             pieces = self._means.local.read_range(
-                location.local_socket, request, timeout_s=timeout_s, size=length
+                location.local_socket, request, timeout_s=_LOCAL_TIMEOUT_S, size=length
             )
             try:
                 first = next(pieces, None)
             except Unreachable as error:
                 # Another host's socket, or a DataNode that just stopped: the network will tell.
-                failure: Unreachable | None = error
+                failure: EsdfsError | None = error
+            except DeadlineExceeded as error:
+                # Whoever listens there does not answer as we do (another release?): not again.
+                self._means.shunned.add(location.local_socket)
+                failure = error
             else:
                 failure = None
                 if first is not None:
@@ -165,6 +170,7 @@ class RemoteFile:
             if failure is None:
                 return
         channel = self._means.channels.get(location.address)
+        timeout_s = _TIMEOUT_S + length / _SLOWEST_BYTES_S
         yield from read_range(channel, request, timeout_s=timeout_s, size=length)
 
 

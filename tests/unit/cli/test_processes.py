@@ -3,7 +3,7 @@ import signal
 import sys
 from pathlib import Path
 
-from esdfs.cli.processes import Process, spawn
+from esdfs.cli.processes import Process, spawn, stop
 from esdfs.env_os import OsClock
 from tests.cluster import eventually
 
@@ -25,14 +25,30 @@ def start(directory: Path, code: str) -> Process:
 def test_a_process_is_alive_until_it_was_stopped(tmp_path: Path) -> None:
     process = start(tmp_path, FOREVER)
     assert process.alive()
-    process.stop(OsClock(), grace_s=10)
+    stop([process], OsClock(), grace_s=10)
     assert not process.alive()
     assert not process.send(signal.SIGTERM)
 
 
+def test_one_that_is_held_is_stopped_too(tmp_path: Path) -> None:
+    process = start(tmp_path, FOREVER)
+    process.send(signal.SIGSTOP)
+    eventually(process.stopped)
+    stop([process], OsClock(), grace_s=10)
+    assert not process.alive()
+
+
+def test_a_group_that_may_be_anothers_by_now_is_left_alone(tmp_path: Path) -> None:
+    current = start(tmp_path, FOREVER)
+    former = Process(current.pid, current.started - 1)
+    stop([former], OsClock(), grace_s=0.1)
+    assert current.alive()
+    stop([current], OsClock(), grace_s=10)
+
+
 def test_one_that_ignores_term_is_killed(tmp_path: Path) -> None:
     process = start(tmp_path, STUBBORN)
-    process.stop(OsClock(), grace_s=0.2)
+    stop([process], OsClock(), grace_s=0.2)
     assert not process.alive()
 
 

@@ -61,7 +61,7 @@ def world(nodes: list[Process]) -> Iterator[World]:
             namespace,
             server,
             WriterMeans(control, channels, leases, clock, rng),
-            ReaderMeans(control, channels, local, clock, rng),
+            ReaderMeans(control, channels, local, clock, rng, set()),
         )
         leases.close()
         local.close()
