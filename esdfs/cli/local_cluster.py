@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from esdfs.cli.local_layout import ClusterRecord, Layout, NameNodeRecord, NodeRecord
-from esdfs.cli.processes import spawn
+from esdfs.cli.processes import spawn, stop
 from esdfs.env import Clock
 from esdfs.errors import NotFound, Unavailable
 
@@ -102,11 +102,7 @@ class LocalCluster:
     def stop(self) -> None:
         """Stop every node: TERM to all at once, KILL after some seconds."""
         running = [node.process for node in self.nodes() if node.process]
-        for process in running:
-            process.send(signal.SIGCONT)
-            process.send(signal.SIGTERM)
-        for process in running:
-            process.stop(self._clock, grace_s=_STOP_GRACE_S)
+        stop(running, self._clock, grace_s=_STOP_GRACE_S)
         for node in self.nodes():
             self._replace(msgspec.structs.replace(node, process=None))
 
@@ -137,7 +133,8 @@ class LocalCluster:
         since_us = self._clock.wall_us()
         self._spawn(node)
         self._wait_started(self.node(node.id))
-        if self.running_pid(self.record().namenodes[0]):
+        namenode = self.record().namenodes[0].process
+        if namenode is not None and namenode.alive() and not namenode.stopped():
             running = [each.id for each in self.record().datanodes if self.running_pid(each)]
             # What the NameNode knows of the others is of before, if it was not the one that was started.
             restarted = running if isinstance(node, NameNodeRecord) else [node.id]
@@ -158,7 +155,7 @@ class LocalCluster:
     def stop_node(self, node: NodeRecord) -> None:
         """Stop one node if it runs: TERM, then KILL."""
         if node.process:
-            node.process.stop(self._clock, grace_s=_STOP_GRACE_S)
+            stop([node.process], self._clock, grace_s=_STOP_GRACE_S)
 
     @staticmethod
     def running_pid(node: NodeRecord) -> int | None:

@@ -1,8 +1,10 @@
 """Processes that outlive whoever started them, recognized again by their pid and start time."""
 
+import contextlib
 import os
 import signal
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -36,8 +38,17 @@ class Process(msgspec.Struct, frozen=True):
         os.kill(self.pid, number)
         return True
 
+    def stopped(self) -> bool:
+        """Held by SIGSTOP."""
+        stat = _stat(self.pid)
+        return self.alive() and stat is not None and stat[_STATE_FIELD] == "T"
+
     def wait_gone(self, clock: Clock, timeout_s: float) -> bool:
-        """Whether it and all processes of its group ended in time: then its ports are free."""
+        """Whether it and all processes of its group ended in time: then its ports are free.
+
+        Ask only after a signal reached it: of a group whose first process ended long ago, the number may
+        have been given to another.
+        """
         until_ns = clock.monotonic_ns() + int(timeout_s * 1e9)
         while self.alive() or _group_alive(self.pid):
             if clock.monotonic_ns() > until_ns:
@@ -45,14 +56,17 @@ class Process(msgspec.Struct, frozen=True):
             clock.sleep(_POLL_S)
         return True
 
-    def stop(self, clock: Clock, *, grace_s: float) -> None:
-        """TERM; KILL to the whole group for what is left after ``grace_s``. Gone on return."""
-        if self.send(signal.SIGTERM):
-            # A stopped process sees TERM only once it goes on.
-            self.send(signal.SIGCONT)
-        if not self.wait_gone(clock, grace_s):
-            os.killpg(self.pid, signal.SIGKILL)
-            self.wait_gone(clock, grace_s)
+
+def stop(processes: Iterable[Process], clock: Clock, *, grace_s: float) -> None:
+    """TERM to all that run; KILL to the groups of those that are left after ``grace_s``. Gone on return."""
+    running = [process for process in processes if process.send(signal.SIGTERM)]
+    for process in running:
+        process.send(signal.SIGCONT)  # one that is held sees TERM only once it goes on
+    for process in running:
+        if not process.wait_gone(clock, grace_s):
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself after all
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait_gone(clock, grace_s)
 
 
 def spawn(command: list[str], *, out: Path, log: Path) -> Process:
