@@ -21,18 +21,22 @@ ROUNDS: Final = 4
 
 _TIMEOUT_S: Final = 20.0
 _SLOWEST_BYTES_S: Final = 1 << 20
-_LOCAL_TIMEOUT_S: Final = 10.0
+_LOCAL_TIMEOUT_S: Final = 3.0
 
 
 class ReaderMeans(NamedTuple):
-    """What a reader works with. ``shunned`` are local sockets that did not answer."""
+    """What a reader works with.
+
+    Attributes:
+        silent: Nodes that did not answer last time: the others are asked before them.
+    """
 
     control: Control
     channels: Channels
     local: LocalReaders
     clock: Clock
     rng: Rng
-    shunned: set[str]
+    silent: set[str]
 
 
 class RemoteFile:
@@ -116,7 +120,7 @@ class RemoteFile:
         failure: EsdfsError | None = None
         for round_number in range(ROUNDS):
             locations = block.locations[skip:] + block.locations[:skip]
-            for location in locations:
+            for location in sorted(locations, key=lambda found: found.node_id in self._means.silent):
                 try:
                     for piece in self._replica_pieces(location, block, at, end - at):
                         if whole:
@@ -126,8 +130,11 @@ class RemoteFile:
                 except EsdfsError as error:
                     if error.retry is Retry.NEVER:
                         raise
+                    if isinstance(error, Unreachable | DeadlineExceeded):
+                        self._means.silent.add(location.node_id)
                     failure = error
                     continue
+                self._means.silent.discard(location.node_id)
                 if whole and crc != int(block.crc32c, 16):
                     raise _BadWhole(block, location)
                 return
@@ -149,7 +156,7 @@ class RemoteFile:
             # 0 = to the end: then a compressed block's own checksum is verified as well.
             length=0 if offset == 0 and length == block.length_bytes else length,
         )
-        if location.local_socket and location.local_socket not in self._means.shunned:
+        if location.local_socket:
             pieces = self._means.local.read_range(
                 location.local_socket, request, timeout_s=_LOCAL_TIMEOUT_S, size=length
             )
@@ -157,11 +164,7 @@ class RemoteFile:
                 first = next(pieces, None)
             except Unreachable as error:
                 # Another host's socket, or a DataNode that just stopped: the network will tell.
-                failure: EsdfsError | None = error
-            except DeadlineExceeded as error:
-                # Whoever listens there does not answer as we do (another release?): not again.
-                self._means.shunned.add(location.local_socket)
-                failure = error
+                failure: Unreachable | None = error
             else:
                 failure = None
                 if first is not None:

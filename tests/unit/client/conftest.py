@@ -1,4 +1,4 @@
-"""Three real DataNodes for each module, and a small NameNode and a client for each test."""
+"""Three real DataNodes for all, and a small NameNode and a client for each test."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from tests.datanodes import Process, running
 from tests.unit.client.namenode import Namespace, Server, serving
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Process]]:
     with running(tmp_path_factory.mktemp("nodes"), [], 3) as started:
         yield started

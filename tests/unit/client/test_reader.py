@@ -1,6 +1,7 @@
 """Reading from real DataNodes, some of which are bad."""
 
 import random
+import signal
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,18 @@ def test_blocks_are_copied_to_their_places(world: World, stored: str, tmp_path: 
     assert (tmp_path / "out").read_bytes() == NOISE
     assert sum(steps) == len(NOISE)
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_node_that_hangs_costs_its_timeout_once_and_is_asked_last_from_then_on(
+    world: World, stored: str, nodes: list[Process]
+) -> None:
+    # The stopped process keeps its sockets open: connections are made, answers never come.
+    nodes[0].process.send_signal(signal.SIGSTOP)
+    try:
+        for block in world.namespace.files[stored]["located"]:
+            block["locations"][0]["local_socket"] = nodes[0].ready.get("local_socket", "")
+        assert world.content(stored) == NOISE
+    finally:
+        nodes[0].process.send_signal(signal.SIGCONT)
+    assert world.reading.silent == {"dn-1"}
+    assert world.content(stored) == NOISE
