@@ -116,7 +116,7 @@ def test_the_scrubber_reports_what_nobody_reads(tmp_path: Path, channels: Channe
                 )
             node.stop()
             flip(next((node.volume / "current").rglob("2_1.data")), 150_000)
-            node.start(scrub_period_s=1000)
+            node.start(scrub_period_s=1)
             namenode.wait_for(lambda: [2, 1] in namenode.reported("corrupt", "dn-1"), "the damage is found")
             assert get(channels, node, 1) == content(200_000)
     finally:
