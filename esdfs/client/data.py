@@ -7,11 +7,11 @@ from typing import IO, Any
 from esdfs.client import files, transfers, tree
 from esdfs.client.control import Control
 from esdfs.client.leases import LeaseKeeper
-from esdfs.client.pipeline import Compress
+from esdfs.client.pipeline import Compress, Progress
 from esdfs.client.reader import ReaderMeans, RemoteFile
 from esdfs.client.tree import Copied
 from esdfs.client.values import FileStatus
-from esdfs.client.writer import Progress, Upload, WriteOptions, WriterMeans
+from esdfs.client.writer import Upload, WriteOptions, WriterMeans
 from esdfs.env import Clock, Rng
 from esdfs.errors import InvalidRequest
 from esdfs.rpc.channel import Channels

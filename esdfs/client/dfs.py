@@ -257,7 +257,7 @@ class DFSClient:
             replication: Copies; 0 = the cluster's default.
             block_size_bytes: 0 = the cluster's default.
             compress: ``never``, ``auto`` (where a sample shrinks) or ``always``.
-            progress: Called with the number of bytes that just became durable, from any thread.
+            progress: Called with the bytes that just left, from any thread; negative when some go again.
 
         Raises:
             AlreadyExists: And ``overwrite`` is not set.

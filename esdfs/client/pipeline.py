@@ -1,10 +1,10 @@
 """One block through its pipeline: frames with checksums out, receipts in."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, unique
 from itertools import chain
-from typing import Final
+from typing import Final, TypeAlias
 
 from esdfs.blocks import FRAME_BYTES, MIB
 from esdfs.checksum import Buffer, chunk_crcs, crc32c
@@ -15,6 +15,9 @@ from esdfs.errors import EsdfsError, InvalidRequest, Overloaded, PeerFailed
 from esdfs.rpc.channel import Channels
 from esdfs.rpc.datanode import store_blocks
 from esdfs.rpc.messages import BlockResult, Compression, Frame, Target
+
+Progress: TypeAlias = Callable[[int], None]
+"""Called with the bytes that just left (or arrived), from any thread; negative when they must go again."""
 
 _TIMEOUT_S: Final = 30.0
 _SLOWEST_BYTES_S: Final = MIB
@@ -51,7 +54,12 @@ class _Sending:
     """The frames of one block, and what became known of it while they left."""
 
     def __init__(
-        self, block: NewBlock, source: BlockSource, compress: Compress, cancelled: threading.Event
+        self,
+        block: NewBlock,
+        source: BlockSource,
+        compress: Compress,
+        cancelled: threading.Event,
+        progress: Progress | None,
     ) -> None:
         self.block = block
         self.source = source
@@ -61,6 +69,8 @@ class _Sending:
         self.broken: BaseException | None = None
         self._compress = compress
         self._cancelled = cancelled
+        self._progress = progress
+        self._counted = 0
 
     def frames(self) -> Iterator[Frame]:
         try:
@@ -111,8 +121,19 @@ class _Sending:
                 crc32c=self.crc if last else 0,
             )
             self.stored_bytes += len(data)
+            self._count(len(piece))
         if sent_bytes != total:
             raise InvalidRequest(f"the source gave {sent_bytes} bytes instead of {total}")
+
+    def _count(self, size_bytes: int) -> None:
+        self._counted += size_bytes
+        if self._progress is not None:
+            self._progress(size_bytes)
+
+    def failed(self, error: EsdfsError, nodes: Sequence[str]) -> PipelineFailed:
+        if self._counted:
+            self._count(-self._counted)
+        return PipelineFailed(error, nodes)
 
     def written(self, result: BlockResult) -> WrittenBlock:
         return WrittenBlock(
@@ -132,6 +153,7 @@ def write_blocks(
     *,
     compress: Compress,
     cancelled: threading.Event,
+    progress: Progress | None = None,
 ) -> list[WrittenBlock | PipelineFailed]:
     """Write blocks that share one pipeline as one stream; durable on every node of it on return.
 
@@ -141,7 +163,7 @@ def write_blocks(
     Raises:
         Exception: Whatever a source raised, and `Cancelled`.
     """
-    sending = [_Sending(block, source, compress, cancelled) for block, source in blocks]
+    sending = [_Sending(block, source, compress, cancelled, progress) for block, source in blocks]
     targets = blocks[0][0].targets
     if not targets:
         raise InvalidRequest(f"block {blocks[0][0].block_id} was allocated without DataNodes: try again")
@@ -156,7 +178,7 @@ def write_blocks(
     except EsdfsError as error:
         _raise_broken(sending)
         failed = str(error.details.get("failed_node_id") or nodes[0])
-        return [PipelineFailed(error, [failed]) for _ in sending]
+        return [one.failed(error, [failed]) for one in sending]
     _raise_broken(sending)
     by_block = {result.block_id: result for result in results}
     return [_outcome(one, by_block.get(int(one.block.block_id)), nodes) for one in sending]
@@ -170,20 +192,20 @@ def _raise_broken(sending: Sequence[_Sending]) -> None:
 
 def _outcome(one: _Sending, result: BlockResult | None, nodes: list[str]) -> WrittenBlock | PipelineFailed:
     if result is None:
-        return PipelineFailed(PeerFailed(f"block {one.block.block_id}: no answer about it"), nodes[:1])
+        return one.failed(PeerFailed(f"block {one.block.block_id}: no answer about it"), nodes[:1])
     error = result.error()
     if error is not None:
         failed = [] if isinstance(error, Overloaded) else [result.failed_node_id or nodes[0]]
-        return PipelineFailed(error, failed)
+        return one.failed(error, failed)
     holders = {receipt.node_id for receipt in result.receipts}
     silent = [node for node in nodes if node not in holders]
     if silent:
-        return PipelineFailed(PeerFailed(f"no receipt of {', '.join(silent)}"), silent)
+        return one.failed(PeerFailed(f"no receipt of {', '.join(silent)}"), silent)
     if any(
         (receipt.crc32c, receipt.length_bytes) != (one.crc, one.source.length_bytes)
         for receipt in result.receipts
     ):
-        return PipelineFailed(PeerFailed("a receipt is about other bytes than were sent"), nodes[:1])
+        return one.failed(PeerFailed("a receipt is about other bytes than were sent"), nodes[:1])
     return one.written(result)
 
 

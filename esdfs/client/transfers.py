@@ -11,10 +11,11 @@ from typing import IO, Final
 from esdfs.blocks import MIB
 from esdfs.checksum import Buffer
 from esdfs.client.errors import AlreadyExists, IsADirectory, NotFound
+from esdfs.client.pipeline import Progress
 from esdfs.client.reader import RemoteFile
 from esdfs.client.sources import Bytes, FileRange, Spool
 from esdfs.client.values import FileStatus
-from esdfs.client.writer import PARALLEL, Progress, Upload, WriteOptions, WriterMeans, ranges
+from esdfs.client.writer import PARALLEL, Upload, WriteOptions, WriterMeans, ranges
 from esdfs.env import Rng
 
 _PIECE_BYTES: Final = MIB

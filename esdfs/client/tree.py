@@ -11,12 +11,12 @@ import msgspec
 
 from esdfs.blocks import MIB
 from esdfs.client.errors import NotADirectory
-from esdfs.client.pipeline import PipelineFailed, write_blocks
+from esdfs.client.pipeline import PipelineFailed, Progress, write_blocks
 from esdfs.client.reader import ReaderMeans, RemoteFile
 from esdfs.client.sources import Bytes
 from esdfs.client.transfers import get_local, mode_of, put_local
 from esdfs.client.values import FileStatus, Listing, NewBlock, Opened, WrittenBlock
-from esdfs.client.writer import Progress, WriteOptions, WriterMeans
+from esdfs.client.writer import WriteOptions, WriterMeans
 from esdfs.errors import EsdfsError, InvalidRequest, NotFound
 
 BATCH_FILES_MAX: Final = 64

@@ -10,7 +10,7 @@ import msgspec
 from esdfs.checksum import combine
 from esdfs.client.control import Control
 from esdfs.client.leases import LeaseKeeper
-from esdfs.client.pipeline import Cancelled, Compress, PipelineFailed, write_blocks
+from esdfs.client.pipeline import Cancelled, Compress, PipelineFailed, Progress, write_blocks
 from esdfs.client.retry import Backoff
 from esdfs.client.sources import BlockSource
 from esdfs.client.values import Allocated, FileStatus, NewBlock, Opened, WrittenBlock
@@ -24,9 +24,6 @@ PARALLEL: Final = 2
 
 BLOCKS_MAX: Final = 4000
 """What ``complete`` can name within the NameNode's 1 MiB of body."""
-
-Progress = Callable[[int], None]
-"""Called with the bytes that just became durable (or arrived), from any thread."""
 
 
 class WriteOptions(NamedTuple):
@@ -78,7 +75,7 @@ class Upload:
             path: Absolute.
             options: See `WriteOptions`.
             blocks: How many to allocate at once; 0 for an empty file.
-            progress: Told of every block that became durable.
+            progress: Told of the bytes that leave.
         """
         self._means = means
         self._options = options
@@ -214,10 +211,9 @@ class Upload:
                 [(block, source)],
                 compress=self._options.compress,
                 cancelled=self._cancelled,
+                progress=self._progress,
             )
             if isinstance(outcome, WrittenBlock):
-                if self._progress is not None:
-                    self._progress(outcome.length_bytes)
                 return outcome
             if self._cancelled.is_set():
                 raise Cancelled

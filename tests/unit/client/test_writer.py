@@ -80,6 +80,18 @@ def test_a_block_goes_elsewhere_when_the_first_node_is_gone(world: World, fresh_
     assert world.content("/f") == NOISE
 
 
+def test_progress_adds_up_to_the_size_also_when_a_block_goes_again(
+    world: World, fresh_nodes: list[Process]
+) -> None:
+    fresh_nodes[1].kill()
+    steps: list[int] = []
+    upload = Upload(world.writing, "/f", PLAIN, progress=steps.append)
+    upload.write(Bytes(NOISE[:MIB]))
+    upload.complete()
+    assert sum(steps) == MIB
+    assert min(steps) < 0
+
+
 def test_a_block_goes_elsewhere_when_a_later_node_is_gone(world: World, fresh_nodes: list[Process]) -> None:
     fresh_nodes[1].kill()
     put_bytes(world.writing, NOISE[:MIB], "/f", PLAIN)
