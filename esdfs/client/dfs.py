@@ -133,12 +133,19 @@ class DFSClient:
     def walk(
         self, path: str, *, as_of: Point | None = None
     ) -> Iterator[tuple[str, list[FileStatus], list[FileStatus]]]:
-        """Each directory at and below ``path`` with its directories and its files, as ``os.walk``."""
-        entries = self.list_directory(path, as_of=as_of)
-        directories = [entry for entry in entries if entry.is_directory]
-        yield path, directories, [entry for entry in entries if not entry.is_directory]
-        for directory in directories:
-            yield from self.walk(directory.path, as_of=as_of)
+        """Each directory at and below ``path`` with its directories and its files, as ``os.walk``.
+
+        All of it as of the transaction of the first look, whatever changes meanwhile.
+        """
+        moment = self._moment(as_of)
+        top, txid = self.control.get_at("/files", FileStatus, path=path, as_of=moment)
+        pending = [top.path]
+        while pending:
+            here = pending.pop()
+            entries = self.list_directory(here, as_of=txid)
+            directories = [entry for entry in entries if entry.is_directory]
+            yield here, directories, [entry for entry in entries if not entry.is_directory]
+            pending += [directory.path for directory in reversed(directories)]
 
     def du(self, path: str, *, as_of: Point | None = None) -> Usage:
         """How much is at and below ``path``."""

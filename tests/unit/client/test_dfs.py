@@ -82,6 +82,26 @@ def test_later_pages_show_the_directory_as_the_first_did() -> None:
     assert server.requests[1].query["after"] == "a"
 
 
+def test_a_walk_is_of_one_transaction_and_goes_depth_first(world: World) -> None:
+    world.namespace.directories |= {"/a", "/a/b", "/c"}
+    with DFSClient(world.server.url) as client:
+        client.write_bytes("/a/b/f", b"123")
+        world.server.requests.clear()
+        walked = list(client.walk("/"))
+        assert [
+            (path, [d.name for d in below], [f.name for f in files]) for path, below, files in walked
+        ] == [
+            ("/", ["a", "c"], []),
+            ("/a", ["b"], []),
+            ("/a/b", [], ["f"]),
+            ("/c", [], []),
+        ]
+        usage = client.du("/")
+    assert (usage.files, usage.directories, usage.size_bytes, usage.stored_bytes) == (1, 4, 3, 6)
+    listings = [request for request in world.server.requests if request.path.startswith("/directories")]
+    assert {request.query["as_of"] for request in listings} == {"7"}
+
+
 def test_a_forked_child_reads_and_writes_through_its_own_connections(world: World) -> None:
     with DFSClient(world.server.url) as client:
         client.stat("/")
