@@ -6,8 +6,7 @@ from esdfs.compression import STORED_GROUP_BYTES_MAX
 from esdfs.datanode.layout import Meta, contradiction
 from esdfs.datanode.replica import BlockKey
 from esdfs.errors import ChecksumMismatch, InvalidRequest, OutOfRange
-from esdfs.rpc.datanode import verify
-from esdfs.rpc.messages import Frame
+from esdfs.rpc.messages import Frame, verify
 
 
 class Arrival:

@@ -24,6 +24,7 @@ class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         namenodes: URLs of all NameNodes' REST interfaces; every one is reported to.
         token: Bearer token for them; empty = none.
         reserve_bytes: Left free on each volume.
+        full_report_interval_s: All replicas are reported again about this often, unasked.
         scrub_period_s: Every replica is read and verified once in so long; 0 = never.
         scrub_bytes_per_s: At most this much scrubbing.
         trash_delay_s: Deleted replicas are kept this long.
@@ -43,6 +44,7 @@ class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     token: str = ""
     reserve_bytes: int = 256 * MIB
     heartbeat_interval_ms: int = 1000
+    full_report_interval_s: int = 6 * 3600
     scrub_period_s: int = 14 * _DAY_S
     scrub_bytes_per_s: int = 16 * MIB
     trash_delay_s: int = 3600
@@ -75,6 +77,7 @@ class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         at_least = {
             "reserve_bytes": 0,
             "heartbeat_interval_ms": 50,
+            "full_report_interval_s": 1,
             "scrub_period_s": 0,
             "scrub_bytes_per_s": 64 * 1024,
             "trash_delay_s": 0,

@@ -1,6 +1,5 @@
 """The DataNode process."""
 
-import logging
 import os
 import signal
 import socket
@@ -15,6 +14,7 @@ import structlog
 from esdfs.datanode.config import DataNodeConfig
 from esdfs.datanode.fence import EpochFence
 from esdfs.datanode.load import Load
+from esdfs.datanode.local import open_local, socket_path
 from esdfs.datanode.namenode_link import Broadcast
 from esdfs.datanode.orders import Orders
 from esdfs.datanode.registration import DataNodeRegistration
@@ -29,12 +29,12 @@ from esdfs.rpc.channel import Channels
 from esdfs.rpc.malloc import keep_large_buffers
 from esdfs.rpc.server import bind, new_server
 from esdfs.rpc.servicer import DataNodeServicer
+from esdfs.telemetry import configure_logging
 
 _log = structlog.get_logger()
 
 _CONTROL_THREADS: Final = 16
 _GRACE_S: Final = 5.0
-_SWITCH_INTERVAL_S: Final = 0.001
 
 
 class DataNode:
@@ -73,12 +73,16 @@ class DataNode:
             fence,
             self._load,
             node_id=config.node_id,
-            cluster_id=lambda: volumes[0].version.cluster_id,
+            cluster_id=self._cluster_id,
         )
         self._server = new_server(config.streams_max + _CONTROL_THREADS, "rpc")
         DataNodeServicer(service, streams_max=config.streams_max).add_to(self._server)
         port = bind(self._server, config.host, config.port)
         self.address = advertised_host(config), port
+        local_path = socket_path(
+            config.local_socket_dir, Path(config.volumes[0]), volumes[0].version.node_uuid
+        )
+        self._local = open_local(local_path, self.store, self._load, self._cluster_id)
         self._orders = Orders(service, self._broadcast.replication_failed)
         self._registration = DataNodeRegistration(
             config,
@@ -88,7 +92,7 @@ class DataNode:
             self._orders,
             self._broadcast,
             address=self.address,
-            local_socket="",
+            local_socket=self._local.path if self._local else "",
             clock=clock,
             rng=rng,
             on_fatal=self._on_fatal,
@@ -101,6 +105,8 @@ class DataNode:
     def start(self) -> None:
         """Serve, report, scrub."""
         self._server.start()
+        if self._local is not None:
+            self._local.start()
         self._registration.start_heartbeat_thread()
         self._scrubber.start()
         self._sweeper.start()
@@ -110,11 +116,16 @@ class DataNode:
         self.stopping.set()
         self._registration.stop()
         self._server.stop(_GRACE_S).wait()
+        if self._local is not None:
+            self._local.stop()
         self._orders.stop()
         self._scrubber.stop()
         self._sweeper.join()
         self._channels.close()
         self.store.close()
+
+    def _cluster_id(self) -> str:
+        return self.store.volumes[0].version.cluster_id
 
     def _on_fatal(self, reason: str) -> None:
         self.fatal = reason
@@ -141,18 +152,8 @@ def main(config: DataNodeConfig) -> None:
     Raises:
         EsdfsError: It cannot start, or another process or disk has its identity.
     """
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[config.log_level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.JSONRenderer(),
-        ],
-    )
+    configure_logging(config.log_level)
     keep_large_buffers()
-    # Streams hold the GIL for microseconds between system calls; 5 ms of politeness would be an age.
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     node = DataNode(config, OsClock(), OsRng())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_args: node.stopping.set())

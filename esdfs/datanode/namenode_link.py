@@ -1,7 +1,7 @@
 """One NameNode, seen from a DataNode: register, heartbeat, report, over its REST interface."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -18,7 +18,7 @@ _log = structlog.get_logger()
 
 _TIMEOUT: Final = urllib3.Timeout(connect=2.0, read=10.0)
 _RETRY_FIRST_S: Final = 0.2
-_RETRY_MOST_S: Final = 5.0
+_RETRY_MOST_S: Final = 2.0
 _GATHER_S: Final = 0.1
 """Changes wait so long for company before they are reported."""
 
@@ -67,11 +67,12 @@ class NameNodeLink:
         *,
         token: str,
         interval_ms: int,
+        full_report_interval_s: int,
         clock: Clock,
         rng: Rng,
         register_body: Callable[[], dict[str, object]],
         heartbeat_body: Callable[[], dict[str, object]],
-        full_report: Callable[[], list[Report]],
+        full_report: Callable[[], Iterator[Report]],
         on_registered: Callable[[Registered], None],
         on_answer: Callable[[HeartbeatAnswer], None],
     ) -> None:
@@ -99,6 +100,8 @@ class NameNodeLink:
         self._urgent = False
         self._registered = False
         self._full_report_due = True
+        self._full_report_interval_s = full_report_interval_s
+        self._next_full_report_ns = 0
 
     # --- called by others ---
 
@@ -153,12 +156,16 @@ class NameNodeLink:
         Raises:
             EsdfsError: Not now; nothing is lost.
         """
-        if self._full_report_due:
+        now = self._clock.monotonic_ns()
+        if self._full_report_due or now >= self._next_full_report_ns:
             # What changes from here on is in the pages, in the deltas, or (harmless) in both.
             self.deltas.clear()
             for page in self._full_report():
                 self._deliver(page)
             self._full_report_due = False
+            # Spread, so that the reports of many nodes do not meet.
+            spread = 0.75 + self._rng.random() / 2
+            self._next_full_report_ns = now + int(self._full_report_interval_s * spread * 1e9)
         with self._wake:
             self._changed_at_ns = 0
             self._urgent = False
@@ -215,6 +222,7 @@ class NameNodeLink:
             except (EsdfsError, msgspec.ValidationError) as error:
                 if getattr(error, "code", "") == "unknown-datanode":
                     self._registered = False
+                    failures = 0  # it is back, and takes no writes until we have introduced ourselves
                 most = min(_RETRY_MOST_S, _RETRY_FIRST_S * 2.0**failures)
                 wait_s = most * (0.5 + self._rng.random() / 2)
                 failures = min(failures + 1, 10)

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from esdfs.datanode.replica import BlockKey
-from esdfs.errors import EsdfsError
+from esdfs.errors import EsdfsError, ReplicaExists
 from esdfs.rpc.messages import BlockRequest, BlockResult, ReplicationRequest, Target
 
 _log = structlog.get_logger()
@@ -95,8 +95,9 @@ class Orders:
             result = self._hands.replicate(request)
             reached = {receipt.node_id for receipt in result.receipts}
             error = result.error()
-            # A target that has the block is where the order wants it to be.
-            if error is not None:
+            if isinstance(error, ReplicaExists):
+                reached.add(command.targets[0].node_id)  # it has what the order wants it to have
+            elif error is not None:
                 raise error
         finally:
             for target in command.targets:

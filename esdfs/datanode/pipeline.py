@@ -3,6 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Final, Protocol
 
 import structlog
@@ -26,6 +27,9 @@ _log = structlog.get_logger()
 _AHEAD_FRAMES: Final = 4
 """How far the local disk may run ahead of the next hop. Bounds the memory of a stream."""
 
+_LONGEST_S: Final = 3600.0
+"""Of a stream whose sender set no deadline."""
+
 
 class Forward(Protocol):
     """A running StoreBlock to the next DataNode."""
@@ -46,8 +50,8 @@ class Forward(Protocol):
 class Peers(Protocol):
     """The other DataNodes."""
 
-    def forward(self, target: Target, frames: Iterator[Frame], timeout_s: float | None) -> Forward:
-        """Start sending ``frames`` to ``target``, from another thread."""
+    def forward(self, target: Target, frames: Iterator[Frame] | Frame, timeout_s: float | None) -> Forward:
+        """Start sending ``frames``, or the one frame that is the whole stream, to ``target``."""
         ...
 
 
@@ -108,18 +112,23 @@ class _Outbox:
 class _NextHop:
     """The rest of the pipeline, seen from here."""
 
-    def __init__(self, peers: Peers, targets: tuple[Target, ...], timeout_s: float | None) -> None:
-        self.target = targets[0]
-        self._rest = targets[1:]
+    def __init__(self, peers: Peers, first: Frame, timeout_s: float | None, *, alone: bool) -> None:
+        """``alone``: ``first`` is the whole stream, so it is sent now and `send` may not be called."""
+        self.target = first.targets[0]
+        self._rest = first.targets[1:]
         self._outbox = _Outbox()
-        self._forward = peers.forward(self.target, iter(self._outbox), timeout_s)
-        self._forward.when_done(self._outbox.close)
+        if alone:
+            self._forward = peers.forward(self.target, self._readdressed(first), timeout_s)
+        else:
+            self._forward = peers.forward(self.target, iter(self._outbox), timeout_s)
+            self._forward.when_done(self._outbox.close)
 
     def send(self, frame: Frame) -> bool:
         """Pass an accepted frame on; False when the hop ended early, which is a failure."""
-        if frame.targets:
-            frame = replace(frame, targets=self._rest, raw=None)
-        return self._outbox.put(frame)
+        return self._outbox.put(self._readdressed(frame) if frame.targets else frame)
+
+    def _readdressed(self, frame: Frame) -> Frame:
+        return replace(frame, targets=self._rest, raw=None)
 
     def end(self) -> None:
         self._outbox.end()
@@ -194,10 +203,19 @@ class _Stream:
         self._keys: list[BlockKey] = []
         self._next: _NextHop | None = None
         self._finalized = False
+        # A stream of one frame is forwarded as one message: half the work of a small file.
+        self._alone = False
 
     def take(self, frames: Iterator[Frame]) -> list[BlockResult] | None:
         """Read the stream to its end; the answer when it ended badly."""
         try:
+            first = next(frames, None)
+            if first is not None and first.last and first.targets:
+                second = next(frames, None)
+                self._alone = second is None
+                frames = chain([first] if second is None else [first, second], frames)
+            elif first is not None:
+                frames = chain([first], frames)
             for frame in frames:
                 if not self._take(frame):
                     assert self._next is not None
@@ -219,7 +237,10 @@ class _Stream:
         if frame.block_id != writer.key.block_id:
             raise InvalidRequest(f"block {frame.block_id} begins before block {writer.key.block_id} ended")
         writer.accept(frame)
-        passed_on = self._next is None or self._next.send(frame)
+        if self._alone:
+            # Only now that the frame was verified.
+            self._pass_on(frame)
+        passed_on = self._next is None or self._alone or self._next.send(frame)
         if passed_on:
             writer.write(frame)
         return passed_on
@@ -227,11 +248,14 @@ class _Stream:
     def _begin(self, frame: Frame) -> None:
         if not self._writers:
             self._pipeline.check_cluster(frame)
-            if frame.targets:
-                timeout_s = self._caller.remaining_s()
-                self._next = _NextHop(self._pipeline.peers, frame.targets, timeout_s)
+            if frame.targets and not self._alone:
+                self._pass_on(frame)
         self._keys.append(BlockKey(frame.block_id, frame.generation))
         self._writers.append(self._pipeline.store.start(frame))
+
+    def _pass_on(self, first: Frame) -> None:
+        timeout_s = min(self._caller.remaining_s() or _LONGEST_S, _LONGEST_S)
+        self._next = _NextHop(self._pipeline.peers, first, timeout_s, alone=self._alone)
 
     def finish(self) -> list[BlockResult]:
         """All frames are here: make the blocks durable while the next hop does the same."""

@@ -3,18 +3,15 @@
 import errno
 import os
 from collections.abc import Iterator
-from typing import Final, Self
+from typing import Self
 
 from esdfs.blocks import CHUNK_BYTES
 from esdfs.checksum import chunk_crcs
-from esdfs.compression import STORED_GROUP_BYTES_MAX
 from esdfs.datanode.layout import Extent, Meta, chunks_in, decode_meta
 from esdfs.datanode.replica import Replica
-from esdfs.datanode.volumes import Volume
-from esdfs.errors import OutOfRange, ReplicaCorrupt, ReplicaNotFound
+from esdfs.datanode.volumes import OURS, Volume
+from esdfs.errors import DiskFailed, EsdfsError, OutOfRange, Overloaded, ReplicaCorrupt, ReplicaNotFound
 from esdfs.rpc.messages import Frame
-
-_BUFFER_BYTES: Final = STORED_GROUP_BYTES_MAX
 
 
 class ReplicaReader:
@@ -30,15 +27,15 @@ class ReplicaReader:
         path = volume.final_path(replica.block_id, replica.generation, "data")
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise ReplicaNotFound(f"block {replica.block_id}: its data file is gone") from error
+        except OSError as error:
+            raise _unreadable(f"block {replica.block_id}: its data file", error) from error
         try:
             raw = path.with_suffix(".meta").read_bytes()
             self.meta = decode_meta(raw, replica.block_id, replica.generation)
             _hold_against(replica, self.meta)
-        except FileNotFoundError as error:
+        except OSError as error:
             self.close()
-            raise ReplicaNotFound(f"block {replica.block_id}: its meta file is gone") from error
+            raise _unreadable(f"block {replica.block_id}: its meta file", error) from error
         except BaseException:
             self.close()
             raise
@@ -53,7 +50,8 @@ class ReplicaReader:
             ReplicaCorrupt: Not what was written. Frames yielded before are good.
         """
         extents = covering(self.meta, offset, length)
-        buffer = memoryview(bytearray(min(_BUFFER_BYTES, max((e.stored_bytes for e in extents), default=0))))
+        largest = max((extent.stored_bytes for extent in extents), default=0)
+        buffer = memoryview(bytearray(largest))
         for number, extent in enumerate(extents):
             data = buffer[: extent.stored_bytes]
             crcs = self.load(extent, data)
@@ -93,9 +91,7 @@ class ReplicaReader:
             try:
                 count = os.preadv(self._fd, [into[done:]], extent.stored_at + done)
             except OSError as error:
-                if error.errno not in (errno.EIO, errno.EUCLEAN, errno.EBADMSG):
-                    raise
-                raise ReplicaCorrupt(f"{where}: the disk cannot read it") from error
+                raise _unreadable(where, error) from error
             if count == 0:
                 raise ReplicaCorrupt(f"{where}: the data file is too short")
             done += count
@@ -103,6 +99,14 @@ class ReplicaReader:
         if crcs != list(self.meta.chunk_crcs[extent.chunk_at : extent.chunk_at + extent.chunks]):
             raise ReplicaCorrupt(f"{where}: a chunk does not match its checksum")
         return crcs
+
+    def covering(self, offset: int, length: int) -> list[Extent]:
+        """See the function."""
+        return covering(self.meta, offset, length)
+
+    def fileno(self) -> int:
+        """The data file's descriptor, for reading only."""
+        return self._fd
 
     def forget_cached(self) -> None:
         """Drop the file from the page cache, so that the next read asks the disk."""
@@ -119,6 +123,17 @@ class ReplicaReader:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def _unreadable(what: str, error: OSError) -> EsdfsError:
+    """What a failed read says: about the replica, the process, or the disk."""
+    if error.errno == errno.ENOENT:
+        return ReplicaNotFound(f"{what} is gone")
+    if error.errno in OURS:
+        return Overloaded(f"{what}: {error.strerror}: try another replica")
+    if error.errno in (errno.EIO, errno.EUCLEAN, errno.EBADMSG):
+        return ReplicaCorrupt(f"{what}: the disk cannot read it")
+    return DiskFailed(f"{what}: {error.strerror}")
 
 
 def _hold_against(replica: Replica, meta: Meta) -> None:

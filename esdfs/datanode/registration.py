@@ -1,7 +1,7 @@
 """A DataNode's membership: it belongs to a cluster, and says so to every NameNode of it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 import structlog
@@ -63,6 +63,7 @@ class DataNodeRegistration:
                 incarnation,
                 token=config.token,
                 interval_ms=config.heartbeat_interval_ms,
+                full_report_interval_s=config.full_report_interval_s,
                 clock=clock,
                 rng=rng,
                 register_body=self._register_body,
@@ -167,8 +168,8 @@ class DataNodeRegistration:
     def _heartbeat_body(self) -> dict[str, object]:
         return {**self._space(), "load": msgspec.structs.asdict(self._load.take())}
 
-    def _full_report(self) -> list[Report]:
-        return list(full_report(self._store.replicas(), self._store.corrupt()))
+    def _full_report(self) -> Iterator[Report]:
+        return full_report(self._store.replicas(), self._store.corrupt())
 
     # --- what is heard ---
 

@@ -115,6 +115,6 @@ def empty_trash(volume: Volume, older_than_us: int) -> int:
         name = layout.parse_name(text)
         if name is not None and name.when_us <= older_than_us:
             with volume.changing("emptying the trash"):
-                volume.path(ReplicaState.TRASH, text).unlink()
+                volume.path(ReplicaState.TRASH, text).unlink(missing_ok=True)
             gone += 1
     return gone

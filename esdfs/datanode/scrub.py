@@ -14,6 +14,7 @@ from esdfs.errors import EsdfsError, ReplicaCorrupt
 _log = structlog.get_logger()
 
 _IDLE_S: Final = 5.0
+_SETTLE_S: Final = 60.0
 
 
 def due(replicas: list[Replica], now_us: int, period_s: float, limit: int) -> list[Replica]:
@@ -24,9 +25,17 @@ def due(replicas: list[Replica], now_us: int, period_s: float, limit: int) -> li
         now_us: Wall clock.
         period_s: A replica verified less long ago is not due.
         limit: At most so many.
+
+    A replica that was just written is not due either: its bytes may not have left the disk's own cache, and
+    whoever writes many small files would have every one of them read back at once.
     """
     before_us = now_us - int(period_s * 1e6)
-    candidates = (replica for replica in replicas if replica.verified_us <= before_us)
+    settled_us = now_us - int(min(period_s, _SETTLE_S) * 1e6)
+    candidates = (
+        replica
+        for replica in replicas
+        if replica.verified_us <= before_us and replica.finalized_us <= settled_us
+    )
     return heapq.nsmallest(limit, candidates, key=_urgency)
 
 

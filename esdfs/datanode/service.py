@@ -23,7 +23,7 @@ class ChannelPeers:
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
 
-    def forward(self, target: Target, frames: Iterator[Frame], timeout_s: float | None) -> Forward:
+    def forward(self, target: Target, frames: Iterator[Frame] | Frame, timeout_s: float | None) -> Forward:
         """Start a StoreBlock to ``target``."""
         return StoreCall(self._channels.get(target.address), frames, timeout_s=timeout_s)
 

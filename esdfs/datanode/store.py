@@ -166,6 +166,12 @@ class BlockStore:
         except ReplicaCorrupt as error:
             self.doubt(replica, error.message)
             raise
+        except ReplicaNotFound:
+            with self._lock:
+                if self._replicas.get(block_id) is replica:  # not deleted: somebody took its files away
+                    _log.error("replica's files are gone", block=block_id)
+                    self._forget([replica])
+            raise
 
     def verify(self, replica: Replica) -> None:
         """Read and verify every byte, from a thread that has time.
@@ -199,9 +205,10 @@ class BlockStore:
                 return
             self._replicas[replica.block_id] = replace(replica, verified_us=now_us)
             volume = self.volumes[replica.volume]
+            path = volume.final_path(replica.block_id, replica.generation, "meta")
             with volume.changing("noting a scrub"):
-                path = volume.final_path(replica.block_id, replica.generation, "meta")
-                os.utime(path, ns=(now_us * 1000, now_us * 1000))
+                if path.exists():
+                    os.utime(path, ns=(now_us * 1000, now_us * 1000))
 
     # --- writing ---
 
@@ -245,23 +252,25 @@ class BlockStore:
             DiskFailed: A volume went out of service.
             VolumeFull: No room for the meta files.
         """
+        # All files are begun before the first fsync: it commits them together, the others find little to do.
         for writer in writers:
-            if self._durable:
+            writer.write_meta()
+        if self._durable:
+            for writer in writers:
                 writer.sync(self._sync_times, self._clock)
-            else:
-                writer.prepare()
         parents = [(writer.volume, writer.rename()) for writer in writers]
         if self._durable:
             sync_parents(parents)
         with self._lock:
+            for writer in writers:
+                if writer.volume.failed:
+                    raise DiskFailed(f"volume {writer.volume.root.name} went out of service")
             replicas = [self._add(writer) for writer in writers]
         for writer in writers:
             writer.end()
         return [self.receipt(replica) for replica in replicas]
 
     def _add(self, writer: BlockWriter) -> Replica:
-        if writer.volume.failed:
-            raise DiskFailed(f"volume {writer.volume.root.name} went out of service")
         meta = writer.arrival.meta
         replica = Replica(
             block_id=meta.block_id,
@@ -273,6 +282,9 @@ class BlockStore:
             finalized_us=self._clock.wall_us(),
         )
         old = self._replicas.get(meta.block_id)
+        if old is not None and supersedes(BlockKey(old.block_id, old.generation), writer.key):
+            self._discard(replica)  # a later generation was finished while this one was written
+            return replica
         if old is not None:
             self._discard(old)
         self._replicas[meta.block_id] = replica

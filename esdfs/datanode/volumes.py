@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import structlog
@@ -14,9 +15,20 @@ import structlog
 from esdfs.datanode import layout
 from esdfs.datanode.replica import ReplicaState
 from esdfs.env import Rng
-from esdfs.errors import DiskFailed, IdentityConflict, NewerRelease, Unavailable, VolumeFull
+from esdfs.errors import (
+    DiskFailed,
+    IdentityConflict,
+    NewerRelease,
+    Overloaded,
+    Unavailable,
+    VolumeFull,
+)
 
 _log = structlog.get_logger()
+
+
+OURS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors of a process or machine that say nothing about a disk."""
 
 
 class VersionFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,6 +120,7 @@ class Volume:
 
         Raises:
             VolumeFull: No space; the volume stays in service (except when an fsync says so).
+            Overloaded: This process, not the disk, ran out of something.
             DiskFailed: Anything else the disk refused; the volume is out of service now.
         """
         if self.failed:
@@ -117,6 +130,8 @@ class Volume:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT) and not full_is_failure:
                 raise VolumeFull(f"volume {self.root.name}: {what}: no space left") from error
+            if error.errno in OURS:
+                raise Overloaded(f"{what}: {error.strerror}: try another DataNode") from error
             self.fail(f"{what}: {error.strerror or error}")
             raise DiskFailed(f"volume {self.root.name} is out of service: {self.failed}") from error
 
@@ -208,7 +223,7 @@ def open_volumes(roots: list[Path], node_id: str, reserve_bytes: int, rng: Rng) 
 
 def _lock_volume(root: Path) -> int:
     root.mkdir(parents=True, exist_ok=True)
-    fd = os.open(root / layout.LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = os.open(root / layout.LOCK_FILE, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

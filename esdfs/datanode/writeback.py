@@ -18,7 +18,7 @@ if _sync_file_range is not None:
 
 
 def start(fd: int, offset: int, size_bytes: int) -> None:
-    """Ask the kernel to start writing that part of the file. A hint: nothing is durable on return.
+    """Ask the kernel to start writing that part of the file (size 0 = to its end). A hint, no promise.
 
     Raises:
         OSError: The device failed; the data must not be trusted to reach it.

@@ -1,5 +1,6 @@
 """One block being received: a checked `Arrival` with its file, and the step that makes blocks durable."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,7 @@ class BlockWriter:
         self._data_path = volume.path(ReplicaState.TEMP, f"{stem}.data")
         self._meta_path = volume.path(ReplicaState.TEMP, f"{stem}.meta")
         self._fd = -1
+        self._meta_fd = -1
         with volume.changing("creating a data file"):
             # A file of this name can only be the leftover of a writer that ended badly: one writer per key.
             self._fd = os.open(self._data_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
@@ -77,26 +79,25 @@ class BlockWriter:
         self.volume.release(size)
 
     def sync(self, times: SyncTimes, clock: Clock) -> None:
-        """Make data and meta durable under their temporary names."""
-        self._write_meta()
+        """Make data and meta durable under their temporary names; after `write_meta`."""
         with self.volume.changing("fsync of a block", full_is_failure=True):
             before = clock.monotonic_ns()
             os.fdatasync(self._fd)
-            fd = os.open(self._meta_path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fdatasync(fd)
-            finally:
-                os.close(fd)
+            os.fdatasync(self._meta_fd)
             times.add(clock.monotonic_ns() - before)
 
-    def prepare(self) -> None:
-        """As `sync`, but promising nothing: for tests that want speed and not safety."""
-        self._write_meta()
-
-    def _write_meta(self) -> None:
+    def write_meta(self) -> None:
+        """Write the meta file of a finished block, and let the kernel begin with what is left to write."""
+        raw = layout.encode_meta(self.arrival.meta)
         with self.volume.changing("writing meta"):
-            self._meta_path.write_bytes(layout.encode_meta(self.arrival.meta))
-            os.utime(self._meta_path, (0, 0))  # never scrubbed
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            self._meta_fd = os.open(self._meta_path, flags, 0o644)
+            written = os.write(self._meta_fd, raw)
+            if written != len(raw):
+                raise OSError(errno.ENOSPC, "the meta file was cut short")
+            os.utime(self._meta_fd, (0, 0))  # never scrubbed
+            writeback.start(self._fd, 0, 0)
+            writeback.start(self._meta_fd, 0, 0)
 
     def rename(self) -> Path:
         """Give the block its final names; answers the directory that must be fsynced."""
@@ -117,6 +118,8 @@ class BlockWriter:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+            if self._meta_fd >= 0:
+                os.close(self._meta_fd)
             self.volume.release(self._promised_bytes)
             self._promised_bytes = 0
             self._on_end(self.key)

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import uvloop
@@ -34,6 +34,7 @@ from esdfs.namenode.projection.lmdb import ProjectionStore
 from esdfs.namenode.rest.gunicorn_conf import command
 from esdfs.namenode.service import Service
 from esdfs.namenode.socket_server import Connection, bind
+from esdfs.telemetry import configure_logging
 
 EXIT_FAILED: Final = 70
 _REST_READY_S: Final = 30.0
@@ -52,6 +53,7 @@ def main(config: NameNodeConfig) -> int:
     if not __debug__:
         # Assertions are how the core notices that it may no longer be trusted.
         raise InvalidRequest("python -O removes esdfs's invariants: run it without -O")
+    configure_logging()
     with _locked(config.path):
         return uvloop.run(_run(config))
 
@@ -104,7 +106,8 @@ async def _run(config: NameNodeConfig) -> int:
 async def _serve(service: Service, rest: asyncio.subprocess.Process, stopping: asyncio.Event) -> int:
     stop = asyncio.ensure_future(stopping.wait())
     child = asyncio.ensure_future(rest.wait())
-    await asyncio.wait({stop, child, service.failed}, return_when=asyncio.FIRST_COMPLETED)
+    ends: set[asyncio.Future[Any]] = {stop, child, service.failed}
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if service.failed.done():
         # No clean-up that writes: what failed may be the disk.
         _log.error("this node cannot go on", why=service.failed.result())

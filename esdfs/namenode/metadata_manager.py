@@ -99,6 +99,17 @@ class MetadataManager:
             )
         return number
 
+    def blocks_of_file(self, inode: int) -> list[int]:
+        """The blocks a present file names."""
+        with self.present() as view:
+            place = view.place_of(inode)
+            found = None if place is None else view.child(*place)
+        return [] if found is None else [block.block_id for block in found.blocks]
+
+    def epoch(self) -> int:
+        """The reign in whose name DataNodes are given orders."""
+        return self.replication.epoch
+
     def close(self) -> None:
         """Stop cleanly: the projection may be trusted at the next start, even after a reboot."""
         self._store.close()

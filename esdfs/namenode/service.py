@@ -7,7 +7,8 @@ without a timer. The only other thread is the journal's, so that an fsync delays
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, assert_never
 
 import msgspec
 import structlog
@@ -16,6 +17,7 @@ from esdfs.env import Clock
 from esdfs.errors import EsdfsError, InsufficientStorage, JournalError, OutcomeUnknown, Overloaded
 from esdfs.namenode import events as ev
 from esdfs.namenode.blocks.manager import BlockManager, NeedsJournal
+from esdfs.namenode.blocks.monitor import DataNodeMonitor
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.engine import Batch, Engine, Internal, Request, Settled
 from esdfs.namenode.events import Event
@@ -67,6 +69,7 @@ class Service:
         self._engine = Engine(metadata, blocks, leases, clock)
         self._pending: list[_Pending] = []
         self._arrived = asyncio.Event()
+        self._monitor = DataNodeMonitor(blocks, structlog.get_logger("blocks"))
         self._journal_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._tasks: set[asyncio.Task[None]] = set()
         self._read_only = ""
@@ -77,8 +80,11 @@ class Service:
         """Begin to run batches and to keep time."""
         for file in self._metadata.open_files():
             self._leases.renew(file.inode)
-        self._spawn(self._run_batches())
-        self._spawn(self._keep_time())
+        loop = asyncio.get_running_loop()
+        self._watch(loop.create_task(self._run_batches(), name="batches"))
+        self._watch(loop.create_task(self._keep_time(), name="time"))
+        for task in self._monitor.start():
+            self._watch(task)
 
     async def stop(self) -> None:
         """Finish the batch in flight and end."""
@@ -98,7 +104,7 @@ class Service:
                     self._enqueue(call.body, reply)
                     return
                 case Register(body):
-                    self._spawn(self._register(bytes(body), reply))
+                    self._watch(asyncio.get_running_loop().create_task(self._register(bytes(body), reply)))
                     return
                 case NodeHeartbeat(node_id, body):
                     result: Any = self._blocks.heartbeat(node_id, bytes(body))
@@ -108,6 +114,8 @@ class Service:
                     result = self._renew(files)
                 case Status():
                     result = self.status()
+                case _:
+                    assert_never(call.body)
         except EsdfsError as error:
             self._refuse(reply, error)
             return
@@ -140,8 +148,7 @@ class Service:
             try:
                 result = self._blocks.register(body)
             except NeedsJournal as needed:
-                node_id, uuid = needed.node_id, needed.uuid
-                await self.propose(Internal(lambda writer: _datanode_added(writer, node_id, uuid)))
+                await self.propose(Internal(partial(_datanode_added, needed.node_id, needed.uuid)))
                 result = self._blocks.register(body)
         except EsdfsError as error:
             self._refuse(reply, error)
@@ -255,7 +262,7 @@ class Service:
             for file in self._metadata.open_files():
                 if self._leases.lapsed([file.inode]):
                     inode = file.inode
-                    await self.propose(Internal(lambda writer, inode=inode: _lapsed(writer, inode)))
+                    await self.propose(Internal(partial(_lapsed, inode)))
                     _log.warning("lease ended", inode=inode, why="not renewed within the hard limit")
 
     def _check_disk(self) -> None:
@@ -290,8 +297,7 @@ class Service:
             **self._blocks.status(),
         }
 
-    def _spawn(self, coroutine: Any) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
+    def _watch(self, task: "asyncio.Task[None]") -> None:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
@@ -313,13 +319,13 @@ class _Pending(msgspec.Struct, frozen=True):
     reply: "_Reply | asyncio.Future[Settled]"
 
 
-def _datanode_added(writer: Writer, node_id: str, uuid: str) -> Event | None:
+def _datanode_added(node_id: str, uuid: str, writer: Writer) -> Event | None:
     if writer.number_of(node_id) is not None:
         return None
     return ev.DataNodeAdded(node_id, uuid, writer.next_datanode_number())
 
 
-def _lapsed(writer: Writer, inode: int) -> Event | None:
+def _lapsed(inode: int, writer: Writer) -> Event | None:
     file = writer.open_file(inode)
     if file is None:
         return None

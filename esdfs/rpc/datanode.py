@@ -1,15 +1,16 @@
 """Calling a DataNode. Serving one is `servicer`; what travels is in `messages`."""
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Final, TypeAlias
 
 import grpc
 
-from esdfs.checksum import Buffer, chunk_crcs, crc32c
+from esdfs.checksum import Buffer, crc32c
 from esdfs.compression import decompress_group
 from esdfs.errors import ChecksumMismatch, PeerFailed
 from esdfs.rpc import wire
-from esdfs.rpc.messages import BlockRequest, BlockResult, Frame, ReplicationRequest
+from esdfs.rpc.messages import BlockRequest, BlockResult, Frame, ReplicationRequest, verify
 from esdfs.rpc.status import from_rpc_error, translated
 
 SERVICE: Final = "esdfs.v1.DataNodeService"
@@ -25,6 +26,11 @@ def _unary(channel: grpc.Channel, method: str) -> _Unary:
 
 def _upload(channel: grpc.Channel) -> _Upload:
     return channel.stream_unary(f"/{SERVICE}/StoreBlock")
+
+
+def _single(channel: grpc.Channel) -> _Unary:
+    """StoreBlock with a stream of one message, which on the wire is a unary call: it costs no thread here."""
+    return _unary(channel, "StoreBlock")
 
 
 def _download(channel: grpc.Channel) -> _Download:
@@ -43,17 +49,30 @@ def store_blocks(channel: grpc.Channel, frames: Iterable[Frame], *, timeout_s: f
         EsdfsError: The stream as a whole failed (`Unreachable`, `DeadlineExceeded`, `Overloaded`, ...). A
             block that failed alone is in the answer: `BlockResult.error`.
     """
-    call = _upload(channel)
+    messages = map(wire.encode_frame, frames)
+    first, second = next(messages, None), next(messages, None)
     with translated("StoreBlock"):
-        return wire.decode_results(call(map(wire.encode_frame, frames), timeout=timeout_s))
+        if first is not None and second is None:
+            return wire.decode_results(_single(channel)(first, timeout=timeout_s))
+        begun = [message for message in (first, second) if message is not None]
+        return wire.decode_results(_upload(channel)(chain(begun, messages), timeout=timeout_s))
 
 
 class StoreCall:
-    """A running `store_blocks`, for a DataNode that forwards while it writes."""
+    """A running `store_blocks`, for a DataNode that forwards while it writes.
 
-    def __init__(self, channel: grpc.Channel, frames: Iterator[Frame], *, timeout_s: float | None) -> None:
-        call = _upload(channel)
-        self._future = call.future(map(wire.encode_frame, frames), timeout=timeout_s)
+    Args:
+        frames: The stream; or the one frame that it is.
+    """
+
+    def __init__(
+        self, channel: grpc.Channel, frames: Iterator[Frame] | Frame, *, timeout_s: float | None
+    ) -> None:
+        if isinstance(frames, Frame):
+            self._future = _single(channel).future(wire.encode_frame(frames), timeout=timeout_s)
+        else:
+            messages = map(wire.encode_frame, frames)
+            self._future = _upload(channel).future(messages, timeout=timeout_s)
 
     def when_done(self, callback: Callable[[], None]) -> None:
         """Call ``callback()`` once the call ended, at once when it has; from a thread of gRPC."""
@@ -156,19 +175,6 @@ def trimmed(frames: Iterator[Frame], request: BlockRequest, size: int | None = N
     if size is not None and at - request.offset != size:
         raise ChecksumMismatch(
             f"block {request.block_id}: {at - request.offset} bytes instead of {size}: try another replica"
-        )
-
-
-def verify(frame: Frame) -> None:
-    """Hold a frame's data against the checksums it came with.
-
-    Raises:
-        ChecksumMismatch: They differ.
-    """
-    if chunk_crcs(frame.data) != frame.chunk_crcs:
-        raise ChecksumMismatch(
-            f"block {frame.block_id}: the frame at offset {frame.offset} does not match its checksums",
-            block_id=str(frame.block_id),
         )
 
 

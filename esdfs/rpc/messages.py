@@ -2,8 +2,8 @@
 
 import msgspec
 
-from esdfs.checksum import Buffer
-from esdfs.errors import EsdfsError, from_code
+from esdfs.checksum import Buffer, chunk_crcs
+from esdfs.errors import ChecksumMismatch, EsdfsError, from_code
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -62,6 +62,19 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     crc32c: int = 0
     cluster_id: str = ""
     raw: bytes | None = None
+
+
+def verify(frame: Frame) -> None:
+    """Hold a frame's data against the checksums it came with.
+
+    Raises:
+        ChecksumMismatch: They differ.
+    """
+    if chunk_crcs(frame.data) != frame.chunk_crcs:
+        raise ChecksumMismatch(
+            f"block {frame.block_id}: the frame at offset {frame.offset} does not match its checksums",
+            block_id=str(frame.block_id),
+        )
 
 
 class BlockRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,5 +1,6 @@
 """A DataNode's store on a real disk: what it promises whatever happens to its files."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from esdfs.errors import (
     IdentityConflict,
     NewerRelease,
     OutOfRange,
+    Overloaded,
     ReplicaCorrupt,
     ReplicaExists,
     ReplicaNotFound,
@@ -362,6 +364,88 @@ def test_a_disk_that_is_full_at_a_write_is_not_failed_but_at_an_fsync_it_is(shel
     assert shelf.volumes[0].failed
     with pytest.raises(DiskFailed):
         shelf.put(plain_frames(7, DATA))
+
+
+@pytest.mark.parametrize("what", ["fdatasync", "fsync", "pwrite", "rename"])
+def test_when_the_disk_fails_nothing_is_acknowledged_and_nothing_is_tried_again(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    shelf.put(plain_frames(6, DATA))
+    calls: list[object] = []
+
+    def fail(*args: object) -> None:
+        calls.append(args)
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        if what == "rename":
+            patch.setattr(Path, "rename", fail)
+        else:
+            patch.setattr(os, what, fail)
+        with pytest.raises(DiskFailed, match="Input/output error"):
+            shelf.put(plain_frames(7, DATA))
+        assert len(calls) == 1
+    for block_id in (6, 7):
+        with pytest.raises(ReplicaNotFound):
+            shelf.store.find(block_id)
+    with pytest.raises(DiskFailed):
+        shelf.put(plain_frames(8, DATA))
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(errno.EIO, ReplicaCorrupt), (errno.EMFILE, Overloaded), (errno.EACCES, DiskFailed)],
+)
+def test_a_failed_read_says_whose_fault_it_is(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, number: int, error: type[EsdfsError]
+) -> None:
+    shelf.put(plain_frames(7, DATA))
+
+    def fail(*args: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "preadv", fail)
+        with pytest.raises(error):
+            shelf.read(7)
+    assert shelf.store.corrupt() == ([BlockKey(7, 1)] if error is ReplicaCorrupt else [])
+    assert not shelf.volumes[0].failed
+
+
+def test_a_process_out_of_descriptors_does_not_blame_the_disk(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        with pytest.raises(Overloaded):
+            shelf.put(plain_frames(7, DATA))
+    assert not shelf.volumes[0].failed
+    shelf.put(plain_frames(7, DATA))
+
+
+def test_a_replica_whose_files_were_taken_away_is_reported_as_gone(shelf: Shelf) -> None:
+    shelf.put(plain_frames(7, DATA))
+    shelf.data_path(7).unlink()
+    with pytest.raises(ReplicaNotFound):
+        shelf.read(7)
+    assert shelf.heard.events[-1] == ("removed", BlockKey(7, 1))
+    shelf.put(plain_frames(7, DATA))
+    assert logical(shelf, 7) == DATA
+
+
+def test_an_older_generation_finished_late_does_not_win(shelf: Shelf) -> None:
+    frames = list(plain_frames(7, b"old"))
+    writer = shelf.store.start(frames[0])
+    writer.accept(frames[0])
+    writer.write(frames[0])
+    shelf.put(plain_frames(7, b"new", generation=2))
+    shelf.store.finalize([writer])
+    assert logical(shelf, 7) == b"new"
+    shelf.reopen()
+    assert logical(shelf, 7) == b"new"
 
 
 # --- identity ---

@@ -22,6 +22,7 @@ from esdfs.errors import (
 )
 from esdfs.rpc import datanode as dn
 from esdfs.rpc.channel import Channels
+from esdfs.rpc.local import LocalReaders
 from esdfs.rpc.messages import BlockRequest, BlockResult, Frame, ReplicationRequest
 from tests.blocks import compressed_frames, content, flip, plain_frames
 from tests.datanodes import NameNode, Process, running
@@ -129,6 +130,18 @@ def test_a_stream_for_another_cluster_is_refused(
     with pytest.raises(IdentityConflict, match="cluster-1"):
         put(channels, nodes[0], plain_frames(block_id, DATA, cluster_id="cluster-2"))
     put(channels, nodes[0], plain_frames(block_id, DATA, cluster_id="cluster-1"))
+
+
+def test_the_socket_for_readers_of_this_host_is_advertised_and_serves(
+    nodes: list[Process], channels: Channels, block_id: int, namenode: NameNode
+) -> None:
+    put(channels, nodes[0], plain_frames(block_id, DATA))
+    namenode.wait_for(lambda: namenode.bodies("/register"), "it registers")
+    sockets = {body["node_id"]: body["local_socket"] for body in namenode.bodies("/register")}
+    readers = LocalReaders()
+    pieces = readers.read_range(sockets["dn-1"], BlockRequest(block_id=block_id), timeout_s=10)
+    assert b"".join(bytes(piece) for piece in pieces) == DATA
+    readers.close()
 
 
 # --- bad streams ---
@@ -244,6 +257,29 @@ def test_a_copy_that_cannot_be_made_is_reported(
     namenode.wait_for(
         lambda: entry in namenode.reported("failed_replications", "dn-1"), "the failed copy is reported"
     )
+
+
+def test_a_copy_for_a_node_that_has_one_is_no_failure(
+    nodes: list[Process], channels: Channels, block_id: int, namenode: NameNode
+) -> None:
+    put(channels, nodes[0], plain_frames(block_id, DATA, targets=(nodes[1].target,)))
+    for target in (nodes[1], nodes[2]):
+        namenode.commands.append(
+            {
+                "to": "dn-1",
+                "kind": "replicate",
+                "block_id": str(block_id),
+                "generation": 1,
+                "targets": [{"node_id": target.node_id, "address": target.address}],
+            }
+        )
+        # Orders for one block run one at a time: the second is given when the first is under way or over.
+        namenode.wait_for(lambda: not namenode.commands, "the order is delivered")
+        count = len(namenode.bodies("/heartbeat", "dn-1"))
+        namenode.wait_for(lambda n=count: len(namenode.bodies("/heartbeat", "dn-1")) > n + 3, "it had time")  # type: ignore[misc]  # a default argument
+    entry = [block_id, 1, len(DATA)]
+    namenode.wait_for(lambda: entry in namenode.reported("stored", "dn-3"), "dn-3 reports its copy")
+    assert [e for e in namenode.reported("failed_replications", "dn-1") if e[0] == block_id] == []
 
 
 def test_a_delete_is_carried_out_and_reported(
@@ -458,6 +494,16 @@ def test_a_fresh_node_adopts_its_cluster_and_tells_every_namenode_everything(
     finally:
         leader.close()
         follower.close()
+
+
+def test_everything_is_reported_again_now_and_then(tmp_path: Path) -> None:
+    namenode = NameNode()
+    try:
+        with running(tmp_path, [namenode.url], 1, full_report_interval_s=1):
+            namenode.wait_for(lambda: len(namenode.bodies("/blocks")) >= 2, "it reports again unasked")
+            assert [body["full"] for body in namenode.bodies("/blocks")[:2]] == [True, True]
+    finally:
+        namenode.close()
 
 
 def test_orders_of_a_deposed_leader_are_refused_also_after_a_restart(

@@ -168,7 +168,8 @@ class LocationsStore:
         self.path = directory / DIRECTORY
         trust = self.path / "TRUST"
         mark = f"{FORMAT} {boot or boot_id()}"
-        if self.path.exists() and not (trust.exists() and trust.read_text(encoding="ascii") == mark):
+        self._fresh = not (trust.exists() and trust.read_text(encoding="ascii") == mark)
+        if self._fresh and self.path.exists():
             shutil.rmtree(self.path)
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         trust.write_text(mark, encoding="ascii")
@@ -183,10 +184,15 @@ class LocationsStore:
         )
         # Workers of an earlier process may have died inside a read: their slots would pin old pages.
         self._env.reader_check()
-        self._dbs = {
+        self._dbs: dict[bytes, Any] = {
             name: self._env.open_db(name, dupsort=name == b"node", dupfixed=name == b"node")
             for name in _TABLES
         }
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it was opened empty: nothing of an earlier process is in it."""
+        return self._fresh
 
     @contextmanager
     def write(self) -> Iterator[Locations]:
@@ -228,9 +234,14 @@ class LocationsStore:
         with self._env.begin() as txn:
             return _rows(txn, self._dbs[b"dn"])
 
-    def put_datanode(self, row: DataNodeRow) -> None:
-        """Add or replace a DataNode's row; readers notice by the version."""
-        self._change(lambda txn, db: txn.put(_U32.pack(row.number), _encode(row), db=db))
+    def put_datanodes(self, rows: Iterable[DataNodeRow]) -> None:
+        """Add or replace DataNodes' rows; readers notice by the version."""
+
+        def put(txn: Any, db: Any) -> None:
+            for row in rows:
+                txn.put(_U32.pack(row.number), _encode(row), db=db)
+
+        self._change(put)
 
     def forget_datanode(self, number: int) -> None:
         """Drop a DataNode's row; its copies must be gone."""
@@ -261,6 +272,7 @@ class LocationsReader:
     def __init__(self, directory: Path) -> None:
         self._env = lmdb.open(
             str(directory / DIRECTORY),
+            map_size=BYTES_MAX,  # the default of 10 MiB would end what this reader can see
             readonly=True,
             max_dbs=len(_TABLES),
             max_readers=_READERS_MAX,

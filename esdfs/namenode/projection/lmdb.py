@@ -24,6 +24,8 @@ DIRECTORY: Final = "namespace.mdb"
 _TRUST = "TRUST"
 _CLEAN = "clean"
 _READERS_MAX = 512
+# A reader may not see past its own map, whose default is 10 MiB; it costs only address space.
+_READER_BYTES_MAX: Final = 1 << 42
 
 
 class ProjectionStore:
@@ -106,6 +108,7 @@ class ProjectionReader:
     def __init__(self, directory: Path) -> None:
         self._env = lmdb.open(
             str(directory / DIRECTORY),
+            map_size=_READER_BYTES_MAX,
             readonly=True,
             max_dbs=len(layout.TABLES),
             max_readers=_READERS_MAX,
@@ -149,9 +152,11 @@ def open_reader(directory: Path) -> ProjectionReader:
     return ProjectionReader(directory)
 
 
-def raw_entries(store: ProjectionStore) -> Iterator[tuple[bytes, Iterator[tuple[bytes, bytes]]]]:
-    """(table, its pairs in key order) of the committed state, for the digest."""
-    with store._env.begin() as txn:  # noqa: SLF001 - same module, same owner
+def raw_entries(
+    source: ProjectionStore | ProjectionReader,
+) -> Iterator[tuple[bytes, Iterator[tuple[bytes, bytes]]]]:
+    """(table, its pairs in key order) of one committed state, for the digest."""
+    with source._env.begin() as txn:  # noqa: SLF001 - same module, same owner
         for name in layout.TABLES:
-            cursor: Any = txn.cursor(store._dbs[name])  # noqa: SLF001
+            cursor: Any = txn.cursor(source._dbs[name])  # noqa: SLF001
             yield name, iter(cursor)

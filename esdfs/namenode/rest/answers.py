@@ -4,7 +4,8 @@ Listings of a thousand entries pass here: every field costs.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, timedelta
+from functools import lru_cache
 from operator import attrgetter
 from typing import Final, Literal
 
@@ -17,7 +18,9 @@ from esdfs.namenode.rest.ports import DataNodeRow, Replica
 
 encode: Final = msgspec.json.Encoder().encode
 
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - naive on purpose: UTC's offset is written as Z below
+_EPOCH: Final = date(1970, 1, 1)
+_TWO_DIGITS: Final = tuple(f"{i:02d}" for i in range(60))
+_MINUTES: Final = tuple(f"{i // 60:02d}:{i % 60:02d}" for i in range(1440))
 TIME_US_MAX: Final = 253_402_300_799_999_999
 """The last microsecond of year 9999."""
 
@@ -146,7 +149,19 @@ decode_results: Final = msgspec.msgpack.Decoder(list[CommandResult]).decode
 
 def iso(time_us: int) -> str:
     """A time as ISO 8601 in UTC with microseconds."""
-    return (_EPOCH + timedelta(microseconds=time_us)).isoformat(timespec="microseconds") + "Z"
+    seconds, micros = divmod(time_us, 1_000_000)
+    days, seconds = divmod(seconds, 86_400)
+    return f"{_date(days)}T{_MINUTES[seconds // 60]}:{_TWO_DIGITS[seconds % 60]}.{micros:06d}Z"
+
+
+@lru_cache(4096)
+def _date(days: int) -> str:
+    return (_EPOCH + timedelta(days=days)).isoformat()
+
+
+@lru_cache(4096)
+def _octal(mode: int) -> str:
+    return f"{mode:04o}"
 
 
 def status(path: str, inode: Inode) -> FileStatus:
@@ -158,7 +173,7 @@ def status(path: str, inode: Inode) -> FileStatus:
             str(inode.inode),
             0,
             iso(inode.mtime_us),
-            f"{inode.mode:04o}",
+            _octal(inode.mode),
             inode.owner,
             inode.group,
             0,
@@ -172,7 +187,7 @@ def status(path: str, inode: Inode) -> FileStatus:
         str(inode.inode),
         inode.size_bytes,
         iso(inode.mtime_us),
-        f"{inode.mode:04o}",
+        _octal(inode.mode),
         inode.owner,
         inode.group,
         inode.replication,
@@ -191,7 +206,7 @@ def download(path: str, inode: Inode, blocks: list[LocatedBlock]) -> Download:
         str(inode.inode),
         inode.size_bytes,
         iso(inode.mtime_us),
-        f"{inode.mode:04o}",
+        _octal(inode.mode),
         inode.owner,
         inode.group,
         inode.replication,

@@ -1,5 +1,6 @@
 """The REST edge put together: routes and what they share."""
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import falcon.asgi
@@ -24,7 +25,7 @@ from esdfs.namenode.rest.files import (
 )
 from esdfs.namenode.rest.fsck import Fsck
 from esdfs.namenode.rest.history import History
-from esdfs.namenode.rest.journal import Audit, Journal, JournalHead
+from esdfs.namenode.rest.journal import Audit, Journal, JournalDigest, JournalHead
 from esdfs.namenode.rest.metrics import Metrics
 from esdfs.namenode.rest.middleware import Middleware, RequestCounts
 from esdfs.namenode.rest.openapi import OpenApi
@@ -38,9 +39,11 @@ def create_app(
     locations: LocationsReader,
     engine: Engine,
     journal: JournalReader,
+    digest: Callable[[], Awaitable[bytes]],
     settings: NameNodeConfig,
     clock: Clock,
     rng: Rng,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> App[Request, Response]:
     """The ASGI application of one worker. It closes what it is given when the server shuts down."""
     edge = Edge(
@@ -48,9 +51,11 @@ def create_app(
         locations=locations,
         engine=engine,
         journal=journal,
+        digest=digest,
         settings=settings,
         clock=clock,
         rng=rng,
+        stopping=stopping,
     )
     counts = RequestCounts()
     app = falcon.asgi.App(middleware=[Middleware(edge, counts)])
@@ -79,6 +84,7 @@ ROUTES: Final = {
     "/history": History,
     "/journal": Journal,
     "/journal/head": JournalHead,
+    "/journal/digest": JournalDigest,
     "/audit": Audit,
     "/datanodes": DataNodes,
     "/datanodes/register": DataNodeRegister,

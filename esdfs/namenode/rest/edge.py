@@ -1,7 +1,7 @@
 """What every resource shares: this worker's readers, its way to the engine, and how both are used."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, TypeVar
 
@@ -42,6 +42,8 @@ class Edge:
 
     Args:
         journal: Its calls block, so they are made in a thread of their own.
+        digest: The whole projection's hash as ``{"txid", "digest"}``; takes seconds per million inodes.
+        stopping: Whether this worker was told to stop: nobody waits any longer then.
     """
 
     def __init__(
@@ -51,9 +53,11 @@ class Edge:
         locations: LocationsReader,
         engine: Engine,
         journal: JournalReader,
+        digest: Callable[[], Awaitable[bytes]],
         settings: NameNodeConfig,
         clock: Clock,
         rng: Rng,
+        stopping: Callable[[], bool],
     ) -> None:
         self.reader = reader
         self.locations = locations
@@ -62,6 +66,9 @@ class Edge:
         self.clock = clock
         self.rng = rng
         self._journal = journal
+        self._digest = digest
+        self._stopping = stopping
+        self._digesting = asyncio.Lock()
         self._journal_thread = ThreadPoolExecutor(1, "journal-reader")
 
     # --- reads --------------------------------------------------------------------------------
@@ -79,7 +86,7 @@ class Edge:
         params = req.params
         if "min_txid" in params:
             await self._wait_applied(request.number(req, "min_txid", 0))
-        if "consistency" in params and params["consistency"] not in _CONSISTENCY:
+        if "consistency" in params and req.get_param("consistency") not in _CONSISTENCY:
             raise InvalidRequest("consistency must be linearizable, session or stale", field="consistency")
         if "as_of" not in params:
             return None
@@ -120,7 +127,7 @@ class Edge:
         until_ns = self.clock.monotonic_ns() + timeout_ns
         attempt = 0
         while self.reader.applied_txid() < txid:
-            if self.clock.monotonic_ns() >= until_ns:
+            if self.clock.monotonic_ns() >= until_ns or self._stopping():
                 return False
             await asyncio.sleep(_POLL_S[min(attempt, len(_POLL_S) - 1)])
             attempt += 1
@@ -156,6 +163,11 @@ class Edge:
     async def in_journal(self, read: Callable[[JournalReader], T]) -> T:
         """Read the journal in its thread: the database may take its time."""
         return await asyncio.get_running_loop().run_in_executor(self._journal_thread, read, self._journal)
+
+    async def digest(self) -> bytes:
+        """The whole projection's hash, as JSON; one at a time."""
+        async with self._digesting:
+            return await self._digest()
 
     # --- changes ------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from esdfs.errors import Compacted, NotFound
 from esdfs.ids import Txid
 from esdfs.namenode.frames import Status
 from esdfs.namenode.rest import request
-from esdfs.namenode.rest.edge import Edge, answer, stamp
+from esdfs.namenode.rest.edge import JSON, Edge, answer, stamp
 from esdfs.namenode.rest.history import read_some
 from esdfs.namenode.rest.records import record
 
@@ -59,6 +59,19 @@ class JournalHead:
         told = await self._edge.ask(resp, Status())
         status = msgspec.msgpack.decode(told.result, type=dict[str, object])
         answer(resp, {field: status[field] for field in _HEAD_FIELDS})
+
+
+class JournalDigest:
+    """/journal/digest."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """One hash for the whole namespace, to hold a replay of the journal against."""
+        await self._edge.moment(req)
+        resp.data = await self._edge.digest()
+        resp.content_type = JSON
 
 
 class Audit:

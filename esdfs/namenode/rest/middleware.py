@@ -1,6 +1,7 @@
 """What happens to every request: who may ask, its id, at which transaction it was answered, counting."""
 
 from collections import Counter
+from collections.abc import Mapping
 from hmac import compare_digest
 from typing import Any, Final
 
@@ -86,7 +87,7 @@ class Middleware:
             _log.error("projection unreadable", error=repr(error))
             return self._edge.engine.last_seen
 
-    async def process_shutdown(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
+    async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Let go of the readers and the engine."""
         del scope, event
         await self._edge.close()

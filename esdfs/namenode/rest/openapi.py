@@ -170,6 +170,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Records from a txid on; resume with `next`", dict, ("from", "limit", "wait_ms"), None, (200,), (410,)
     ),
     ("GET", "/journal/head"): Operation("Where the journal ends, and its chain value"),
+    ("GET", "/journal/digest"): Operation("One hash for the whole namespace, and the txid it was made at"),
     ("GET", "/audit"): Operation(
         "Records that touched a path, newest first", dict, ("path", "limit"), None, (200,), (404,)
     ),

@@ -3,11 +3,14 @@
 There is no validation layer besides this and msgspec's decoding into strict types.
 """
 
+import asyncio
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final, NamedTuple, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 from falcon import HTTPUnsupportedMediaType
@@ -20,6 +23,8 @@ from esdfs.namenode.rest.answers import TIME_US_MAX
 T = TypeVar("T")
 
 BODY_BYTES_MAX: Final = 1 << 20
+_DISCARDED_BYTES_MAX: Final = 16 << 20
+_DISCARD_S: Final = 5.0
 PAGE_MAX: Final = 1000
 ID_MAX: Final = (1 << 63) - 1
 
@@ -110,6 +115,9 @@ def identifier(value: str | int, name: str) -> int:
 def principal(req: Request) -> str:
     """Who says to be asking."""
     user = req.get_header("Esdfs-User") or "anonymous"
+    if "%" in user:
+        # Headers carry ASCII: clients percent-encode other names.
+        user = unquote(user)
     return check_name("Esdfs-User", user)
 
 
@@ -177,13 +185,14 @@ async def read_body(req: Request) -> bytes:
     """The whole body, however it is framed.
 
     Raises:
-        PayloadTooLarge: Over ``BODY_BYTES_MAX``; at most that much was read.
+        PayloadTooLarge: Over ``BODY_BYTES_MAX``; at most that much was kept.
         InvalidRequest: Cut short.
         HTTPUnsupportedMediaType: Its Content-Type says it is not JSON. (Browsers send other types to
             other sites without asking them first, so this is also what keeps web pages out.)
     """
     declared = req.content_length
     if declared is not None and declared > BODY_BYTES_MAX:
+        await _discard(req)
         raise PayloadTooLarge(_too_large())
     media = (req.content_type or "application/json").partition(";")[0].strip().lower()
     if media != "application/json" and not media.endswith("+json"):
@@ -200,9 +209,19 @@ async def read_body(req: Request) -> bytes:
     async for chunk in req.stream:
         size_bytes += len(chunk)
         if size_bytes > BODY_BYTES_MAX:
+            await _discard(req)
             raise PayloadTooLarge(_too_large())
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+async def _discard(req: Request) -> None:
+    """Let the sender finish, within reason: one who still sends may lose the answer in a reset connection."""
+    size_bytes = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_S):
+            while size_bytes < _DISCARDED_BYTES_MAX and (chunk := await req.stream.read(1 << 16)):
+                size_bytes += len(chunk)
 
 
 def parse(decode: Callable[[bytes], T], body: bytes) -> T:

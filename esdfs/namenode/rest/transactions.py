@@ -95,6 +95,8 @@ def _result(edge: Edge, command: Command, result: CommandResult) -> dict[str, An
         case AddBlocks():
             return {"blocks": edge.new_blocks(result)}
         case MakeDirectory():
-            return {"file_id": str(result.inode), "existed": result.existed or not result.inode}
+            # A repeated request that changed nothing has no result: it existed then, too.
+            there = {"file_id": str(result.inode)} if result.inode else {}
+            return there | {"existed": result.existed or not result.inode}
         case _:
             return {"file_id": str(result.inode)} if result.inode else {}

@@ -14,8 +14,8 @@ def test_the_newest_unverified_comes_first_then_the_longest_unverified() -> None
         replica(1, finalized_us=1, verified_us=now - 20 * DAY_US),
         replica(2, finalized_us=1, verified_us=now - 30 * DAY_US),
         replica(3, finalized_us=1, verified_us=now - 2 * DAY_US),
-        replica(4, finalized_us=now - 5, verified_us=0),
-        replica(5, finalized_us=now - 1, verified_us=0),
+        replica(4, finalized_us=now - 2 * DAY_US, verified_us=0),
+        replica(5, finalized_us=now - DAY_US, verified_us=0),
     ]
     order = due(replicas, now, 14 * 86_400, limit=10)
     assert [r.block_id for r in order] == [5, 4, 2, 1]
@@ -24,3 +24,10 @@ def test_the_newest_unverified_comes_first_then_the_longest_unverified() -> None
 
 def test_nothing_is_due_before_its_period() -> None:
     assert due([replica(1, finalized_us=1, verified_us=99)], 100, 1, limit=5) == []
+
+
+def test_what_was_just_written_is_left_alone_for_a_while() -> None:
+    new = [replica(1, finalized_us=100 * DAY_US, verified_us=0)]
+    assert due(new, 100 * DAY_US + 59 * 10**6, 14 * 86_400, limit=5) == []
+    assert due(new, 100 * DAY_US + 60 * 10**6, 14 * 86_400, limit=5) == new
+    assert due(new, 100 * DAY_US + 10**6, 1, limit=5) == new

@@ -115,6 +115,11 @@ def test_the_head_is_what_the_engine_says(world: World) -> None:
     }
 
 
+def test_the_digest_names_the_txid_it_was_made_at(world: World) -> None:
+    world.reader.put({})
+    assert world.get("/journal/digest").json == {"txid": 2, "digest": "ab" * 32}
+
+
 def test_an_audit_lists_the_records_that_touched_a_path(world: World) -> None:
     world.reader.put({"/a": file(12, 2)})
     records = world.get("/audit", params={"path": "/a"}).json["records"]

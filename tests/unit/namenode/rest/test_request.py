@@ -193,6 +193,13 @@ def test_an_entity_tag_that_is_none_is_refused(world: World, tag: str) -> None:
     assert (answer.status_code, answer.json["field"]) == (400, "If-None-Match")
 
 
+def test_a_user_name_beyond_ascii_comes_percent_encoded(world: World) -> None:
+    world.post("/files/5/abort", {"lease": "l"}, headers={"Esdfs-User": "%C3%A4da"})
+    assert world.engine.executed().principal == "äda"
+    forged = world.post("/files/5/abort", {"lease": "l"}, headers={"Esdfs-User": "ada%0Aroot"})
+    assert (forged.status_code, forged.json["field"]) == (400, "Esdfs-User")
+
+
 def test_a_user_name_that_could_forge_a_line_is_refused(world: World) -> None:
     answer = world.post("/files/5/abort", {"lease": "l"}, headers={"Esdfs-User": "x" * 300})
     assert (answer.status_code, answer.json["field"]) == (400, "Esdfs-User")

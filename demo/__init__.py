@@ -1,0 +1,1 @@
+"""`./dev demo`: what esdfs does, on real processes."""

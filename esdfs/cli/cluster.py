@@ -1,0 +1,109 @@
+"""`cluster status`, `node list`, `fsck`: how the cluster is doing."""
+
+from typing import Annotated, Any, Final
+
+import typer
+
+from esdfs.cli import session
+from esdfs.cli.completion import remote_paths
+from esdfs.cli.output import human_size
+from esdfs.cli.session import Json
+from esdfs.errors import Unavailable
+
+cluster = typer.Typer(no_args_is_help=True, help="The cluster as a whole.")
+node = typer.Typer(no_args_is_help=True, help="Its DataNodes.")
+
+_PAGE: Final = 1000
+
+
+@cluster.command("status")
+def cluster_status(ctx: typer.Context, *, as_json: Json = False) -> None:
+    """The cluster at a glance."""
+    here = session.of(ctx)
+    out = here.output(as_json=as_json)
+    told = here.client.control.get("/cluster", dict[str, Any])
+    if out.as_json:
+        out.json(told)
+        return
+    blocks = told["blocks"]
+    copies = f"{told['replication']} copies (at least {told['min_replication']})"
+    out.table(
+        [
+            ("cluster", told["cluster_id"]),
+            ("leader", f"{told['leader'] or 'none'} (epoch {told['epoch']})"),
+            ("namenodes", ", ".join(f"{n['node_id']} {n['role']}" for n in told["namenodes"])),
+            ("last txid", str(told["last_txid"])),
+            ("datanodes", ", ".join(f"{n} {state}" for state, n in told["datanodes"].items() if n) or "none"),
+            ("blocks", ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in blocks.items())),
+            (
+                "space",
+                f"{human_size(told['available_bytes'])} of {human_size(told['capacity_bytes'])} available",
+            ),
+            ("new files", f"{copies}, blocks of {human_size(told['block_size_bytes'])}"),
+            ("state", _state(told)),
+        ]
+    )
+
+
+def _state(told: dict[str, Any]) -> str:
+    if told["safe_mode"]:
+        return "safe mode: waiting for block reports"
+    return "read-only" if told.get("read_only") else "normal"
+
+
+@node.command("list")
+def node_list(ctx: typer.Context, *, as_json: Json = False) -> None:
+    """Every DataNode as the NameNode sees it."""
+    here = session.of(ctx)
+    out = here.output(as_json=as_json)
+    nodes = here.client.control.get("/datanodes", dict[str, Any])["datanodes"]
+    if out.as_json:
+        for one in nodes:
+            out.json(one)
+        return
+    rows = [("NODE", "STATUS", "ADDRESS", "BLOCKS", "AVAILABLE", "CAPACITY", "LAST HEARTBEAT")]
+    rows += [
+        (
+            one["node_id"],
+            one["status"],
+            one["address"],
+            str(one["blocks_stored"]),
+            human_size(one["available_space"]),
+            human_size(one["storage_capacity"]),
+            (one["last_heartbeat"] or "never")[:19].replace("T", " "),
+        )
+        for one in nodes
+    ]
+    out.table(rows, right=(3, 4, 5))
+
+
+def fsck(
+    ctx: typer.Context,
+    path: Annotated[str, typer.Argument(help="At and below it.", autocompletion=remote_paths)] = "/",
+    *,
+    every: Annotated[bool, typer.Option("--all", help="Healthy files, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Hold every file's blocks against the replicas that were reported; fails when data is missing."""
+    here = session.of(ctx)
+    out = here.output(as_json=as_json)
+    totals: dict[str, int] = {}
+    after: str | None = None
+    top = here.resolve(path)
+    while True:
+        page = here.client.control.get("/fsck", dict[str, Any], path=top, after=after, limit=_PAGE)
+        for name, count in page["totals"].items():
+            totals[name] = totals.get(name, 0) + count
+        for file in page["files"]:
+            if out.as_json:
+                out.json(file)
+            elif every or file["state"] != "healthy":
+                out.line(f"{file['state']}: {file['path']}{''.join(f'; {why}' for why in file['problems'])}")
+        after = page["next"]
+        if after is None:
+            break
+    if not out.as_json:
+        out.line(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in totals.items()))
+    lost = totals.get("missing", 0) + totals.get("corrupt", 0)
+    if lost:
+        raise Unavailable(f"{lost} files cannot be read in full: bring their DataNodes back")

@@ -1,0 +1,129 @@
+"""`esdfs doctor`: what is wrong here, and what to do about it."""
+
+import sqlite3
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final, NamedTuple
+
+import typer
+
+from esdfs.cli import session
+from esdfs.cli.session import Json, Session
+from esdfs.errors import EsdfsError, InvalidRequest, Unavailable
+
+OK: Final = "ok"
+WARN: Final = "warning"
+FAIL: Final = "problem"
+
+_SQLITE_FIXED: Final = (3, 51, 3)
+_PROBE_TIMEOUT_S: Final = 3.0
+
+
+class Verdict(NamedTuple):
+    """One line of the report."""
+
+    verdict: str
+    what: str
+    text: str
+
+
+def doctor(ctx: typer.Context, *, as_json: Json = False) -> None:
+    """Check this machine and the cluster; fails when there is a problem."""
+    here = session.of(ctx)
+    out = here.output(as_json=as_json)
+    problems = 0
+    for verdict in [*environment(), *_cluster(here)]:
+        problems += verdict.verdict == FAIL
+        if out.as_json:
+            out.json(verdict._asdict())
+        else:
+            out.line(f"{verdict.verdict:<8} {verdict.what}: {verdict.text}")
+    if problems:
+        raise Unavailable(f"{problems} {'problem' if problems == 1 else 'problems'}: see above")
+
+
+def environment() -> Iterator[Verdict]:
+    """This Python and its libraries."""
+    from esdfs import checksum  # noqa: PLC0415 - only to ask it
+
+    yield Verdict(OK, "python", sys.version.split()[0])
+    how = checksum.implementation()
+    if how.startswith("crc32c"):
+        yield Verdict(OK if how == "crc32c-hw" else WARN, "checksums", how)
+    else:
+        yield Verdict(WARN, "checksums", f"{how}: slow; install the crc32c package")
+    try:
+        yield Verdict(OK, "compression", f"brotli {version('brotli')}")
+    except PackageNotFoundError:
+        yield Verdict(FAIL, "compression", "brotli is missing: compressed files cannot be read; install it")
+    text = sqlite3.sqlite_version
+    if sqlite3.sqlite_version_info < _SQLITE_FIXED:
+        text += ": before 3.51.3 only one connection may checkpoint the write-ahead log; esdfs holds to that"
+    yield Verdict(OK, "sqlite", text)
+
+
+def _cluster(here: Session) -> Iterator[Verdict]:
+    from esdfs.client import DFSClient  # noqa: PLC0415 - only commands that need it load HTTP
+    from esdfs.client.control import split_urls  # noqa: PLC0415 - as above
+
+    settings = here.settings()
+    urls = split_urls(settings.get("url", ""))
+    if not urls:
+        yield Verdict(WARN, "cluster", "none given: --url, ESDFS_URL or a profile")
+        return
+    told: dict[str, Any] | None = None
+    for url in urls:
+        try:
+            with DFSClient(
+                url, settings.get("token"), timeout=_PROBE_TIMEOUT_S, connect_timeout=1.0
+            ) as client:
+                told = client.control.get("/cluster", dict[str, Any])
+        except EsdfsError as error:
+            yield Verdict(FAIL, url, error.message)
+        else:
+            yield Verdict(OK, url, f"{told['node_id']} is {told['role']} at txid {told['last_txid']}")
+    if told is not None:
+        yield from health(told)
+
+
+def health(told: dict[str, Any]) -> Iterator[Verdict]:
+    """What `GET /cluster` means. Pure."""
+    if not isinstance(told.get("blocks"), dict):
+        raise InvalidRequest("what answers there is no NameNode: check the URL")
+    voters = len(told["namenodes"])
+    if not told["leader"]:
+        yield Verdict(FAIL, "leader", "none: nothing can be changed")
+    if voters == 1:
+        yield Verdict(WARN, "failover", "one NameNode: no failover; its disk is the only copy of the journal")
+    elif voters == 2:
+        yield Verdict(WARN, "failover", "two NameNodes: no automatic failover; add a witness")
+    else:
+        yield Verdict(OK, "failover", f"{voters} NameNodes")
+    states = told["datanodes"]
+    active, wanted, least = states.get("ACTIVE", 0), told["replication"], told["min_replication"]
+    if active < least:
+        yield Verdict(
+            FAIL, "datanodes", f"{active} active, {least} needed: nothing can be written; start more"
+        )
+    elif active < wanted:
+        yield Verdict(WARN, "datanodes", f"{active} active for {wanted} copies: files are under-replicated")
+    elif active == wanted:
+        yield Verdict(WARN, "datanodes", f"{active} active for {wanted} copies: losing one stops the healing")
+    else:
+        yield Verdict(OK, "datanodes", f"{active} active for {wanted} copies")
+    if dead := states.get("DEAD", 0):
+        yield Verdict(WARN, "datanodes", f"{dead} dead: bring them back or leave the cluster to heal")
+    blocks = told["blocks"]
+    for name in ("missing", "corrupt"):
+        if blocks.get(name):
+            yield Verdict(FAIL, "blocks", f"{blocks[name]} {name}: see esdfs fsck")
+    if blocks.get("under_replicated"):
+        yield Verdict(WARN, "blocks", f"{blocks['under_replicated']} with too few copies: being copied")
+    if told["safe_mode"]:
+        yield Verdict(WARN, "state", "safe mode: waiting for block reports")
+    if told.get("read_only"):
+        yield Verdict(FAIL, "state", "read-only: the NameNode's disk is nearly full")
+    capacity, available = told["capacity_bytes"], told["available_bytes"]
+    if capacity and available * 10 < capacity:
+        yield Verdict(WARN, "space", f"{available * 100 // capacity} % left: add DataNodes or remove files")

@@ -1,0 +1,158 @@
+"""`esdfs local`: a whole cluster on this machine, for trying, testing and demonstrations."""
+
+import signal
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+
+from esdfs.blocks import BLOCK_BYTES
+from esdfs.cli.local_cluster import LocalCluster
+from esdfs.cli.local_layout import Layout
+from esdfs.cli.sizes import parse_size
+from esdfs.env_os import OsClock, OsRng
+from esdfs.errors import AlreadyExists, InvalidRequest
+
+local = typer.Typer(no_args_is_help=True, help="A whole cluster on this machine, as real processes.")
+
+Dir = Annotated[Path, typer.Option("--dir", help="The cluster's directory.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
+Name = Annotated[str, typer.Argument(help="nn-1, dn-1, dn-2, …, or leader.")]
+
+_SQLITE: Final = "sqlite"
+_DATANODES: Final = 3
+
+
+@local.command()
+def up(
+    directory: Dir,
+    *,
+    namenodes: Annotated[int, typer.Option(help="Only 1 so far.")] = 1,
+    datanodes: Annotated[int | None, typer.Option(help="Default 3, or as many as there are.")] = None,
+    journal: Annotated[str, typer.Option(help="sqlite, or a PostgreSQL URL.")] = _SQLITE,
+    block_size: Annotated[str, typer.Option(help="Of new files, like 64M.")] = str(BLOCK_BYTES),
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="nn.KEY=VALUE or dn.KEY=VALUE: a setting of namenode.toml or datanode.toml."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Start a cluster, with the data of last time if there was one."""
+    if namenodes != 1:
+        raise InvalidRequest(
+            "one NameNode is all there is so far: several need the quorum, which is not built"
+        )
+    if datanodes is not None and datanodes < 1:
+        raise InvalidRequest("--datanodes must be at least 1")
+    of_namenode, of_datanodes = _parse_settings(settings or [])
+    layout = Layout(
+        OsClock(),
+        OsRng(),
+        datanodes=datanodes or _DATANODES,
+        journal="" if journal == _SQLITE else journal,
+        block_size_bytes=parse_size(block_size),
+        namenode=of_namenode,
+        datanode=of_datanodes,
+    )
+    cluster = LocalCluster(directory, OsClock())
+    directory.mkdir(parents=True, exist_ok=True)
+    with cluster.locked():
+        if not cluster.exists():
+            cluster.make(layout)
+        _refuse_running(cluster)
+        there = len(cluster.record().datanodes)
+        if datanodes is not None and datanodes < there:
+            raise InvalidRequest(f"there are {there} DataNodes with data: not started with only {datanodes}")
+        if datanodes is not None:
+            cluster.add_datanodes(layout, datanodes - there)
+        cluster.start()
+        _print_up(cluster.shown(), as_json=as_json)
+
+
+@local.command()
+def status(directory: Dir, *, as_json: Json = False) -> None:
+    """Which nodes run."""
+    cluster = LocalCluster(directory, OsClock())
+    shown = cluster.shown()
+    if as_json:
+        _print_json(shown)
+        return
+    for node in [*shown["namenodes"], *shown["datanodes"]]:
+        state = f"running, pid {node['pid']}" if node["pid"] else "not running"
+        typer.echo(f"{node['id']:<6} {node.get('rest') or node['address']:<24} {state}")
+
+
+@local.command()
+def kill(
+    name: Name,
+    directory: Dir,
+    *,
+    signal_name: Annotated[str, typer.Option("--signal", help="KILL, TERM, STOP, CONT, …")] = "KILL",
+) -> None:
+    """Send a node's process a signal; after KILL or TERM, return when it is gone."""
+    number = _signal(signal_name)
+    cluster = LocalCluster(directory, OsClock())
+    with cluster.locked():
+        cluster.kill(cluster.node(name), number)
+
+
+@local.command()
+def restart(name: Name, directory: Dir) -> None:
+    """Start a node again, on its old port and with its data; stop it first if it runs."""
+    cluster = LocalCluster(directory, OsClock())
+    with cluster.locked():
+        node = cluster.node(name)
+        cluster.stop_node(node)
+        cluster.start_node(node)
+
+
+@local.command()
+def down(directory: Dir) -> None:
+    """Stop every node; the data stays."""
+    cluster = LocalCluster(directory, OsClock())
+    with cluster.locked():
+        cluster.stop()
+
+
+def _refuse_running(cluster: LocalCluster) -> None:
+    running = [node.id for node in cluster.nodes() if cluster.running_pid(node)]
+    if running:
+        raise AlreadyExists(
+            f"a cluster runs in {cluster.dir} ({', '.join(running)}): "
+            f"stop it with `esdfs local down --dir {cluster.dir}`"
+        )
+
+
+def _parse_settings(settings: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    parsed: dict[str, dict[str, str]] = {"nn": {}, "dn": {}}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        kind, dot, key = name.partition(".")
+        if not equals or not dot or kind not in parsed:
+            raise InvalidRequest(f"--set {setting}: write nn.KEY=VALUE or dn.KEY=VALUE")
+        parsed[kind][key] = value
+    return parsed["nn"], parsed["dn"]
+
+
+def _signal(name: str) -> signal.Signals:
+    try:
+        return signal.Signals[f"SIG{name.upper().removeprefix('SIG')}"]
+    except KeyError:
+        raise InvalidRequest(f"{name} is not a signal") from None
+
+
+def _print_up(shown: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(shown)
+        return
+    typer.echo(f"{len(shown['datanodes'])} DataNodes are ready. In this shell:")
+    typer.echo(f"  export ESDFS_URL={','.join(shown['urls'])}")
+    typer.echo("  esdfs cluster status")
+    typer.echo(f"  esdfs local down --dir {shown['dir']}")
+
+
+def _print_json(shown: dict[str, Any]) -> None:
+    typer.echo(msgspec.json.encode(shown))

@@ -1,0 +1,158 @@
+"""Where the nodes of a local cluster live, which ports they get, and their settings."""
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from esdfs.cli.processes import Process
+from esdfs.datanode.config import DataNodeConfig
+from esdfs.env import Clock, Rng
+from esdfs.errors import InvalidRequest
+from esdfs.namenode.config import NameNodeConfig, load
+
+# Below the ports that the kernel hands out to outgoing connections: a stopped node's port stays free.
+_PORT_FIRST, _PORT_COUNT = 20_000, 10_000
+_HOST: Final = "127.0.0.1"
+
+T = TypeVar("T")
+
+
+class NameNodeRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A NameNode, as started last."""
+
+    id: str
+    dir: str
+    rest: str
+    grpc: str
+    process: Process | None = None
+
+
+class DataNodeRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A DataNode, as started last."""
+
+    id: str
+    dir: str
+    address: str
+    process: Process | None = None
+
+
+NodeRecord = NameNodeRecord | DataNodeRecord
+
+
+class ClusterRecord(msgspec.Struct, frozen=True):
+    """``cluster.json``: what there is, and which processes ran it last."""
+
+    namenodes: list[NameNodeRecord]
+    datanodes: list[DataNodeRecord]
+
+
+class Layout:
+    """How to lay out a cluster that does not exist yet.
+
+    Attributes:
+        journal: SQLAlchemy URL; "" = SQLite in the NameNode's directory.
+        namenode, datanode: Settings of ``namenode.toml`` and ``datanode.toml`` over our own.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        rng: Rng,
+        *,
+        datanodes: int,
+        journal: str,
+        block_size_bytes: int,
+        namenode: Mapping[str, str],
+        datanode: Mapping[str, str],
+    ) -> None:
+        self._clock = clock
+        self._rng = rng
+        self.datanodes = datanodes
+        self.journal = journal
+        self.block_size_bytes = block_size_bytes
+        self.namenode = namenode
+        self.datanode = datanode
+
+    def make(self, root: Path) -> ClusterRecord:
+        """Format the NameNode and lay out the DataNodes below ``root``; what is there already is kept.
+
+        Raises:
+            InvalidRequest: A setting is unknown or out of bounds.
+            EsdfsError: The journal's database cannot be used.
+        """
+        # Checked before the journal is made: what is refused leaves nothing behind.
+        _convert({"node_id": "dn-0", "volumes": ["v"], "namenodes": [], **self.datanode}, DataNodeConfig)
+        (root / "logs").mkdir(parents=True, exist_ok=True)
+        home = root / "nn-1"
+        if not (home / "namenode.toml").exists():
+            self._format(home)
+        config = load(home)
+        rest = f"http://{config.rest_host}:{config.rest_port}"
+        namenode = NameNodeRecord("nn-1", str(home), rest, f"{config.grpc_host}:{config.grpc_port}")
+        return self.more_datanodes(root, ClusterRecord([namenode], []), self.datanodes)
+
+    def more_datanodes(self, root: Path, record: ClusterRecord, count: int) -> ClusterRecord:
+        """``record`` with ``count`` further DataNodes, laid out below ``root``."""
+        config, there = load(Path(record.namenodes[0].dir)), len(record.datanodes)
+        more = [self._lay_out(root / f"dn-{there + number}", config) for number in range(1, count + 1)]
+        return ClusterRecord(record.namenodes, [*record.datanodes, *more])
+
+    def _format(self, home: Path) -> None:
+        from esdfs.namenode.formatting import (  # noqa: PLC0415 - the database's libraries are slow to load
+            cluster_settings,
+            format_namenode,
+        )
+
+        given = {
+            "node_id": "nn-1",
+            "dir": str(home),
+            "journal_url": self.journal,
+            "rest_port": self._free_port(),
+            "grpc_port": self._free_port(),
+            "safe_mode_min_ms": 0,  # a whole cluster that starts at once has nothing to wait for
+            **self.namenode,
+        }
+        cluster = cluster_settings(self._rng, block_size_bytes=self.block_size_bytes)
+        format_namenode(_convert(given, NameNodeConfig), cluster, clock=self._clock, rng=self._rng)
+
+    def _lay_out(self, home: Path, namenode: NameNodeConfig) -> DataNodeRecord:
+        given: dict[str, Any] = {
+            "node_id": home.name,
+            "host": _HOST,
+            "port": self._free_port(),
+            "volumes": [str(home / "data")],
+            "namenodes": [f"http://{namenode.rest_host}:{namenode.rest_port}"],
+            "token": namenode.token,
+            "heartbeat_interval_ms": namenode.heartbeat_interval_ms,
+            **self.datanode,
+        }
+        config = _convert(given, DataNodeConfig)
+        if problems := config.validate():
+            raise InvalidRequest("; ".join(problems))
+        home.mkdir(parents=True, exist_ok=True)
+        file = home / "datanode.toml"
+        file.touch(mode=0o600)
+        values = [(name, getattr(config, name)) for name in config.__struct_fields__]
+        lines = [f"{name} = {msgspec.json.encode(value).decode()}\n" for name, value in values]
+        file.write_text("".join(lines), encoding="utf-8")
+        return DataNodeRecord(home.name, str(home), f"{config.host}:{config.port}")
+
+    def _free_port(self) -> int:
+        while True:
+            port = _PORT_FIRST + self._rng.randrange(_PORT_COUNT)
+            with socket.socket() as probe:
+                try:
+                    probe.bind((_HOST, port))
+                except OSError:
+                    continue
+            return port
+
+
+def _convert(given: Mapping[str, Any], type_: type[T]) -> T:
+    try:
+        return msgspec.convert(given, type_, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"{type_.__name__}: {error}") from error

@@ -1,0 +1,42 @@
+"""What the block manager asks of the namespace."""
+
+from typing import Protocol
+
+from esdfs.namenode.events import ClusterFormatted
+from esdfs.namenode.namespace.inodes import BlockRecord
+
+
+class BlockIndex(Protocol):
+    """Committed metadata about blocks and DataNodes."""
+
+    def block(self, block_id: int) -> BlockRecord | None:
+        """What the namespace knows of a block; None = it never heard of it, or gave it up."""
+        ...
+
+    def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
+        """At most ``limit`` blocks with an id above ``block_id``, in order."""
+        ...
+
+    def blocks_of_file(self, inode: int) -> list[int]:
+        """The blocks a present file names."""
+        ...
+
+    def next_block_id(self) -> int:
+        """No block with this id or a higher one was ever allocated."""
+        ...
+
+    def cluster(self) -> ClusterFormatted:
+        """The cluster's settings."""
+        ...
+
+    def number_of(self, node_id: str, uuid: str) -> int | None:
+        """A DataNode's number; None when it has none yet.
+
+        Raises:
+            IdentityConflict: The name belongs to a DataNode with another identity on disk.
+        """
+        ...
+
+    def epoch(self) -> int:
+        """The reign in whose name DataNodes are given orders."""
+        ...

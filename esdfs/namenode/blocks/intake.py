@@ -1,0 +1,233 @@
+"""Reports, taken in at once and worked through in slices."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from esdfs.env import Clock
+from esdfs.errors import Overloaded
+from esdfs.namenode.blocks.bodies import Report
+from esdfs.namenode.blocks.datanodes import DataNode, DataNodeTable
+from esdfs.namenode.blocks.garbage import Deletions, Why
+from esdfs.namenode.blocks.index import BlockIndex
+from esdfs.namenode.blocks.locations import Locations, LocationsStore, Replica
+from esdfs.namenode.blocks.policy import Policy, ns
+from esdfs.namenode.blocks.redundancy import BlockReplicator
+from esdfs.namenode.blocks.reports import FullReport, Item, News, Verdict, items, judge
+from esdfs.namenode.namespace.inodes import BlockRecord
+
+WAITING_MAX: Final = 2_000_000
+"""Entries that may wait: DataNodes are told to come again later."""
+
+ALARMS_MAX: Final = 1_000
+_SLICE: Final = 128
+
+Changed = list[tuple[int, BlockRecord | None]]
+
+
+class Intake:
+    """Turns reports into locations, in the order they came.
+
+    A full report takes effect in two steps: what its pages name is added as they come; what they do not name
+    is removed after the last.
+
+    Args:
+        on_confirmed: Told the number of a DataNode whose full report has taken effect.
+    """
+
+    def __init__(
+        self,
+        index: BlockIndex,
+        store: LocationsStore,
+        nodes: DataNodeTable,
+        deletions: Deletions,
+        replicator: BlockReplicator,
+        policy: Policy,
+        clock: Clock,
+        logger: FilteringBoundLogger,
+        on_confirmed: Callable[[int], None],
+    ) -> None:
+        self.alarms: dict[int, int] = {}
+        self._index = index
+        self._store = store
+        self._nodes = nodes
+        self._deletions = deletions
+        self._replicator = replicator
+        self._policy = policy
+        self._clock = clock
+        self._log = logger
+        self._on_confirmed = on_confirmed
+        self._queue: deque[_Page | _Sweep] = deque()
+        self._waiting = 0
+        self._full: dict[int, FullReport] = {}
+        self._hints: dict[tuple[int, int], int] = {}
+
+    def __len__(self) -> int:
+        return self._waiting
+
+    def expect(self, block_id: int, number: int) -> None:
+        """A writer has a DataNode's word for a copy: a full report made before does not refute it."""
+        self._hints[number, block_id] = self._clock.monotonic_ns() + ns(self._policy.hint_ms)
+
+    def disappointed(self, now_ns: int) -> set[int]:
+        """DataNodes that never reported what they had acknowledged; expected no longer."""
+        late = [key for key, until in self._hints.items() if until <= now_ns]
+        for key in late:
+            del self._hints[key]
+        return {number for number, _ in late}
+
+    def restarted(self, number: int) -> None:
+        """A DataNode registered: a full report that is half here will not be finished."""
+        self._full.pop(number, None)
+
+    def accept(self, node: DataNode, report: Report) -> None:
+        """Take a page in.
+
+        Raises:
+            Overloaded: Too much waits; nothing was taken.
+        """
+        if self._waiting + report.size() > WAITING_MAX:
+            raise Overloaded(f"{self._waiting} reported blocks wait to be looked at: report again later")
+        number = node.number
+        if report.full and report.first:
+            self._full[number] = FullReport(self._clock.monotonic_ns())
+            node.wants_report = False
+        self._queue.append(_Page(number, items(report)))
+        self._waiting += report.size()
+        full = self._full.get(number) if report.full else None
+        if full is not None:
+            full.page(report)
+            if report.last:
+                full.seal()
+                del self._full[number]
+                self._queue.append(_Sweep(node, full))
+        elif report.full:
+            # Its first page went to an earlier process of ours, or to its own predecessor.
+            node.wants_report = True
+
+    def work(self, deadline_ns: int) -> bool:
+        """Work until then at least a little; whether there is more."""
+        while self._queue:
+            task = self._queue[0]
+            done = self._page(task) if isinstance(task, _Page) else self._sweep(task)
+            if done:
+                self._queue.popleft()
+            if self._clock.monotonic_ns() >= deadline_ns:
+                break
+        return bool(self._queue)
+
+    # --- pages ----------------------------------------------------------------------------------
+
+    def _page(self, page: "_Page") -> bool:
+        batch = list(islice(page.items, _SLICE))
+        self._waiting -= len(batch)
+        next_block_id = self._index.next_block_id()
+        changed: Changed = []
+        with self._store.write() as locations:
+            for item in batch:
+                self._item(locations, page.number, item, next_block_id, changed)
+        for block_id, record in changed:
+            self._replicator.check(block_id, record)
+        return len(batch) < _SLICE
+
+    def _item(
+        self, locations: Locations, number: int, item: Item, next_block_id: int, changed: Changed
+    ) -> None:
+        block_id = item.block_id
+        match item.news:
+            case News.STORED:
+                self._stored(locations, number, item, next_block_id, changed)
+            case News.CORRUPT:
+                record = self._index.block(block_id)
+                if record is not None and locations.put(block_id, Replica(number, item.generation, True)):
+                    self._log.error("replica corrupt", block=block_id, datanode=number, why="it said so")
+                    changed.append((block_id, record))
+            case News.REMOVED:
+                self._deletions.removed(number, block_id)
+                had = (r.generation for r in locations.replicas(block_id) if r.number == number)
+                if next(had, item.generation + 1) <= item.generation:
+                    locations.remove(block_id, number)
+                    changed.append((block_id, None))
+            case News.COPY_FAILED:
+                target = self._nodes.named(item.node_id)
+                if target is not None:
+                    self._replicator.failed(block_id, target.number, self._clock.monotonic_ns())
+
+    def _stored(
+        self, locations: Locations, number: int, item: Item, next_block_id: int, changed: Changed
+    ) -> None:
+        block_id, generation = item.block_id, item.generation
+        record = self._index.block(block_id)
+        match judge(block_id, generation, record, next_block_id):
+            case Verdict.KNOWN | Verdict.STALE:
+                self._hints.pop((number, block_id), None)
+                self._replicator.arrived(block_id, number)
+                if locations.put(block_id, Replica(number, generation)):
+                    changed.append((block_id, record))
+            case Verdict.ORPHAN:
+                due_ns = self._clock.monotonic_ns() + ns(self._policy.orphan_grace_ms)
+                if self._deletions.add(number, block_id, generation, Why.ORPHAN, due_ns):
+                    self._log.info("orphan", block=block_id, datanode=number, why="no file ever named it")
+                locations.remove(block_id, number)
+            case Verdict.FUTURE:
+                if block_id not in self.alarms and len(self.alarms) < ALARMS_MAX:
+                    self.alarms[block_id] = number
+                    self._log.error(
+                        "a DataNode has a block we never allocated: it is kept. Did our metadata go "
+                        "back in time, or is it another cluster's DataNode?",
+                        block=block_id,
+                        generation=generation,
+                        datanode=number,
+                    )
+
+    # --- the end of a full report ---------------------------------------------------------------
+
+    def _sweep(self, sweep: "_Sweep") -> bool:
+        node = sweep.node
+        if self._nodes.get(node.number) is not node:
+            return True  # it registered anew meanwhile, and will report anew
+        page = self._store.blocks_of(node.number, after=sweep.after, limit=_SLICE)
+        if not page:
+            self._confirmed(node, sweep.report)
+            return True
+        sweep.after = page[-1]
+        gone = [
+            block_id
+            for block_id in page
+            if not sweep.report.names(block_id) and (node.number, block_id) not in self._hints
+        ]
+        if gone:
+            with self._store.write() as locations:
+                for block_id in gone:
+                    locations.remove(block_id, node.number)
+            for block_id in gone:
+                self._deletions.removed(node.number, block_id)
+                self._replicator.check(block_id)
+            self._log.info("replicas gone", datanode=node.number, blocks=len(gone), why="full report")
+        return False
+
+    def _confirmed(self, node: DataNode, report: FullReport) -> None:
+        self._replicator.settled(self._deletions.settled(node.number, report.began_ns, report.names))
+        node.confirmed = True
+        self._log.info("full report taken in", datanode=node.number, node_id=node.row.node_id)
+        self._on_confirmed(node.number)
+
+
+class _Page:
+    """Entries of one report."""
+
+    def __init__(self, number: int, entries: Iterator[Item]) -> None:
+        self.number = number
+        self.items = entries
+
+
+class _Sweep:
+    """What a full report did not name is to be removed."""
+
+    def __init__(self, node: DataNode, report: FullReport) -> None:
+        self.node = node
+        self.report = report
+        self.after = 0

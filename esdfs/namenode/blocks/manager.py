@@ -1,0 +1,439 @@
+"""The block manager's face: what the engine calls from its one thread. No call takes more than a few ms."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from esdfs.blocks import BlockLocation, DataNodeStatus
+from esdfs.env import Clock, Rng
+from esdfs.errors import IdentityConflict, InvalidRequest, NotFound
+from esdfs.namenode import events as ev
+from esdfs.namenode.blocks import bodies
+from esdfs.namenode.blocks.brake import Brake
+from esdfs.namenode.blocks.datanodes import Change, DataNode, DataNodeTable
+from esdfs.namenode.blocks.farewell import Farewell
+from esdfs.namenode.blocks.garbage import Deletions, Why
+from esdfs.namenode.blocks.health import located
+from esdfs.namenode.blocks.index import BlockIndex
+from esdfs.namenode.blocks.intake import Intake
+from esdfs.namenode.blocks.locations import LocationsStore, Replica
+from esdfs.namenode.blocks.placement import candidates, choose, demand
+from esdfs.namenode.blocks.policy import Policy, from_config, ns
+from esdfs.namenode.blocks.promises import Promises
+from esdfs.namenode.blocks.redundancy import BlockReplicator
+from esdfs.namenode.blocks.safemode import SafeMode
+from esdfs.namenode.blocks.walks import Walks
+from esdfs.namenode.config import NameNodeConfig
+from esdfs.namenode.events import Event
+
+__all__ = ["BlockIndex", "BlockManager", "NeedsJournal"]
+
+_ROWS_EVERY_MS = 1_000
+
+
+class NeedsJournal(Exception):
+    """This DataNode has no number yet: journal ``DataNodeAdded``, then register it again."""
+
+    def __init__(self, node_id: str, uuid: str) -> None:
+        super().__init__(f"{node_id} has no number yet")
+        self.node_id = node_id
+        self.uuid = uuid
+
+
+class BlockManager:
+    """DataNodes, and where blocks are and should be. Soft state, filled by reports."""
+
+    def __init__(
+        self,
+        config: NameNodeConfig,
+        store: LocationsStore,
+        index: BlockIndex,
+        clock: Clock,
+        rng: Rng,
+        logger: FilteringBoundLogger,
+        *,
+        policy: Policy | None = None,
+    ) -> None:
+        self._policy = policy or from_config(config)
+        self._store = store
+        self._index = index
+        self._clock = clock
+        self._rng = rng
+        self._log = logger
+        now_ns = clock.monotonic_ns()
+        self._nodes = DataNodeTable(self._policy)
+        self._nodes.restore(store.datanodes().values(), now_ns)
+        self._deletions = Deletions(self._policy)
+        self._promises = Promises()
+        self._safe_mode = SafeMode(self._policy, now_ns, cold=store.fresh)
+        self._brake = Brake(self._policy)
+        self._cluster = index.cluster()
+        self.replicator = BlockReplicator(
+            index,
+            logger,
+            replication_factor=self._cluster.replication,
+            store=store,
+            nodes=self._nodes,
+            deletions=self._deletions,
+            promises=self._promises,
+            policy=self._policy,
+            rng=rng,
+        )
+        self._intake = Intake(
+            index,
+            store,
+            self._nodes,
+            self._deletions,
+            self.replicator,
+            self._policy,
+            clock,
+            logger,
+            self._on_confirmed,
+        )
+        self._walks = Walks(
+            index,
+            store,
+            self._nodes,
+            self.replicator,
+            clock,
+            on_scanned=self._on_scanned,
+            on_stray=self._give_up,
+        )
+        self.replicator.stopped = self._why_stopped()
+        self._total = 0
+        self._scanned_ns = now_ns
+        self._rows_ns = now_ns
+        self._dirty: set[int] = set()
+        self._farewell = Farewell(
+            index, store, self._nodes, self._deletions, self.replicator, self._policy, logger
+        )
+        self._walks.scan()
+        if not store.fresh:
+            # What happened between our predecessor's last record and its last breath may be missing.
+            self._walks.strays()
+
+    # --- DataNodes speak ------------------------------------------------------------------------
+
+    def register(self, body: bytes) -> dict[str, Any]:
+        """Take a DataNode in. Known to readers on return.
+
+        Raises:
+            NeedsJournal: It is new to the cluster.
+            IdentityConflict: Another cluster's, another's name, or an older process.
+            InvalidRequest: Not a registration.
+        """
+        told = bodies.decode(bodies.registration, body)
+        if told.cluster_id and told.cluster_id != self._cluster.cluster_id:
+            raise IdentityConflict(
+                f"{told.node_id} has data of cluster {told.cluster_id}, this is {self._cluster.cluster_id}: "
+                "point it at its own NameNodes"
+            )
+        self._nodes.vet(told)
+        number = self._index.number_of(told.node_id, told.uuid)
+        if number is None:
+            raise NeedsJournal(told.node_id, told.uuid)
+        known = self._nodes.get(number)
+        if known is not None and known.row.incarnation != told.incarnation:
+            self.replicator.settled(self._deletions.restarted(number))
+            self.replicator.lost(number)
+        self._intake.restarted(number)
+        change = self._nodes.register(told, number, self._clock.monotonic_ns(), self._clock.wall_us())
+        node = self._nodes.get(number)
+        assert node is not None, "a registered DataNode is known"
+        node.report_due_ns = node.heard_ns + ns(self._spread(self._policy.full_report_every_ms))
+        self._dirty.add(number)
+        if change is not None:
+            self._changed(change)
+        self._write_rows()
+        self._log.info("DataNode registered", node_id=told.node_id, number=number, uuid=told.uuid)
+        return {
+            "cluster_id": self._cluster.cluster_id,
+            "number": number,
+            "heartbeat_interval_ms": self._policy.heartbeat_interval_ms,
+            "epoch": self._index.epoch(),
+        }
+
+    def heartbeat(self, node_id: str, body: bytes) -> dict[str, Any]:
+        """A DataNode lives; the answer has its orders.
+
+        Raises:
+            UnknownDataNode: It has to register (again).
+            IdentityConflict: A later process has taken its place.
+        """
+        told = bodies.decode(bodies.heartbeat, body)
+        node = self._nodes.speaker(node_id, told.incarnation)
+        now_ns = self._clock.monotonic_ns()
+        if now_ns >= node.report_due_ns:
+            node.wants_report = True
+            node.report_due_ns = now_ns + ns(self._spread(self._policy.full_report_every_ms))
+        failed_before = node.row.failed_volumes
+        change = self._nodes.heartbeat(node, told, now_ns, self._clock.wall_us())
+        self._dirty.add(node.number)
+        if change is not None:
+            self._changed(change)
+            self._write_rows()
+        if node.row.failed_volumes > failed_before:
+            self._log.error("disk failed", node_id=node_id, why="it said so")
+        return {
+            "epoch": self._index.epoch(),
+            "commands": self._orders(node, now_ns),
+            "full_report": node.wants_report,
+        }
+
+    def _orders(self, node: DataNode, now_ns: int) -> list[dict[str, Any]]:
+        if self.replicator.stopped or not node.obeys:
+            return []
+        if self.replicator.queued():
+            self.replicator.schedule(now_ns)
+        orders = self.replicator.orders(node.number)
+        due = self._deletions.due(node.number, now_ns, self.replicator.permits)
+        for block_id, generation in due:
+            self._log.info("deletion ordered", block=block_id, datanode=node.number)
+            orders.append(bodies.delete(block_id, generation))
+        return orders
+
+    def report(self, node_id: str, body: bytes) -> dict[str, Any]:
+        """A page of replicas: taken in on return, worked through soon.
+
+        Raises:
+            UnknownDataNode, IdentityConflict: As for a heartbeat.
+            Overloaded: Later.
+        """
+        told = bodies.decode(bodies.report, body)
+        node = self._nodes.speaker(node_id, told.incarnation)
+        if told.size() > bodies.REPORT_ENTRIES_MAX:
+            raise InvalidRequest(f"a page has at most {bodies.REPORT_ENTRIES_MAX} entries")
+        self._intake.accept(node, told)
+        self._intake.work(self._deadline())
+        return {"epoch": self._index.epoch()}
+
+    # --- the engine asks ------------------------------------------------------------------------
+
+    def place(
+        self, count: int, replication: int, exclude: set[str], block_size_bytes: int
+    ) -> list[tuple[int, ...]]:
+        """Homes for ``count`` new blocks: DataNode numbers, the pipeline's head first.
+
+        Args:
+            count: Blocks.
+            replication: Copies of each; 0 = the cluster's default.
+            exclude: Names of DataNodes the writer had trouble with.
+            block_size_bytes: Room needed per copy.
+
+        Raises:
+            NotEnoughDataNodes: Fewer than the minimum are live and have room.
+        """
+        wanted = replication or self._cluster.replication
+        minimum = 1 if self._cluster.allow_degraded else self._cluster.min_replication
+        shunned = {node.number for node in self._nodes if node.row.node_id in exclude}
+        among = candidates(
+            self._nodes,
+            scheduled=dict(self._promises.by_node),
+            size_bytes=block_size_bytes,
+            reserve_bytes=self._policy.reserve_bytes,
+            exclude=shunned,
+        )
+        live = sum(node.status is DataNodeStatus.ACTIVE and node.registered for node in self._nodes)
+        demand(len(among), wanted, minimum, live=live, size_bytes=block_size_bytes, excluded=len(shunned))
+        return [choose(among, wanted, self._rng) for _ in range(count)]
+
+    def on_committed(self, events: Iterable[Event]) -> None:
+        """These happened, in this order; the index shows them."""
+        for event in events:
+            match event:
+                case ev.FileOpened(block_size_bytes=size_bytes, blocks=blocks):
+                    self._promises.make(blocks, size_bytes)
+                case ev.BlocksAllocated(blocks=blocks, abandoned=abandoned):
+                    self._promises.make(blocks, self._cluster.block_size_bytes)
+                    for block_id in abandoned:
+                        self._give_up(block_id)
+                case ev.FileCompleted(blocks=blocks):
+                    self._completed(blocks)
+                case ev.FileAborted(blocks=blocks):
+                    for block_id in blocks:
+                        self._give_up(block_id)
+                case ev.AttributesSet(inode=inode, replication=int()):
+                    self.replicator.settled(self._index.blocks_of_file(inode))
+                case ev.FileLinked(blocks=blocks):
+                    self.replicator.settled(block.block_id for block in blocks)
+                case _:
+                    continue
+
+    def _completed(self, blocks: tuple[ev.CompletedBlock, ...]) -> None:
+        with self._store.write() as locations:
+            for completed in blocks:
+                block = completed.block
+                self._promises.settle(block.block_id)
+                pipeline = [Replica(number, block.generation) for number in completed.replicas]
+                known = {replica.number for replica in locations.replicas(block.block_id)}
+                locations.lead(block.block_id, pipeline)
+                for replica in pipeline:
+                    if replica.number not in known:
+                        self._intake.expect(block.block_id, replica.number)
+        self._total += len(blocks)
+        for completed in blocks:
+            self.replicator.check(completed.block.block_id)
+
+    def _give_up(self, block_id: int) -> None:
+        """A block that no file will ever name: its copies are garbage wherever they are, or arrive yet."""
+        generations = {replica.number: replica.generation for replica in self._store.replicas(block_id)}
+        reported = set(generations)
+        promised = self._promises.settle(block_id)
+        if generations:
+            with self._store.write() as locations:
+                for number in generations:
+                    locations.remove(block_id, number)
+        if promised is not None:
+            generations |= dict.fromkeys(promised.targets, promised.generation)
+        for number, generation in generations.items():
+            # A dead DataNode that returns names its garbage itself.
+            if self._nodes.counts(number):
+                sure = number in reported
+                self._deletions.add(number, block_id, generation, Why.GIVEN_UP, 0, certain=sure)
+        self.replicator.check(block_id)
+
+    def locations(self, block_id: int) -> list[BlockLocation]:
+        """Where a block can be read, its leader marked."""
+        record = self._index.block(block_id)
+        if record is None:
+            return []
+        return located(block_id, record.generation, self._store.replicas(block_id), self._nodes)
+
+    # --- operators ------------------------------------------------------------------------------
+
+    def maintain(self, node_id: str, for_ms: int) -> None:
+        """Expect a DataNode to be silent for so long; 0 ends it.
+
+        Raises:
+            NotFound: No such DataNode.
+        """
+        node = self._nodes.named(node_id)
+        if node is None:
+            raise NotFound(f"no DataNode is called {node_id}")
+        now_ns = self._clock.monotonic_ns()
+        change = self._nodes.maintain(node.number, now_ns + ns(for_ms) if for_ms else 0, now_ns)
+        if change is not None:
+            self._changed(change)
+            self._write_rows()
+
+    def resume_copies(self) -> None:
+        """Copy again after a mass failure: the DataNodes will not come back."""
+        self._brake.release(self._nodes)
+        self.replicator.stopped = self._why_stopped()
+
+    # --- time -----------------------------------------------------------------------------------
+
+    def tick(self) -> bool:
+        """Look at the clock and do a slice of waiting work; whether more waits."""
+        now_ns = self._clock.monotonic_ns()
+        changes = self._nodes.tick(now_ns)
+        for change in changes:
+            self._changed(change)
+        if changes or now_ns - self._rows_ns >= ns(_ROWS_EVERY_MS):
+            self._write_rows()
+        if self._brake.tick(self._nodes, now_ns):
+            self._log.error(
+                "copying stopped" if self._brake.reason else "copying goes on", why=self._brake.reason
+            )
+        deadline_ns = self._deadline()
+        more = self._intake.work(deadline_ns)
+        self._start_scan(now_ns)
+        more = self._walks.work(deadline_ns) or more
+        self.replicator.stopped = self._why_stopped()
+        return self.replicator.tick(now_ns) or more
+
+    def _start_scan(self, now_ns: int) -> None:
+        if self._walks.scanning:
+            return
+        refill = self.replicator.overflowed and self.replicator.queued() < self._policy.queued_max // 2
+        due = now_ns - self._scanned_ns >= ns(self._policy.scan_interval_ms)
+        if refill or due or self._safe_mode.active:
+            self.replicator.overflowed = False
+            self._walks.scan()
+
+    def _on_scanned(self, total: int, reported: int) -> None:
+        self._total = total
+        self._scanned_ns = self._clock.monotonic_ns()
+        if self._safe_mode.observe(self._scanned_ns, total, reported):
+            self._log.warning("safe mode left", why=self._safe_mode.reason)
+
+    def _on_confirmed(self, number: int) -> None:
+        self._walks.node(number)
+
+    def _why_stopped(self) -> str:
+        return f"safe mode: {self._safe_mode.reason}" if self._safe_mode.active else self._brake.reason
+
+    def _changed(self, change: Change) -> None:
+        node, before, why = change
+        number = node.number
+        self._dirty.add(number)
+        self._log.warning(
+            "DataNode status",
+            node_id=node.row.node_id,
+            before=before.value if before else None,
+            now=node.status.value,
+            why=why,
+        )
+        if node.status in {DataNodeStatus.DEAD, DataNodeStatus.INACTIVE}:
+            self.replicator.lost(number)
+        if node.status is DataNodeStatus.DEAD:
+            self._deletions.dead(number)
+        if DataNodeStatus.DEAD in {node.status, before}:
+            # All its copies stopped to count, or count again.
+            self._walks.node(number)
+
+    def _write_rows(self) -> None:
+        self._rows_ns = self._clock.monotonic_ns()
+        dirty, self._dirty = self._dirty, set()
+        rows = [node.row for number in dirty if (node := self._nodes.get(number)) is not None]
+        if rows:
+            self._store.put_datanodes(rows)
+
+    def cleanup(self) -> None:
+        """Ask again for what is overdue; forget DataNodes that are dead for long and hold nothing needed."""
+        now_ns = self._clock.monotonic_ns()
+        for number in self._deletions.overdue(now_ns) | self._intake.disappointed(now_ns):
+            node = self._nodes.get(number)
+            if node is not None and node.obeys and not node.wants_report:
+                node.wants_report = True
+                self._log.info("full report wanted", node_id=node.row.node_id, why="an answer is overdue")
+        self._farewell.tick(now_ns)
+
+    def _spread(self, every_ms: int) -> int:
+        """Between a half and the whole of it, so that DataNodes do not all come at once."""
+        return every_ms - int(every_ms * self._rng.random() / 2)
+
+    def _deadline(self) -> int:
+        return self._clock.monotonic_ns() + ns(self._policy.slice_ms)
+
+    # --- how it stands --------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """For people and metrics: DataNodes by status, blocks by state, what waits, and what stopped."""
+        queues = self.replicator.counts()
+        return {
+            "safe_mode": self._safe_mode.active,
+            "safe_mode_reason": self._safe_mode.reason if self._safe_mode.active else "",
+            "copying_stopped": self.replicator.stopped,
+            "datanodes": self._nodes.by_status(),
+            "blocks": {
+                "total": self._total,
+                "under_replicated": queues["one_left"] + queues["far_below"] + queues["below"],
+                "missing": queues["missing"],
+                "corrupt": queues["corrupt_only"],
+                "pending": self.replicator.copying(),
+            },
+            "queues": {
+                **queues,
+                **self._deletions.counts(self._nodes.counts),
+                "reports": len(self._intake),
+                "writing": len(self._promises),
+            },
+            "alarms": {str(block_id): number for block_id, number in self._intake.alarms.items()},
+        }
+
+    def close(self) -> None:
+        """Leave the newest rows to the next process."""
+        self._write_rows()
+        self._store.close()

@@ -1,0 +1,327 @@
+"""Every block has as many good copies as its file asks for: no fewer, and in time no more."""
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, Final
+
+from structlog.typing import FilteringBoundLogger
+
+from esdfs.blocks import DataNodeStatus
+from esdfs.env import Rng
+from esdfs.namenode.blocks import bodies
+from esdfs.namenode.blocks.copies import Copies, Copy
+from esdfs.namenode.blocks.datanodes import DataNodeTable
+from esdfs.namenode.blocks.garbage import Deletions, Order, Why
+from esdfs.namenode.blocks.health import Health, Level, examine
+from esdfs.namenode.blocks.index import BlockIndex
+from esdfs.namenode.blocks.locations import DataNodeRow, LocationsStore, Replica
+from esdfs.namenode.blocks.placement import candidates, choose
+from esdfs.namenode.blocks.policy import Policy, ns
+from esdfs.namenode.blocks.promises import Promises
+from esdfs.namenode.namespace.inodes import BlockRecord
+
+_LOOKED_AT: Final = 64
+"""Queued blocks considered at a time."""
+
+_AGAIN: Final = 256
+"""Blocks looked at again at a time."""
+
+_WORKABLE: Final = (Level.ONE_LEFT, Level.FAR_BELOW, Level.BELOW)
+
+
+class BlockReplicator:
+    """Notices blocks with too few or too many copies, and orders DataNodes to change that.
+
+    ``check`` looks at one block and may be called at any time, any number of times: it only follows what the
+    namespace and the reports say. Orders go out with heartbeat answers.
+
+    Attributes:
+        replication_factor: Copies of a block whose record asks for none in particular.
+        metadata_manager: The namespace.
+        stopped: Why nothing is ordered (safe mode, brake); empty = it is.
+    """
+
+    def __init__(
+        self,
+        metadata_manager: BlockIndex,
+        logger: FilteringBoundLogger,
+        *,
+        replication_factor: int = 2,
+        store: LocationsStore,
+        nodes: DataNodeTable,
+        deletions: Deletions,
+        promises: Promises,
+        policy: Policy,
+        rng: Rng,
+    ) -> None:
+        self.replication_factor = replication_factor
+        self.metadata_manager = metadata_manager
+        self.logger = logger
+        self.stopped = ""
+        self.overflowed = False
+        self._store = store
+        self._nodes = nodes
+        self._deletions = deletions
+        self._promises = promises
+        self._policy = policy
+        self._rng = rng
+        self._copies = Copies(policy)
+        self._queues: dict[Level, dict[int, None]] = {level: {} for level in Level}
+        self._levels: dict[int, Level] = {}
+        self._surplus: dict[int, None] = {}
+        self._again: list[int] = []
+
+    # --- one block ------------------------------------------------------------------------------
+
+    def check(self, block_id: int, record: BlockRecord | None = None) -> Health | None:
+        """Look at a block (its ``record``, when at hand) and queue it or forget it.
+
+        Returns its health, or None when it needs none: unknown, or still being written.
+        """
+        if record is None:
+            record = self.metadata_manager.block(block_id)
+        if record is None or not record.complete:
+            self._file(block_id, None)
+            self._surplus.pop(block_id, None)
+            return None
+        health = self._examine(block_id, record)
+        if health.level is not None:
+            numbers = [replica.number for replica in self._store.replicas(block_id)]
+            if self._deletions.reconsider(block_id, numbers):
+                health = self._examine(block_id, record)
+        self._file(block_id, health.level)
+        if len(health.good) > health.target or health.stale or health.corrupt:
+            if len(self._surplus) < self._policy.queued_max:
+                self._surplus[block_id] = None
+        else:
+            self._surplus.pop(block_id, None)
+        if health.level is None:
+            self._copies.cancel_unsent(block_id)
+            self._trim(block_id, record, health)
+        return health
+
+    def _examine(self, block_id: int, record: BlockRecord) -> Health:
+        return examine(
+            record,
+            self._store.replicas(block_id),
+            self._nodes,
+            default_target=self.replication_factor,
+            leaving=lambda number: self._deletions.leaving(number, block_id),
+        )
+
+    def _file(self, block_id: int, level: Level | None) -> None:
+        before = self._levels.get(block_id)
+        if before is level:
+            return
+        if before is not None:
+            del self._queues[before][block_id]
+            del self._levels[block_id]
+        if level is None:
+            self.logger.debug("block has its copies again", block=block_id)
+            return
+        if len(self._levels) >= self._policy.queued_max and level is not Level.ONE_LEFT:
+            self.overflowed = True
+            return
+        self._levels[block_id] = level
+        self._queues[level][block_id] = None
+        if level in {Level.MISSING, Level.CORRUPT_ONLY}:
+            self.logger.error("block cannot be read", block=block_id, why=level.name.lower())
+        else:
+            self.logger.debug("block has too few copies", block=block_id, queue=level.name.lower())
+
+    def _trim(self, block_id: int, record: BlockRecord, health: Health) -> None:
+        """Order away what is more than enough; see ``permits`` for the last word."""
+        if block_id in self._copies or len(health.sure) < health.target:
+            return
+        replicas = {replica.number: replica for replica in self._store.replicas(block_id)}
+        for number in health.stale:
+            self._order_away(number, block_id, replicas[number].generation, Why.STALE)
+        for number in health.corrupt:
+            self._order_away(number, block_id, replicas[number].generation, Why.CORRUPT)
+        sure = list(health.sure)
+        while len(sure) > health.target:
+            victim = self._most_dispensable(sure)
+            if victim is None:
+                return
+            sure.remove(victim)
+            self._order_away(victim, block_id, record.generation, Why.EXCESS)
+
+    def _order_away(self, number: int, block_id: int, generation: int, why: Why) -> None:
+        if self._deletions.add(number, block_id, generation, why, 0):
+            self.logger.info("deletion wanted", block=block_id, datanode=number, why=why.value)
+
+    def _most_dispensable(self, numbers: list[int]) -> int | None:
+        """On a host that has another copy, then on the fullest ACTIVE DataNode; the leader last."""
+        hosts = [self._row(number).hostname for number in numbers]
+
+        def cost(number: int) -> tuple[bool, bool, int]:
+            row = self._row(number)
+            return hosts.count(row.hostname) == 1, number == numbers[0], row.available_space
+
+        active = [number for number in numbers if self._row(number).status is DataNodeStatus.ACTIVE]
+        return min(active, key=cost, default=None)
+
+    def _row(self, number: int) -> DataNodeRow:
+        node = self._nodes.get(number)
+        assert node is not None, "a copy that counts is on a DataNode we know"
+        return node.row
+
+    def permits(self, number: int, block_id: int, order: Order) -> bool:
+        """The last question before a deletion is sent: is it still right, by all we know now?"""
+        record = self.metadata_manager.block(block_id)
+        if order.why.of_garbage:
+            return record is None and block_id < self.metadata_manager.next_block_id()
+        self._again.append(block_id)
+        if record is None or not record.complete or block_id in self._copies:
+            return False
+        health = self._examine(block_id, record)
+        if len(health.sure) < health.target:
+            return False
+        replica = self._replica(block_id, number)
+        if replica is None:
+            return False
+        if order.why is Why.STALE:
+            return replica.generation < record.generation
+        return replica.corrupt == (order.why is Why.CORRUPT)
+
+    def _replica(self, block_id: int, number: int) -> Replica | None:
+        found = (replica for replica in self._store.replicas(block_id) if replica.number == number)
+        return next(found, None)
+
+    # --- what happened --------------------------------------------------------------------------
+
+    def arrived(self, block_id: int, number: int) -> None:
+        """A DataNode reported a good copy."""
+        if self._copies.arrived(block_id, number):
+            self.logger.info("block copied", block=block_id, datanode=number)
+
+    def failed(self, block_id: int, number: int, now_ns: int) -> None:
+        """A source reported that a target did not get its copy."""
+        self.logger.warning("copy failed", block=block_id, datanode=number)
+        self._copies.failed(block_id, number, now_ns)
+        self._again.append(block_id)
+
+    def lost(self, number: int) -> None:
+        """A DataNode is late, dead, or another process: nothing is on its way from or to it."""
+        self._again.extend(self._copies.lost(number))
+
+    # --- orders ---------------------------------------------------------------------------------
+
+    def tick(self, now_ns: int) -> bool:
+        """Give up on what took too long, and order what can be ordered; whether more waits."""
+        for block_id, copy in self._copies.expire(now_ns):
+            self.logger.warning(
+                "copy took too long", block=block_id, source=copy.source, targets=copy.targets
+            )
+            self._again.append(block_id)
+        again, self._again = self._again[:_AGAIN], self._again[_AGAIN:]
+        for block_id in again:
+            self.check(block_id)
+        # What may not be deleted now may be later, without any news of that block.
+        for block_id in list(islice(self._surplus, _LOOKED_AT)):
+            del self._surplus[block_id]
+            self.check(block_id)
+        self.schedule(now_ns)
+        return bool(self._again)
+
+    def schedule(self, now_ns: int) -> None:
+        """Choose sources and targets for the most urgent blocks, as far as DataNodes are free."""
+        if self.stopped:
+            return
+        looked_at = 0
+        for level in _WORKABLE:
+            queue = self._queues[level]
+            waiting = (block_id for block_id in queue if block_id not in self._copies)
+            for block_id in list(islice(waiting, _LOOKED_AT - looked_at)):
+                looked_at += 1
+                if not self._schedule_one(block_id, now_ns) and block_id in queue:
+                    # It cannot be helped now: others get their turn before it.
+                    del queue[block_id]
+                    queue[block_id] = None
+
+    def _schedule_one(self, block_id: int, now_ns: int) -> bool:
+        record = self.metadata_manager.block(block_id)
+        if record is None or not record.complete:
+            self._file(block_id, None)
+            return False
+        health = self._examine(block_id, record)
+        if health.level not in _WORKABLE:
+            self._file(block_id, health.level)
+            return False
+        busy_sources, busy_targets = self._copies.busy()
+        sources = [number for number in health.good if number not in busy_sources and self._obeys(number)]
+        if not sources:
+            return False
+        targets = self._targets(block_id, record, health, busy_targets)
+        if not targets:
+            return False
+        source = min(sources, key=lambda number: self._row(number).load.streams)
+        deadline_ns = now_ns + ns(self._policy.copy_timeout_ms)
+        copy = Copy(source, targets, record.generation, record.length_bytes, deadline_ns)
+        self._copies.start(block_id, copy)
+        self.logger.info(
+            "copy wanted",
+            block=block_id,
+            source=source,
+            targets=list(targets),
+            why=f"{len(health.good)} of {health.target} copies",
+        )
+        return True
+
+    def _obeys(self, number: int) -> bool:
+        node = self._nodes.get(number)
+        return node is not None and node.obeys
+
+    def _targets(self, block_id: int, record: BlockRecord, health: Health, busy: set[int]) -> tuple[int, ...]:
+        """New homes. The DataNode of a corrupt copy is one, too: it has set the bad file aside."""
+        wanted = health.target - len(health.good)
+        everyone = [node.number for node in self._nodes]
+        leaving = {number for number in everyone if self._deletions.leaving(number, block_id)}
+        never = busy | set(health.good) | leaving | self._copies.avoid(block_id, everyone)
+        hosts = [self._row(number).hostname for number in health.good]
+        chosen: tuple[int, ...] = ()
+        for last_resort in (set(health.corrupt), set[int]()):
+            if len(chosen) < wanted:
+                among = candidates(
+                    self._nodes,
+                    scheduled=dict(self._promises.by_node),
+                    size_bytes=record.length_bytes,
+                    reserve_bytes=self._policy.reserve_bytes,
+                    exclude=never | last_resort | set(chosen),
+                )
+                taken = [*hosts, *(self._row(number).hostname for number in chosen)]
+                chosen += choose(among, wanted - len(chosen), self._rng, taken)
+        return chosen
+
+    def orders(self, number: int) -> list[dict[str, Any]]:
+        """Copies a DataNode is to make, in its heartbeat's answer."""
+        if self.stopped:
+            return []
+        found = []
+        for block_id, copy in self._copies.unsent(number):
+            targets = [self._nodes.get(target) for target in copy.targets]
+            addresses = [(node.row.node_id, node.row.address) for node in targets if node is not None]
+            if self.metadata_manager.block(block_id) is None or len(addresses) < len(targets):
+                self._copies.drop(block_id)
+                continue
+            copy.sent = True
+            found.append(bodies.replicate(block_id, copy.generation, addresses))
+        return found
+
+    # --- how it stands --------------------------------------------------------------------------
+
+    def settled(self, blocks: Iterable[int]) -> None:
+        """Look at these blocks again soon."""
+        self._again.extend(blocks)
+
+    def queued(self) -> int:
+        """Blocks that lack copies, as far as noticed."""
+        return len(self._levels)
+
+    def copying(self) -> int:
+        """Blocks on their way."""
+        return len(self._copies)
+
+    def counts(self) -> dict[str, int]:
+        """Blocks by queue."""
+        return {level.name.lower(): len(queue) for level, queue in self._queues.items()}

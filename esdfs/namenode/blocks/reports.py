@@ -1,0 +1,92 @@
+"""What a DataNode's report means. Pure."""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from enum import Enum, unique
+from typing import NamedTuple
+
+from esdfs.namenode.blocks.bodies import Report
+from esdfs.namenode.namespace.inodes import BlockRecord
+
+
+@unique
+class Verdict(Enum):
+    """What a reported replica is, as the namespace knows it."""
+
+    KNOWN = "known"
+    STALE = "stale"  # an older generation
+    ORPHAN = "orphan"  # allocated once, and given up
+    FUTURE = "future"  # never allocated: our metadata went back in time, or it is not our DataNode
+
+
+@unique
+class News(Enum):
+    """What a report says of one replica."""
+
+    CORRUPT = "corrupt"
+    REMOVED = "removed"
+    STORED = "stored"
+    COPY_FAILED = "copy-failed"
+
+
+class Item(NamedTuple):
+    """One entry of a report; ``node_id`` names the target of a copy that failed."""
+
+    news: News
+    block_id: int
+    generation: int
+    node_id: str = ""
+
+
+def items(report: Report) -> Iterator[Item]:
+    """A report's entries, what is good last.
+
+    A block that is both corrupt and stored was replaced after its old copy had been set aside; one that is
+    corrupt and removed was cleaned away.
+    """
+    for block_id, generation in report.corrupt:
+        yield Item(News.CORRUPT, block_id, generation)
+    for block_id, generation in report.removed:
+        yield Item(News.REMOVED, block_id, generation)
+    for block_id, generation, _ in report.stored:
+        yield Item(News.STORED, block_id, generation)
+    for block_id, generation, node_id in report.failed_replications:
+        yield Item(News.COPY_FAILED, block_id, generation, node_id)
+
+
+def judge(block_id: int, generation: int, record: BlockRecord | None, next_block_id: int) -> Verdict:
+    """What a reported replica is; ``record`` and ``next_block_id`` are the namespace's."""
+    if record is None:
+        return Verdict.FUTURE if block_id >= next_block_id else Verdict.ORPHAN
+    if generation < record.generation:
+        return Verdict.STALE
+    return Verdict.KNOWN if generation == record.generation else Verdict.FUTURE
+
+
+class FullReport:
+    """The pages of one DataNode's full report, until the last is here.
+
+    Attributes:
+        began_ns: When its first page came: orders answered before it had been made are reflected in it.
+    """
+
+    def __init__(self, began_ns: int) -> None:
+        self.began_ns = began_ns
+        self._ids = array("Q")
+        self._sorted: Sequence[int] = ()
+
+    def page(self, report: Report) -> None:
+        """Note what a page names."""
+        self._ids.extend(entry[0] for entry in report.stored)
+        self._ids.extend(entry[0] for entry in report.corrupt)
+
+    def seal(self) -> None:
+        """No page follows."""
+        self._sorted = array("Q", sorted(self._ids))
+        self._ids = array("Q")
+
+    def names(self, block_id: int) -> bool:
+        """Whether a sealed report has this block."""
+        at = bisect_left(self._sorted, block_id)
+        return at < len(self._sorted) and self._sorted[at] == block_id

@@ -1,0 +1,116 @@
+"""Long looks at many blocks, a page at a time."""
+
+from collections.abc import Callable
+from typing import Final
+
+from esdfs.env import Clock
+from esdfs.namenode.blocks.datanodes import DataNodeTable
+from esdfs.namenode.blocks.health import Health
+from esdfs.namenode.blocks.index import BlockIndex
+from esdfs.namenode.blocks.locations import LocationsStore
+from esdfs.namenode.blocks.redundancy import BlockReplicator
+
+_PAGE: Final = 128
+
+
+class Walks:
+    """Checks every block of some DataNodes, or all blocks there are.
+
+    Args:
+        on_scanned: Told (complete blocks, those with a copy on a registered DataNode) after each scan.
+        on_stray: Told a block that has locations and that the namespace does not know.
+    """
+
+    def __init__(
+        self,
+        index: BlockIndex,
+        store: LocationsStore,
+        nodes: DataNodeTable,
+        replicator: BlockReplicator,
+        clock: Clock,
+        *,
+        on_scanned: Callable[[int, int], None],
+        on_stray: Callable[[int], None],
+    ) -> None:
+        self._index = index
+        self._store = store
+        self._nodes = nodes
+        self._replicator = replicator
+        self._clock = clock
+        self._on_scanned = on_scanned
+        self._on_stray = on_stray
+        self._of_node: dict[int, int] = {}
+        self._stray_after: int | None = None
+        self._scan_after: int | None = None
+        self._total = 0
+        self._reported = 0
+
+    @property
+    def scanning(self) -> bool:
+        """Whether a scan is under way."""
+        return self._scan_after is not None
+
+    def node(self, number: int) -> None:
+        """Check every block of a DataNode, from the first."""
+        self._of_node[number] = 0
+
+    def strays(self) -> None:
+        """Look for locations of blocks nobody knows."""
+        self._stray_after = 0
+
+    def scan(self) -> None:
+        """Check every block, from the first; one under way starts over."""
+        self._scan_after = 0
+        self._total = self._reported = 0
+
+    def work(self, deadline_ns: int) -> bool:
+        """Work until then, at least a little; whether there is more."""
+        while self._step():
+            if self._clock.monotonic_ns() >= deadline_ns:
+                return True
+        return False
+
+    def _step(self) -> bool:
+        if self._of_node:
+            number, after = next(iter(self._of_node.items()))
+            page = self._store.blocks_of(number, after=after, limit=_PAGE)
+            for block_id in page:
+                self._replicator.check(block_id)
+            if page:
+                self._of_node[number] = page[-1]
+            else:
+                del self._of_node[number]
+            return True
+        if self._stray_after is not None:
+            self._stray_after = self._look_for_strays(self._stray_after)
+            return True
+        if self._scan_after is not None:
+            self._scan_after = self._scan_page(self._scan_after)
+            return True
+        return False
+
+    def _look_for_strays(self, after: int) -> int | None:
+        page = self._store.blocks(after=after, limit=_PAGE)
+        for block_id in page:
+            if self._index.block(block_id) is None:
+                self._on_stray(block_id)
+        return page[-1] if page else None
+
+    def _scan_page(self, after: int) -> int | None:
+        page = self._index.blocks_after(after, _PAGE)
+        for block_id, record in page:
+            health = self._replicator.check(block_id, record)
+            if health is not None:
+                self._total += 1
+                self._reported += self._reported_here(health)
+        if page:
+            return page[-1][0]
+        self._on_scanned(self._total, self._reported)
+        return None
+
+    def _reported_here(self, health: Health) -> bool:
+        for number in health.good:
+            node = self._nodes.get(number)
+            if node is not None and node.registered:
+                return True
+        return False

@@ -1,0 +1,51 @@
+"""Verdicts on clusters that are well, and on those that are not."""
+
+from typing import Any
+
+import pytest
+
+from esdfs.cli.doctor import FAIL, OK, WARN, environment, health
+
+WELL: dict[str, Any] = {
+    "leader": "nn-1",
+    "namenodes": [{}, {}, {}],
+    "datanodes": {"ACTIVE": 3, "DEAD": 0},
+    "blocks": {"missing": 0, "corrupt": 0, "under_replicated": 0},
+    "replication": 2,
+    "min_replication": 2,
+    "safe_mode": False,
+    "read_only": False,
+    "capacity_bytes": 100,
+    "available_bytes": 50,
+}
+
+
+def test_a_cluster_that_is_well_gets_no_complaint() -> None:
+    assert {verdict.verdict for verdict in health(WELL)} == {OK}
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "text"),
+    [
+        ({"leader": None}, FAIL, "nothing can be changed"),
+        ({"namenodes": [{}]}, WARN, "no failover"),
+        ({"namenodes": [{}, {}]}, WARN, "witness"),
+        ({"datanodes": {"ACTIVE": 1}}, FAIL, "nothing can be written"),
+        ({"datanodes": {"ACTIVE": 2}}, WARN, "losing one"),
+        ({"datanodes": {"ACTIVE": 2}, "replication": 3}, WARN, "under-replicated"),
+        ({"datanodes": {"ACTIVE": 3, "DEAD": 1}}, WARN, "1 dead"),
+        ({"blocks": {"missing": 2}}, FAIL, "2 missing"),
+        ({"blocks": {"under_replicated": 2}}, WARN, "too few copies"),
+        ({"safe_mode": True}, WARN, "safe mode"),
+        ({"read_only": True}, FAIL, "read-only"),
+        ({"available_bytes": 5}, WARN, "5 % left"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_each_trouble_is_named(change: dict[str, Any], verdict: str, text: str) -> None:
+    found = list(health(WELL | change))
+    assert [v for v in found if v.verdict == verdict and text in v.text], found
+
+
+def test_this_environment_can_run_esdfs() -> None:
+    assert FAIL not in {verdict.verdict for verdict in environment()}

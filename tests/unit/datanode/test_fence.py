@@ -1,0 +1,29 @@
+from pathlib import Path
+
+import pytest
+
+from esdfs.datanode.fence import EpochFence
+from esdfs.errors import DiskFailed, EpochFenced
+from tests.blocks import Shelf
+
+
+def test_the_highest_epoch_is_remembered_on_every_volume(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, volumes=2)
+    fence = EpochFence(shelf.volumes)
+    assert fence.highest == 0
+    fence.admit(3)
+    fence.admit(3)
+    with pytest.raises(EpochFenced):
+        fence.admit(2)
+    assert EpochFence(shelf.volumes).highest == 3
+    (shelf.roots[0] / "EPOCH").unlink()  # a new disk in place of an old one
+    assert EpochFence(shelf.volumes).highest == 3
+
+
+def test_an_order_whose_epoch_cannot_be_written_down_is_not_admitted(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    fence = EpochFence(shelf.volumes)
+    shelf.volumes[0].fail("broken")
+    with pytest.raises(DiskFailed):
+        fence.admit(1)
+    assert fence.highest == 0

@@ -1,0 +1,104 @@
+import pytest
+
+from esdfs.errors import InvalidRequest
+from esdfs.namenode.blocks.reports import Verdict, judge
+from esdfs.namenode.namespace.inodes import BlockRecord
+from tests.unit.namenode.blocks.world import BLOCK_BYTES, World
+
+RECORD = BlockRecord(1, 5, 10, 2, True)
+
+
+@pytest.mark.parametrize(
+    ("block_id", "generation", "record", "verdict"),
+    [
+        (3, 5, RECORD, Verdict.KNOWN),
+        (3, 4, RECORD, Verdict.STALE),
+        (3, 6, RECORD, Verdict.FUTURE),
+        (3, 5, None, Verdict.ORPHAN),
+        (10, 5, None, Verdict.FUTURE),
+        (11, 5, None, Verdict.FUTURE),
+    ],
+)
+def test_what_a_reported_replica_is(
+    block_id: int, generation: int, record: BlockRecord | None, verdict: Verdict
+) -> None:
+    assert judge(block_id, generation, record, next_block_id=10) is verdict
+
+
+def test_what_a_full_report_does_not_name_is_gone_after_its_last_page(blocks: World) -> None:
+    one, two = blocks.join("dn-1", "dn-2")
+    ids = [blocks.write(one, two) for _ in range(400)]
+    blocks.report("dn-1", stored=[(block_id, 1, BLOCK_BYTES) for block_id in ids])
+    kept = ids[::2]
+    pages = [kept[:100], kept[100:]]
+    for number, page in enumerate(pages):
+        entries = [(block_id, 1, BLOCK_BYTES) for block_id in page]
+        blocks.report("dn-1", full=True, first=number == 0, last=number == 1, stored=entries)
+        blocks.settle()
+        assert len(blocks.store.blocks_of(one, limit=1000)) == (400 if number == 0 else 200)
+    assert blocks.store.blocks_of(one, limit=1000) == kept
+    assert blocks.blocks()["under_replicated"] == 200
+
+
+def test_a_full_report_made_before_a_write_does_not_refute_it(blocks: World) -> None:
+    one, two = blocks.join("dn-1", "dn-2")
+    block_id = blocks.write(one, two)
+    blocks.report("dn-1", full=True, first=True, last=True)
+    blocks.settle()
+    assert blocks.holders(block_id) == [one, two]
+    # It never reports the copy it acknowledged: it is asked, and believed.
+    blocks.wait(blocks.policy.hint_ms, "dn-1", "dn-2")
+    blocks.manager.cleanup()
+    assert blocks.heartbeat("dn-1")["full_report"]
+    blocks.report("dn-1", full=True, first=True, last=True)
+    blocks.settle()
+    assert blocks.holders(block_id) == [two]
+
+
+def test_a_report_without_its_first_page_removes_nothing_and_is_asked_for_again(blocks: World) -> None:
+    one, two = blocks.join("dn-1", "dn-2")
+    block_id = blocks.write(one, two)
+    blocks.report("dn-1", full=True, last=True)
+    blocks.settle()
+    assert blocks.holders(block_id) == [one, two]
+    assert blocks.heartbeat("dn-1")["full_report"]
+
+
+def test_a_datanode_says_everything_at_registration_and_every_few_hours(blocks: World) -> None:
+    blocks.register("dn-1")
+    assert blocks.heartbeat("dn-1")["full_report"]
+    blocks.join("dn-1")
+    assert not blocks.heartbeat("dn-1")["full_report"]
+    blocks.clock.now_ms += blocks.policy.full_report_every_ms
+    assert blocks.heartbeat("dn-1")["full_report"]
+
+
+def test_removed_and_corrupt_copies_count_no_more(blocks: World) -> None:
+    one, two = blocks.join("dn-1", "dn-2")
+    gone, bad = blocks.write(one, two), blocks.write(one, two)
+    blocks.report("dn-1", removed=[(gone, 1)], corrupt=[(bad, 1)])
+    assert blocks.holders(gone) == [two]
+    assert [replica.corrupt for replica in blocks.replicas(bad)] == [True, False]
+    assert blocks.blocks()["under_replicated"] == 2
+
+
+def test_a_removal_of_an_older_generation_does_not_touch_the_present_one(blocks: World) -> None:
+    one, two = blocks.join("dn-1", "dn-2")
+    block_id = blocks.write(one, two)
+    blocks.report("dn-1", removed=[(block_id, 0)])
+    assert blocks.holders(block_id) == [one, two]
+
+
+def test_a_block_we_never_allocated_is_an_alarm_and_never_deleted(blocks: World) -> None:
+    blocks.join("dn-1", "dn-2")
+    blocks.report("dn-1", stored=[(999, 1, 1)])
+    for _ in range(5):
+        blocks.wait(60_000, "dn-1", "dn-2")
+        assert blocks.commands("dn-1", "delete") == []
+    assert blocks.manager.status()["alarms"] == {"999": 1}
+
+
+def test_a_report_that_is_not_one_is_refused(blocks: World) -> None:
+    blocks.join("dn-1")
+    with pytest.raises(InvalidRequest, match="stored"):
+        blocks.report("dn-1", stored=[["x", 1, 1]])
