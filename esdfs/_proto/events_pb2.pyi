@@ -170,6 +170,65 @@ class DataNodeAdded(_message.Message):
 Global___DataNodeAdded: _TypeAlias = DataNodeAdded  # noqa: Y015
 
 @_typing.final
+class VoterEntry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    STORAGE_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    GRPC_FIELD_NUMBER: _builtins.int
+    REST_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    storage_id: _builtins.str
+    kind: _builtins.str
+    """voter, witness"""
+    grpc: _builtins.str
+    """host:port"""
+    rest: _builtins.str
+    """URL; empty for a witness"""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        storage_id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        grpc: _builtins.str = ...,
+        rest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grpc", b"grpc", "kind", b"kind", "node_id", b"node_id", "rest", b"rest", "storage_id", b"storage_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoterEntry: _TypeAlias = VoterEntry  # noqa: Y015
+
+@_typing.final
+class VotersChanged(_message.Message):
+    """kind 5. Who votes, from this record on (in force when appended)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOTERS_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    request_hash: _builtins.int
+    @_builtins.property
+    def voters(self) -> _containers.RepeatedCompositeFieldContainer[Global___VoterEntry]: ...
+    def __init__(
+        self,
+        *,
+        voters: _abc.Iterable[Global___VoterEntry] | None = ...,
+        request_hash: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_hash", b"request_hash", "voters", b"voters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VotersChanged: _TypeAlias = VotersChanged  # noqa: Y015
+
+@_typing.final
 class DirectoryMade(_message.Message):
     """kind 10."""
 

@@ -172,6 +172,25 @@ def _to_datanode_added(m: pb.DataNodeAdded) -> Event:
     return ev.DataNodeAdded(m.node_id, m.uuid, m.number)
 
 
+def _voters_changed(e: ev.VotersChanged) -> Message:
+    message = pb.VotersChanged()
+    for voter in e.voters:
+        message.voters.add(
+            node_id=voter.node_id,
+            storage_id=voter.storage_id,
+            kind=voter.kind,
+            grpc=voter.grpc,
+            rest=voter.rest,
+        )
+    return message
+
+
+def _to_voters_changed(m: pb.VotersChanged) -> Event:
+    return ev.VotersChanged(
+        tuple(ev.VoterEntry(v.node_id, v.storage_id, v.kind, v.grpc, v.rest) for v in m.voters)
+    )
+
+
 def _directory_made(e: ev.DirectoryMade) -> Message:
     return pb.DirectoryMade(
         parent=e.parent, name=e.name, inode=e.inode, mode=e.mode, owner=e.owner, group=e.group
@@ -379,6 +398,7 @@ _PAIRS: Final[tuple[tuple[Kind, Any, Any, Any, Any], ...]] = (
     ),
     (Kind.LEADER_CHANGED, ev.LeaderChanged, pb.LeaderChanged, _leader_changed, _to_leader_changed),
     (Kind.DATANODE_ADDED, ev.DataNodeAdded, pb.DataNodeAdded, _datanode_added, _to_datanode_added),
+    (Kind.VOTERS_CHANGED, ev.VotersChanged, pb.VotersChanged, _voters_changed, _to_voters_changed),
     (Kind.DIRECTORY_MADE, ev.DirectoryMade, pb.DirectoryMade, _directory_made, _to_directory_made),
     (Kind.FILE_OPENED, ev.FileOpened, pb.FileOpened, _file_opened, _to_file_opened),
     (Kind.BLOCKS_ALLOCATED, ev.BlocksAllocated, pb.BlocksAllocated, _blocks_allocated, _to_blocks_allocated),

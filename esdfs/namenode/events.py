@@ -20,6 +20,7 @@ class Kind(IntEnum):
     LEADER_CHANGED = 2
     TRANSACTION = 3
     DATANODE_ADDED = 4
+    VOTERS_CHANGED = 5
     DIRECTORY_MADE = 10
     FILE_OPENED = 11
     BLOCKS_ALLOCATED = 12
@@ -55,6 +56,22 @@ class DataNodeAdded(msgspec.Struct, frozen=True):
     node_id: str
     uuid: str
     number: int
+
+
+class VoterEntry(msgspec.Struct, frozen=True, array_like=True):
+    """A NameNode that votes: its name, its disk, ``voter`` or ``witness``, and where it is reached."""
+
+    node_id: str
+    storage_id: str
+    kind: str
+    grpc: str
+    rest: str
+
+
+class VotersChanged(msgspec.Struct, frozen=True):
+    """Versions: 1."""
+
+    voters: tuple[VoterEntry, ...]
 
 
 class DirectoryMade(msgspec.Struct, frozen=True):
@@ -197,6 +214,7 @@ Event: TypeAlias = (
     ClusterFormatted
     | LeaderChanged
     | DataNodeAdded
+    | VotersChanged
     | DirectoryMade
     | FileOpened
     | BlocksAllocated

@@ -27,7 +27,7 @@ def outcome(event: Event) -> dict[str, Any]:
             return {"inode": event.first_inode, "inode_count": event.inode_count}
         case ev.DataNodeAdded():
             return {"number": event.number}
-        case ev.FileAborted() | ev.ClusterFormatted() | ev.LeaderChanged():
+        case ev.FileAborted() | ev.ClusterFormatted() | ev.LeaderChanged() | ev.VotersChanged():
             return {}
         case _:
             assert_never(event)

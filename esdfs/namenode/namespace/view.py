@@ -7,7 +7,7 @@ give out. ``Tables`` is the present being changed by ``evolve``, one transaction
 from typing import Protocol
 
 from esdfs.errors import NotADirectory, NotFound, ParentNotFound
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded
+from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, VotersChanged
 from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile
 from esdfs.namenode.namespace.paths import split
 
@@ -117,6 +117,10 @@ class Tables(Present, Protocol):
 
     def add_datanode(self, event: DataNodeAdded) -> None:
         """A DataNode got its number."""
+        ...
+
+    def put_voters(self, event: VotersChanged) -> None:
+        """Which NameNodes vote, and where they are reached."""
         ...
 
     def used_inodes(self, below: int) -> None:

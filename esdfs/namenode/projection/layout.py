@@ -18,7 +18,7 @@ dnid       node id                            number 4
 results    client 16 ‖ seq 8                  [request_hash, txid, [result…]] (msgpack)
 results_at ts 8 ‖ txid 8                      client 16 ‖ seq 8
 times      ts 8                               last txid stamped so
-meta       "meta", "cluster"                  Meta, ClusterFormatted (msgpack)
+meta       "meta", "cluster", "voters"        Meta, ClusterFormatted, VotersChanged (msgpack)
 ========== ================================== ====================================================
 
 ``from`` is inclusive and ``until`` exclusive: an entry was so for from <= txid < until.

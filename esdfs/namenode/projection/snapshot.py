@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from esdfs.errors import NotFound, ParentNotFound
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded
+from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, VoterEntry
 from esdfs.namenode.namespace.inodes import BlockRecord, Inode, Version
 from esdfs.namenode.namespace.paths import join, split
 from esdfs.namenode.namespace.view import ABOVE_ROOT, View, path_of, resolve
@@ -46,6 +46,10 @@ class Snapshot:
     def cluster(self) -> ClusterFormatted | None:
         """The cluster's settings; None before the first record was applied."""
         return self._present.cluster() if self.applied_txid else None
+
+    def voters(self) -> tuple[VoterEntry, ...]:
+        """The NameNodes that vote, in the newest state."""
+        return self._present.voters()
 
     def resolve(self, path: str) -> Inode:
         """What a normalised path names.

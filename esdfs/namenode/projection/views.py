@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from esdfs.errors import Compacted, FutureTxid
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded
+from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, VoterEntry, VotersChanged
 from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile
 from esdfs.namenode.namespace.view import View
 from esdfs.namenode.projection import layout
@@ -17,6 +17,7 @@ from esdfs.namenode.projection.layout import END, U32, U64, Meta
 _open_file = msgspec.msgpack.Decoder(OpenFile).decode
 _cluster = msgspec.msgpack.Decoder(ClusterFormatted).decode
 _datanode = msgspec.msgpack.Decoder(DataNodeAdded).decode
+_voters = msgspec.msgpack.Decoder(VotersChanged).decode
 _meta = msgspec.msgpack.Decoder(Meta).decode
 
 Dbs = dict[bytes, Any]
@@ -87,6 +88,11 @@ class PresentView:
         value = self._txn.get(b"cluster", db=self._dbs[b"meta"])
         assert value is not None, "the journal's first record was not applied"
         return _cluster(value)
+
+    def voters(self) -> tuple[VoterEntry, ...]:
+        """The NameNodes that vote; empty in a journal that was formatted for one and never said so."""
+        value = self._txn.get(b"voters", db=self._dbs[b"meta"])
+        return () if value is None else _voters(value).voters
 
     def past(self, txid: int) -> View:
         """See ``Present.past``."""

@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from esdfs.namenode.event_codec import unpack
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, Event
+from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, Event, VotersChanged
 from esdfs.namenode.namespace.evolve import evolve
 from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile
 from esdfs.namenode.namespace.outcome import outcome
@@ -189,6 +189,10 @@ class Writer(PresentView):
         """See ``Tables.add_datanode``."""
         self._txn.put(U32.pack(event.number), _encode(event), db=self._dbs[b"dn"])
         self._txn.put(event.node_id.encode(), U32.pack(event.number), db=self._dbs[b"dnid"])
+
+    def put_voters(self, event: VotersChanged) -> None:
+        """See ``Tables.put_voters``."""
+        self._txn.put(b"voters", _encode(event), db=self._dbs[b"meta"])
 
     def used_inodes(self, below: int) -> None:
         """See ``Tables.used_inodes``."""

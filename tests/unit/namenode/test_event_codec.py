@@ -21,6 +21,12 @@ SAMPLES: tuple[Event, ...] = (
     ev.ClusterFormatted("c0ffee", 1 << 27, 2, 2, False),
     ev.LeaderChanged("nn-1", "storage"),
     ev.DataNodeAdded("dn-1", "uuid", 1),
+    ev.VotersChanged(
+        (
+            ev.VoterEntry("nn-1", "s1", "voter", "h1:1", "http://h1:2"),
+            ev.VoterEntry("w-1", "s2", "witness", "h2:1", ""),
+        )
+    ),
     ev.DirectoryMade(1, "año ☃", 2, 0o755, "ann", "users"),
     ev.FileOpened(
         2, "f", 3, 0o644, "ann", "users", 2, 1 << 27, "lease", True, (ev.AllocatedBlock(7, 1, (1, 2)),)
