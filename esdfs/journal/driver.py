@@ -1,0 +1,581 @@
+"""The quorum in the world: carries out what ``QuorumNode`` asks for, on a real disk, network and clock.
+
+All of it happens in one event loop, but for the journal: its writes have a thread of their own, so that a
+slow disk delays no heartbeat.
+"""
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final, Protocol, TypeAlias, assert_never
+
+import msgspec
+
+from esdfs.env import Clock, Rng
+from esdfs.errors import Compacted, EsdfsError, NotLeader, OutcomeUnknown
+from esdfs.ids import Epoch, NodeId, Txid
+from esdfs.journal.entry import Draft, Entry, Head
+from esdfs.journal.floor import AckFloor
+from esdfs.journal.log import Journal
+from esdfs.journal.quorum.config import QuorumConfig
+from esdfs.journal.quorum.effects import (
+    Commit,
+    Effect,
+    FetchCheckpoint,
+    Halt,
+    NotHere,
+    Persist,
+    ReadAt,
+    Reply,
+    RoleChanged,
+    Send,
+    SendFromJournal,
+)
+from esdfs.journal.quorum.inputs import ControlRecords, Instant, Stored
+from esdfs.journal.quorum.messages import (
+    HeartbeatRequest,
+    HeartbeatResponse,
+    Message,
+    SyncRequest,
+    SyncResponse,
+    VoteRequest,
+    VoteResponse,
+)
+from esdfs.journal.quorum.node import QuorumNode
+from esdfs.journal.quorum.voters import VoterSet
+from esdfs.journal.quorum_disk import CheckpointPort, QuorumDisk, together
+from esdfs.journal.recent import RecentRecords
+
+Request: TypeAlias = VoteRequest | HeartbeatRequest | SyncRequest
+Response: TypeAlias = VoteResponse | HeartbeatResponse | SyncResponse
+
+_ANSWER_TIMEOUT_S: Final = 5.0
+_NS_PER_S: Final = 1_000_000_000
+_SPIN_GUARD_S: Final = 0.0005
+_RECORD_OVERHEAD_BYTES: Final = 160
+
+_Key: TypeAlias = tuple[NodeId, str, int]
+
+
+class Transport(Protocol):
+    """How requests reach other nodes. Neither method that is called in the loop blocks it or raises."""
+
+    def start(self, receive: Callable[[Response], None]) -> None:
+        """Begin. Responses are handed to ``receive``, in the loop."""
+        ...
+
+    def send(self, to: NodeId, message: Request) -> None:
+        """Fire and forget: it may be lost, late or repeated, and so may its response."""
+        ...
+
+    async def stop(self) -> None:
+        """Let go of everything, after a moment for what is under way."""
+        ...
+
+
+class QuorumDriver:
+    """One node of the quorum. Made, started and used in one event loop; see each method for exceptions.
+
+    The caller owns ``journal`` and ``floor`` and closes them after ``stop``; nobody else writes them.
+
+    Args:
+        stored: From ``quorum_disk.load``.
+        on_commit: Called with each new commit point. Records up to it can be had from ``records``.
+        on_role: Called with each change of role. May be followed by ``on_commit`` before ``is_active``.
+        checkpoints: None when no node of the cluster compacts its journal.
+
+    Attributes:
+        failed: Done, with the reason, when this node can never go on: a write failed, a rule of the
+            quorum was broken, or it halted. Nothing leaves it any more; the process must exit.
+    """
+
+    def __init__(
+        self,
+        stored: Stored,
+        *,
+        config: QuorumConfig,
+        control: ControlRecords,
+        seeds: Sequence[NodeId] = (),
+        journal: Journal,
+        floor: AckFloor,
+        transport: Transport,
+        clock: Clock,
+        rng: Rng,
+        on_commit: Callable[[Txid], None],
+        on_role: Callable[[RoleChanged], None],
+        checkpoints: CheckpointPort | None = None,
+    ) -> None:
+        self._node = QuorumNode(stored, config=config, control=control, rng=rng, seeds=seeds)
+        self._config, self._clock, self._transport = config, clock, transport
+        self._journal, self._checkpoints = journal, checkpoints
+        self._disk = QuorumDisk(journal, floor, checkpoints)
+        self._on_commit, self._on_role = on_commit, on_role
+        self._recent = RecentRecords(stored.base, stored.recent)
+        self._loop = asyncio.get_running_loop()
+        self.failed: asyncio.Future[str] = self._loop.create_future()
+        self._is_over = False
+        self._effects: deque[Effect] = deque()
+        self._is_carrying_out = False
+        self._queue: deque[Persist] = deque()
+        self._writing: asyncio.Future[None] | None = None
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="journal-reader")
+        self._alarm: asyncio.Handle | None = None
+        self._alarm_ns, self._ticked_ns = 0, 0
+        self._waiters: list[tuple[Txid, int, Epoch, asyncio.Future[None]]] = []  # a heap
+        self._tickets = 0
+        self._reads: dict[int, asyncio.Future[Txid]] = {}
+        self._awaited: dict[_Key, asyncio.Future[Response | None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._out_of_office = asyncio.Event()
+
+    # --- life ---
+
+    async def start(self) -> None:
+        """Join the cluster. Returns at once; a lone voter leads soon after."""
+        self._out_of_office.set()
+        self._transport.start(self.receive)
+        self._feed(self._node.start)
+
+    async def stop(self) -> None:
+        """Leave: hand leadership over, finish the write under way, let go of threads and connections."""
+        if not self._is_over and self._node.is_leader:
+            await self._leave_office()
+        self._end(OutcomeUnknown("this NameNode stopped: repeat the request under the same key"))
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._transport.stop()
+        self._writer.shutdown()
+        self._readers.shutdown()
+
+    async def _leave_office(self) -> None:
+        successor = self._node.successor
+        if successor is not None:
+            self.transfer(successor)
+            try:
+                async with asyncio.timeout(self._config.election_max_ms / 1000):
+                    await self._out_of_office.wait()
+            except TimeoutError:
+                self._feed(self._node.resign)
+        else:
+            self._feed(self._node.resign)
+
+    # --- what is so ---
+
+    @property
+    def epoch(self) -> Epoch:
+        """The newest epoch this node knows; its own when it leads."""
+        return self._node.epoch
+
+    @property
+    def head(self) -> Head:
+        """The end of the journal, records still being written included."""
+        return self._recent.head
+
+    @property
+    def commit_txid(self) -> Txid:
+        """The last record known committed, inclusive. Never goes back."""
+        return self._node.commit_txid
+
+    @property
+    def is_active(self) -> bool:
+        """Whether ``propose`` and ``read_index`` work here: it leads, and knows all that is committed."""
+        return not self._is_over and self._node.is_active
+
+    @property
+    def role(self) -> str:
+        """See ``QuorumNode.role``."""
+        return self._node.role
+
+    @property
+    def leader_id(self) -> NodeId | None:
+        """Who leads, as far as this node knows."""
+        return self._node.leader_id
+
+    @property
+    def node(self) -> QuorumNode:
+        """For looking at; every input goes through the driver."""
+        return self._node
+
+    # --- the leader's service ---
+
+    def propose(self, drafts: Sequence[Draft]) -> list[Entry]:
+        """Append ``drafts``; await ``committed`` on the last one. Only in the loop.
+
+        Raises:
+            NotLeader: See ``QuorumNode.propose``, so for the others.
+            Unavailable: See there.
+            Overloaded: See there.
+        """
+        self._refuse_when_over()
+        with self._ending_when_broken():
+            entries, effects = self._node.propose(drafts, self._now())
+        self._carry_out(effects)
+        return entries
+
+    async def committed(self, txid: Txid, epoch: Epoch) -> None:
+        """Return once the record that ``propose`` placed at ``txid`` in ``epoch`` is committed.
+
+        Raises:
+            OutcomeUnknown: Leadership was lost before that was known.
+        """
+        if self._is_over or not self._node.is_leader or self._node.epoch != epoch:
+            raise _unknown()
+        if txid <= self._node.commit_txid:
+            return
+        future = self._loop.create_future()
+        self._tickets += 1
+        heapq.heappush(self._waiters, (txid, self._tickets, epoch, future))
+        await future
+
+    async def read_index(self) -> Txid:
+        """State at the answer or newer shows everything acknowledged before this call.
+
+        Raises:
+            NotLeader: Ask the leader.
+        """
+        self._refuse_when_over()
+        self._tickets += 1
+        read_id = self._tickets
+        future: asyncio.Future[Txid] = self._loop.create_future()
+        self._reads[read_id] = future
+        try:
+            self._feed(partial(self._node.read, read_id))
+            return await future
+        finally:
+            self._reads.pop(read_id, None)
+
+    def records(self, after: Txid, limit: int) -> list[Entry]:
+        """At most ``limit`` committed records with a txid above ``after``, in order. From any thread.
+
+        Reads the database only for records that left memory; those are durable and final here.
+
+        Raises:
+            Compacted: They left the journal too.
+            JournalUnavailable: The database does not answer.
+        """
+        until = self._node.commit_txid
+        if after >= until:
+            return []
+        found = self._recent.read(after, limit=limit, until=until)
+        if found is not None:
+            return found
+        # What is in memory may stand for other records that are still on the disk.
+        end = min(self._recent.first_txid, until + 1)
+        older = [entry for entry in self._journal.read(after, limit=limit) if entry.txid < end]
+        if not older or older[0].txid != after + 1:
+            oldest = older[0].txid if older else end
+            raise Compacted(f"records up to {oldest - 1} are no longer here", oldest_txid=oldest)
+        return older
+
+    def transfer(self, target: NodeId) -> None:
+        """Hand leadership to ``target``. See ``QuorumNode.transfer``."""
+        self._refuse_when_over()
+        self._feed(partial(self._node.transfer, target))
+
+    def change_voters(self, voters: VoterSet) -> None:
+        """Put ``voters`` in force. See ``QuorumNode.change_voters``."""
+        self._refuse_when_over()
+        self._feed(partial(self._node.change_voters, voters))
+
+    # --- other nodes ---
+
+    def receive(self, message: Message) -> None:
+        """A message arrived. Only in the loop."""
+        self._feed(partial(self._node.step, message))
+
+    async def answer(self, request: Request) -> Response | None:
+        """What this node answers to ``request``; None when it has nothing to say, now or in time."""
+        key = _key_of(request)
+        if key is None or self._is_over:
+            self.receive(request)
+            return None
+        self._drop_answer(key)
+        future: asyncio.Future[Response | None] = self._loop.create_future()
+        self._awaited[key] = future
+        try:
+            self.receive(request)
+            async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+                return await future
+        except TimeoutError:
+            return None
+        finally:
+            if self._awaited.get(key) is future:
+                del self._awaited[key]
+
+    def _drop_answer(self, key: _Key) -> None:
+        future = self._awaited.pop(key, None)
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    def _send(self, to: NodeId, message: Message) -> None:
+        match message:
+            case VoteRequest() | HeartbeatRequest() | SyncRequest():
+                self._transport.send(to, message)
+            case VoteResponse() | HeartbeatResponse() | SyncResponse():
+                future = self._awaited.pop(_key_of_response(to, message), None)
+                if future is not None and not future.done():  # else nobody waits for it any more
+                    future.set_result(message)
+            case _:
+                assert_never(message)
+
+    async def _send_from_journal(self, effect: SendFromJournal) -> None:
+        response = effect.response
+        try:
+            found = await self._loop.run_in_executor(
+                self._readers, partial(self._journal.read, effect.after, limit=effect.limit)
+            )
+        except EsdfsError:
+            # The follower asks again. A database that is gone for good fails our next write.
+            found = []
+        records = _fitting(found, effect.max_bytes)
+        # Whoever led since may have replaced what was read.
+        still_leads = self._node.is_leader and self._node.epoch == response.envelope.epoch
+        if self._is_over or not still_leads or not records:
+            self._drop_answer(_key_of_response(effect.to, response))
+            return
+        self._send(effect.to, msgspec.structs.replace(response, records=records))
+
+    async def _fetch_checkpoint(self, effect: FetchCheckpoint) -> None:
+        if self._checkpoints is None:
+            self._fail(
+                f"{effect.source} no longer has records this node lacks, and this node takes no checkpoint:"
+                " copy a newer journal here"
+            )
+            return
+        try:
+            await self._checkpoints.fetch(effect.source, effect.checkpoint)
+        except EsdfsError:
+            self._feed(self._node.checkpoint_failed)
+        else:
+            self._feed(partial(self._node.checkpoint_fetched, effect.checkpoint))
+
+    # --- inputs and effects ---
+
+    def _now(self) -> Instant:
+        return Instant(self._clock.monotonic_ns(), self._clock.wall_us())
+
+    def _feed(self, step: Callable[[Instant], list[Effect]]) -> None:
+        if self._is_over:
+            return
+        with self._ending_when_broken():
+            effects = step(self._now())
+        self._carry_out(effects)
+
+    def _carry_out(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Persist):
+                self._recent.change(effect.write)
+        self._effects.extend(effects)
+        if self._is_carrying_out:  # a callback proposed: after what is being carried out
+            return
+        self._is_carrying_out = True
+        try:
+            while self._effects and not self._is_over:
+                self._do(self._effects.popleft())
+        except Exception as error:
+            self._fail(f"an effect was not carried out: {type(error).__name__}: {error}")
+            raise
+        finally:
+            self._is_carrying_out = False
+        self._start_write()
+        self._set_alarm()
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Send(to, message):
+                self._send(to, message)
+            case Persist():
+                self._queue.append(effect)
+            case Commit(txid):
+                self._committed(txid)
+            case Reply(read_id, answer):
+                self._reply(read_id, answer)
+            case RoleChanged(role):
+                if role == "leader":
+                    self._out_of_office.clear()
+                else:
+                    self._out_of_office.set()
+                    self._abandon(_unknown())
+                self._on_role(effect)
+            case SendFromJournal():
+                self._spawn(self._send_from_journal(effect))
+            case FetchCheckpoint():
+                self._spawn(self._fetch_checkpoint(effect))
+            case Halt(reason):
+                self._fail(reason)
+            case _:
+                assert_never(effect)
+
+    def _committed(self, txid: Txid) -> None:
+        self._on_commit(txid)
+        while self._waiters and self._waiters[0][0] <= txid:
+            future = heapq.heappop(self._waiters)[3]
+            if not future.done():
+                future.set_result(None)
+        settled = Txid(min(txid, self._node.durable_txid))
+        self._recent.forget(settled, keep_records=self._config.window_records)
+
+    def _reply(self, read_id: int, answer: ReadAt | NotHere) -> None:
+        future = self._reads.pop(read_id, None)
+        if future is None or future.done():
+            return
+        if isinstance(answer, ReadAt):
+            future.set_result(answer.txid)
+        else:
+            future.set_exception(_not_leader(answer.leader_id))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._reap)
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(f"{type(error).__name__}: {error}")
+
+    # --- the journal's thread ---
+
+    def _start_write(self) -> None:
+        if self._writing is not None or not self._queue or self._is_over:
+            return
+        count = together([job.write for job in self._queue])
+        batch = [self._queue.popleft() for _ in range(count)]
+        self._writing = self._loop.run_in_executor(
+            self._writer, self._disk.write, [job.write for job in batch]
+        )
+        self._writing.add_done_callback(partial(self._written, batch))
+
+    def _written(self, batch: list[Persist], done: "asyncio.Future[None]") -> None:
+        self._writing = None
+        error = done.exception()
+        if error is not None:
+            self._fail(str(error) or type(error).__name__)
+            return
+        if self._is_over:
+            return
+        effects: list[Effect] = []
+        with self._ending_when_broken():
+            now = self._now()
+            for job in batch:
+                effects.extend(job.then)
+                effects.extend(self._node.persisted(job.token, now))
+        self._carry_out(effects)
+
+    # --- time ---
+
+    def _set_alarm(self) -> None:
+        """Timers mostly move later: the alarm set for the earlier instant then finds nothing to do."""
+        if self._is_over:
+            return
+        due_ns = self._node.deadline_ns
+        if self._alarm is not None:
+            if self._alarm_ns <= due_ns:
+                return
+            self._alarm.cancel()
+        self._alarm_ns = due_ns
+        delay_s = (due_ns - self._clock.monotonic_ns()) / _NS_PER_S
+        if delay_s <= 0 and due_ns > self._ticked_ns:
+            self._alarm = self._loop.call_soon(self._ring)
+        else:
+            self._alarm = self._loop.call_later(max(delay_s, _SPIN_GUARD_S), self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        now_ns = self._clock.monotonic_ns()
+        if self._node.deadline_ns <= now_ns:
+            self._ticked_ns = now_ns
+            self._feed(self._node.tick)
+        self._set_alarm()
+
+    # --- the end ---
+
+    @contextmanager
+    def _ending_when_broken(self) -> Iterator[None]:
+        """A refusal passes. Anything else means that the node no longer knows what it does."""
+        try:
+            yield
+        except EsdfsError:
+            raise
+        except Exception as error:
+            self._fail(f"a rule of the quorum is broken: {type(error).__name__}: {error}")
+            raise
+
+    def _fail(self, reason: str) -> None:
+        if not self.failed.done():
+            self.failed.set_result(reason)
+        self._end(OutcomeUnknown(f"this NameNode failed ({reason}): repeat the request under the same key"))
+
+    def _end(self, error: OutcomeUnknown) -> None:
+        self._is_over = True
+        self._effects.clear()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self._abandon(error)
+        for read_id in list(self._reads):
+            self._reply(read_id, NotHere(None))
+        for key in list(self._awaited):
+            self._drop_answer(key)
+
+    def _abandon(self, error: OutcomeUnknown) -> None:
+        waiters, self._waiters = self._waiters, []
+        for *_, future in waiters:
+            if not future.done():
+                future.set_exception(error)
+
+    def _refuse_when_over(self) -> None:
+        if self._is_over:
+            raise _not_leader(None)
+
+
+def _unknown() -> OutcomeUnknown:
+    return OutcomeUnknown("leadership was lost meanwhile: repeat the request under the same key")
+
+
+def _not_leader(leader_id: NodeId | None) -> NotLeader:
+    return NotLeader("this NameNode does not lead: ask the leader", leader=leader_id or "")
+
+
+def _key_of(request: Request) -> _Key | None:
+    """What its response will carry, too; None when there is none."""
+    sender = request.envelope
+    match request:
+        case VoteRequest():
+            return sender.from_id, "pre-vote" if request.pre_vote else "vote", sender.epoch
+        case HeartbeatRequest():
+            # Without a number it is no round but an order.
+            return (sender.from_id, "heartbeat", request.heartbeat_seq) if request.heartbeat_seq else None
+        case SyncRequest():
+            return sender.from_id, "sync", request.fetch_seq
+        case _:
+            assert_never(request)
+
+
+def _key_of_response(to: NodeId, response: Response) -> _Key:
+    match response:
+        case VoteResponse():
+            return to, "pre-vote" if response.pre_vote else "vote", response.proposed_epoch
+        case HeartbeatResponse():
+            return to, "heartbeat", response.heartbeat_seq
+        case SyncResponse():
+            return to, "sync", response.fetch_seq
+        case _:
+            assert_never(response)
+
+
+def _fitting(entries: Sequence[Entry], max_bytes: int) -> tuple[Entry, ...]:
+    size_bytes = 0
+    for count, entry in enumerate(entries):
+        size_bytes += len(entry.payload) + _RECORD_OVERHEAD_BYTES
+        if size_bytes > max_bytes and count:
+            return tuple(entries[:count])
+    return tuple(entries)
