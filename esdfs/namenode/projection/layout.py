@@ -112,10 +112,11 @@ def place(value: bytes) -> tuple[int, str]:
 def pack_entry(inode: Inode) -> bytes:
     """Value of ``cur``."""
     if inode.is_directory:
-        tail = _encode(_DirectoryTail(inode.mode, inode.owner, inode.group, inode.mtime_us))
+        # Tuples in the order of the tails' fields: the same bytes, without making one just to encode it.
+        tail = _encode((inode.mode, inode.owner, inode.group, inode.mtime_us))
         return _ENTRY.pack(inode.version, inode.inode, _DIRECTORY) + tail
     tail = _encode(
-        _FileTail(
+        (
             inode.mode,
             inode.owner,
             inode.group,

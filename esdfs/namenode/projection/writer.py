@@ -31,6 +31,7 @@ class Writer(PresentView):
         self._hist = dbs[b"hist"]
         self._ino = dbs[b"ino"]
         self._blk = dbs[b"blk"]
+        self._times = dbs[b"times"]
         self._results = dbs[b"results"]
         self._results_at = dbs[b"results_at"]
         self._txid = 0
@@ -54,7 +55,8 @@ class Writer(PresentView):
         meta = self._meta
         assert txid == meta.applied_txid + 1, f"record {txid} does not follow {meta.applied_txid}"
         if ts_us > meta.ts_us and meta.applied_txid:
-            self._txn.put(U64.pack(meta.ts_us), U64.pack(meta.applied_txid), db=self._dbs[b"times"])
+            # Timestamps never go back: this lands at the table's end without a search.
+            self._txn.put(U64.pack(meta.ts_us), U64.pack(meta.applied_txid), append=True, db=self._times)
         self._txid = txid
         meta.applied_txid = txid
         meta.epoch = epoch
@@ -196,11 +198,13 @@ class Writer(PresentView):
 
     def used_inodes(self, below: int) -> None:
         """See ``Tables.used_inodes``."""
-        self._meta.next_inode = max(self._meta.next_inode, below)
+        meta = self._meta
+        meta.next_inode = max(meta.next_inode, below)
 
     def used_blocks(self, below: int) -> None:
         """See ``Tables.used_blocks``."""
-        self._meta.next_block_id = max(self._meta.next_block_id, below)
+        meta = self._meta
+        meta.next_block_id = max(meta.next_block_id, below)
 
 
 def results_of(events: Sequence[Event], commands: Sequence[int]) -> list[dict[str, Any]]:
