@@ -28,7 +28,7 @@ _DATANODES: Final = 3
 def up(
     directory: Dir,
     *,
-    namenodes: Annotated[int, typer.Option(help="Only 1 so far.")] = 1,
+    namenodes: Annotated[int, typer.Option(help="1, or 3 or 5 for failover.")] = 1,
     datanodes: Annotated[int | None, typer.Option(help="Default 3, or as many as there are.")] = None,
     journal: Annotated[str, typer.Option(help="sqlite, or a PostgreSQL URL.")] = _SQLITE,
     block_size: Annotated[str, typer.Option(help="Of new files, like 64M.")] = str(BLOCK_BYTES),
@@ -41,16 +41,17 @@ def up(
     as_json: Json = False,
 ) -> None:
     """Start a cluster, with the data of last time if there was one."""
-    if namenodes != 1:
-        raise InvalidRequest(
-            "one NameNode is all there is so far: several need the quorum, which is not built"
-        )
+    if namenodes not in {1, 2, 3, 5}:
+        raise InvalidRequest("--namenodes must be 1, 3 or 5 (2 survive no loss of either)")
+    if namenodes > 1 and journal != _SQLITE:
+        raise InvalidRequest("several local NameNodes each need their own journal: use --journal sqlite")
     if datanodes is not None and datanodes < 1:
         raise InvalidRequest("--datanodes must be at least 1")
     of_namenode, of_datanodes = _parse_settings(settings or [])
     layout = Layout(
         OsClock(),
         OsRng(),
+        namenodes=namenodes,
         datanodes=datanodes or _DATANODES,
         journal="" if journal == _SQLITE else journal,
         block_size_bytes=parse_size(block_size),

@@ -88,9 +88,10 @@ class LocalCluster:
         """
         since_us = self._clock.wall_us()
         try:
-            # One after the other: a DataNode that finds no NameNode waits before it looks again.
+            # NameNodes first: a DataNode that finds none waits before it looks again.
             for namenode in self.record().namenodes:
                 self._spawn(namenode)
+            for namenode in self.record().namenodes:
                 self._wait_started(self.node(namenode.id))
             for datanode in self.record().datanodes:
                 self._spawn(datanode)
@@ -117,12 +118,29 @@ class LocalCluster:
         Raises:
             NotFound: No node has that name.
         """
-        wanted = self.record().namenodes[0].id if name == "leader" else name
+        wanted = self._leader_id() if name == "leader" else name
         for node in self.nodes():
             if node.id == wanted:
                 return node
         names = ", ".join(node.id for node in self.nodes())
         raise NotFound(f"there is no node {name}; there are {names}")
+
+    def _leader_id(self) -> str:
+        namenodes = self.record().namenodes
+        if len(namenodes) == 1:
+            return namenodes[0].id
+        until_ns = self._clock.monotonic_ns() + int(READY_S * 1e9)
+        while self._clock.monotonic_ns() < until_ns:
+            for namenode in namenodes:
+                said = _asked(namenode.rest, "/cluster") if self._serves(namenode) else None
+                if said and said["role"] == "leader":
+                    return str(said["node_id"])
+            self._clock.sleep(_POLL_S)
+        raise Unavailable("no NameNode leads")
+
+    @staticmethod
+    def _serves(node: NodeRecord) -> bool:
+        return node.process is not None and node.process.alive() and not node.process.stopped()
 
     def start_node(self, node: NodeRecord) -> None:
         """Start one node that does not run; on return it serves, and all that run know one another.
@@ -133,8 +151,7 @@ class LocalCluster:
         since_us = self._clock.wall_us()
         self._spawn(node)
         self._wait_started(self.node(node.id))
-        namenode = self.record().namenodes[0].process
-        if namenode is not None and namenode.alive() and not namenode.stopped():
+        if any(self._serves(namenode) for namenode in self.record().namenodes):
             running = [each.id for each in self.record().datanodes if self.running_pid(each)]
             # What the NameNode knows of the others is of before, if it was not the one that was started.
             restarted = running if isinstance(node, NameNodeRecord) else [node.id]
@@ -200,11 +217,15 @@ class LocalCluster:
         self._wait(said, [node], f"{node.id} to start")
 
     def _wait_active(self, since_us: Mapping[str, int]) -> None:
-        """Until these DataNodes are ACTIVE to the NameNode, each by a heartbeat after its time."""
-        namenode = self.record().namenodes[0]
+        """Until these are ACTIVE to every NameNode that runs, each by a heartbeat after its time."""
+        namenodes = [node for node in self.record().namenodes if self._serves(node)]
 
         def active() -> bool:
-            rows = {row["node_id"]: row for row in _datanodes(namenode.rest)}
+            return all(active_to(namenode) for namenode in namenodes)
+
+        def active_to(namenode: NameNodeRecord) -> bool:
+            said = _asked(namenode.rest, "/datanodes") or {"datanodes": []}
+            rows = {row["node_id"]: row for row in said["datanodes"]}
             return all(
                 name in rows
                 and rows[name]["status"] == "ACTIVE"
@@ -213,7 +234,7 @@ class LocalCluster:
             )
 
         involved: list[NodeRecord] = [
-            namenode,
+            *namenodes,
             *(node for node in self.record().datanodes if node.id in since_us),
         ]
         self._wait(active, involved, "every DataNode to be ACTIVE")
@@ -264,22 +285,22 @@ def _is_ready_line(line: bytes, node_id: str) -> bool:
     return isinstance(said, dict) and said.get("id") == node_id
 
 
-def _datanodes(rest: str) -> list[dict[str, Any]]:
-    """The NameNode's list of DataNodes; empty while it does not answer."""
+def _asked(rest: str, path: str) -> dict[str, Any] | None:
+    """A NameNode's answer; None while it does not give one."""
     address = urlsplit(rest)
     connection = http.client.HTTPConnection(address.hostname or _HOST, address.port, timeout=_REST_TIMEOUT_S)
     try:
-        connection.request("GET", "/datanodes")
+        connection.request("GET", path)
         answer = connection.getresponse()
         body = answer.read()
     except (OSError, http.client.HTTPException):
-        return []
+        return None
     finally:
         connection.close()
     if answer.status != http.client.OK:
-        return []
-    rows: list[dict[str, Any]] = msgspec.json.decode(body)["datanodes"]
-    return rows
+        return None
+    said: dict[str, Any] = msgspec.json.decode(body)
+    return said
 
 
 def _wall_us(iso_time: str | None) -> int:

@@ -62,6 +62,7 @@ class Layout:
         clock: Clock,
         rng: Rng,
         *,
+        namenodes: int = 1,
         datanodes: int,
         journal: str,
         block_size_bytes: int,
@@ -70,6 +71,7 @@ class Layout:
     ) -> None:
         self._clock = clock
         self._rng = rng
+        self.namenodes = namenodes
         self.datanodes = datanodes
         self.journal = journal
         self.block_size_bytes = block_size_bytes
@@ -86,47 +88,71 @@ class Layout:
         # Checked before the journal is made: what is refused leaves nothing behind.
         _convert({"node_id": "dn-0", "volumes": ["v"], "namenodes": [], **self.datanode}, DataNodeConfig)
         (root / "logs").mkdir(parents=True, exist_ok=True)
-        home = root / "nn-1"
-        if not (home / "namenode.toml").exists():
-            self._format(home)
-        config = load(home)
-        rest = f"http://{config.rest_host}:{config.rest_port}"
-        namenode = NameNodeRecord("nn-1", str(home), rest, f"{config.grpc_host}:{config.grpc_port}")
-        return self.more_datanodes(root, ClusterRecord([namenode], []), self.datanodes)
+        homes = [root / f"nn-{number}" for number in range(1, self.namenodes + 1)]
+        if not (homes[-1] / "namenode.toml").exists():
+            self._format(homes)
+        return self.more_datanodes(root, ClusterRecord([_record(home) for home in homes], []), self.datanodes)
 
     def more_datanodes(self, root: Path, record: ClusterRecord, count: int) -> ClusterRecord:
         """``record`` with ``count`` further DataNodes, laid out below ``root``."""
-        config, there = load(Path(record.namenodes[0].dir)), len(record.datanodes)
-        more = [self._lay_out(root / f"dn-{there + number}", config) for number in range(1, count + 1)]
+        configs = [load(Path(namenode.dir)) for namenode in record.namenodes]
+        there = len(record.datanodes)
+        more = [self._lay_out(root / f"dn-{there + number}", configs) for number in range(1, count + 1)]
         return ClusterRecord(record.namenodes, [*record.datanodes, *more])
 
-    def _format(self, home: Path) -> None:
+    def _format(self, homes: list[Path]) -> None:
+        from esdfs.namenode.events import VoterEntry  # noqa: PLC0415 - as below
         from esdfs.namenode.formatting import (  # noqa: PLC0415 - the database's libraries are slow to load
             cluster_settings,
             format_namenode,
         )
 
-        given = {
-            "node_id": "nn-1",
-            "dir": str(home),
-            "journal_url": self.journal,
-            "rest_port": self._free_port(),
-            "grpc_port": self._free_port(),
-            "safe_mode_min_ms": 0,  # a whole cluster that starts at once has nothing to wait for
-            **self.namenode,
-        }
+        configs = [
+            _convert(
+                {
+                    "node_id": home.name,
+                    "dir": str(home),
+                    "journal_url": self.journal,
+                    "rest_port": self._free_port(),
+                    "grpc_port": self._free_port(),
+                    "safe_mode_min_ms": 0,  # a whole cluster that starts at once has nothing to wait for
+                    **self.namenode,
+                },
+                NameNodeConfig,
+            )
+            for home in homes
+        ]
+        voters = [
+            VoterEntry(
+                config.node_id,
+                self._rng.uuid(),
+                "voter",
+                f"{config.grpc_host}:{config.grpc_port}",
+                f"http://{config.rest_host}:{config.rest_port}",
+            )
+            for config in configs
+        ]
         cluster = cluster_settings(self._rng, block_size_bytes=self.block_size_bytes)
-        format_namenode(_convert(given, NameNodeConfig), cluster, clock=self._clock, rng=self._rng)
+        ts_us = self._clock.wall_us()
+        for config in configs:
+            format_namenode(
+                config,
+                cluster,
+                clock=self._clock,
+                rng=self._rng,
+                voters=voters if len(voters) > 1 else (),
+                ts_us=ts_us,
+            )
 
-    def _lay_out(self, home: Path, namenode: NameNodeConfig) -> DataNodeRecord:
+    def _lay_out(self, home: Path, namenodes: list[NameNodeConfig]) -> DataNodeRecord:
         given: dict[str, Any] = {
             "node_id": home.name,
             "host": _HOST,
             "port": self._free_port(),
             "volumes": [str(home / "data")],
-            "namenodes": [f"http://{namenode.rest_host}:{namenode.rest_port}"],
-            "token": namenode.token,
-            "heartbeat_interval_ms": namenode.heartbeat_interval_ms,
+            "namenodes": [f"http://{each.rest_host}:{each.rest_port}" for each in namenodes],
+            "token": namenodes[0].token,
+            "heartbeat_interval_ms": namenodes[0].heartbeat_interval_ms,
             **self.datanode,
         }
         config = _convert(given, DataNodeConfig)
@@ -156,3 +182,9 @@ def _convert(given: Mapping[str, Any], type_: type[T]) -> T:
         return msgspec.convert(given, type_, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"{type_.__name__}: {error}") from error
+
+
+def _record(home: Path) -> NameNodeRecord:
+    config = load(home)
+    rest = f"http://{config.rest_host}:{config.rest_port}"
+    return NameNodeRecord(home.name, str(home), rest, f"{config.grpc_host}:{config.grpc_port}")

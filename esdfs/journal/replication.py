@@ -42,6 +42,14 @@ class Replication(Protocol):
         """
         ...
 
+    def tail(self, after: Txid, *, limit: int) -> list[Entry]:
+        """At most ``limit`` committed records with a txid above ``after``, in order."""
+        ...
+
+
+class BlockingReplication(Replication, Protocol):
+    """One that is told to commit, and waits for it."""
+
     def commit(self, entries: Sequence[Entry]) -> None:
         """Append what ``propose`` returned; returns when it is committed. Blocks: for the journal thread.
 
@@ -49,8 +57,4 @@ class Replication(Protocol):
             JournalFenced: Another process appended here: resign.
             JournalUnavailable: Written or not, nobody knows. The process must exit; there is no retry.
         """
-        ...
-
-    def tail(self, after: Txid, *, limit: int) -> list[Entry]:
-        """At most ``limit`` committed records with a txid above ``after``, in order."""
         ...

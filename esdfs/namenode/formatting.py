@@ -1,16 +1,20 @@
 """Making a NameNode's directory: identity, an empty journal, and its first record."""
 
+from collections.abc import Sequence
+
 from esdfs.blocks import BLOCK_BYTES, BLOCK_BYTES_MAX, BLOCK_BYTES_MIN
 from esdfs.env import Clock, Rng
 from esdfs.errors import InvalidRequest
-from esdfs.ids import Epoch, Txid
+from esdfs.ids import Epoch, Micros, Txid
 from esdfs.journal.chain import seal
-from esdfs.journal.entry import NO_CHAIN, Draft, Head, Identity
+from esdfs.journal.entry import NO_CHAIN, Head, Identity
+from esdfs.journal.floor import FILE as FLOOR_FILE
+from esdfs.journal.floor import AckFloor
 from esdfs.journal.migrate import upgrade
 from esdfs.journal.sql import open_journal
 from esdfs.namenode.config import NameNodeConfig, save
-from esdfs.namenode.event_codec import pack
-from esdfs.namenode.events import ClusterFormatted
+from esdfs.namenode.control_records import draft
+from esdfs.namenode.events import ClusterFormatted, VoterEntry, VotersChanged
 
 FORMAT_EPOCH = Epoch(0)
 """Formatting writes outside any leader's epoch."""
@@ -39,8 +43,21 @@ def cluster_settings(
     )
 
 
-def format_namenode(config: NameNodeConfig, cluster: ClusterFormatted, *, clock: Clock, rng: Rng) -> Identity:
+def format_namenode(
+    config: NameNodeConfig,
+    cluster: ClusterFormatted,
+    *,
+    clock: Clock,
+    rng: Rng,
+    voters: Sequence[VoterEntry] = (),
+    ts_us: int = 0,
+) -> Identity:
     """Make ``config.dir``: its settings, and a journal that starts with ``cluster``. Durable on return.
+
+    Args:
+        voters: All NameNodes that vote, this one among them with the identity of its disk to be; empty for
+            a cluster of one.
+        ts_us: Stamped on the first records, which are the same on every NameNode; 0 = now.
 
     Raises:
         InvalidRequest: The settings are wrong.
@@ -48,21 +65,27 @@ def format_namenode(config: NameNodeConfig, cluster: ClusterFormatted, *, clock:
     """
     if problems := config.validate():
         raise InvalidRequest("; ".join(problems))
+    storage_ids = [voter.storage_id for voter in voters if voter.node_id == config.node_id]
+    if voters and len(storage_ids) != 1:
+        raise InvalidRequest(f"{config.node_id} must be among the voters, once")
+    storage_id = storage_ids[0] if voters else rng.uuid()
+    stamp = Micros(ts_us or clock.wall_us())
     config.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    identity = Identity(cluster.cluster_id, 1, config.node_id, rng.uuid())
-    packed = pack(cluster)
-    draft = Draft(
-        ts_us=clock.wall_us(),
-        kind=packed.kind,
-        version=packed.version,
-        payload=packed.payload,
-        principal="esdfs",
-    )
+    identity = Identity(cluster.cluster_id, 1, config.node_id, storage_id)
+    drafts = [draft(cluster, stamp)]
+    if voters:
+        drafts.append(draft(VotersChanged(tuple(voters)), stamp))
+    first = seal(Head(FORMAT_EPOCH, Txid(0), NO_CHAIN), FORMAT_EPOCH, drafts)
     upgrade(config.database_url)
     journal = open_journal(config.database_url)
     try:
-        journal.format(identity, seal(Head(FORMAT_EPOCH, Txid(0), NO_CHAIN), FORMAT_EPOCH, [draft]))
+        journal.format(identity, first)
     finally:
         journal.close()
+    floor = AckFloor(config.path / FLOOR_FILE, identity)
+    try:
+        floor.write(first[-1].position)
+    finally:
+        floor.close()
     save(config)
     return identity

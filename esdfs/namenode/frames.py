@@ -58,11 +58,15 @@ class BlockReport(msgspec.Struct, frozen=True, tag="report"):
     body: msgspec.Raw
 
 
+class ReadIndex(msgspec.Struct, frozen=True, tag="read-index"):
+    """Make the projection show everything acknowledged before this call; refused by a node that does not lead."""
+
+
 class Status(msgspec.Struct, frozen=True, tag="status"):
     """What the engine knows about itself, the DataNodes' health and the repair queues."""
 
 
-Body: TypeAlias = Execute | RenewLeases | Register | NodeHeartbeat | BlockReport | Status
+Body: TypeAlias = Execute | RenewLeases | Register | NodeHeartbeat | BlockReport | ReadIndex | Status
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True):

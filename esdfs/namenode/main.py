@@ -18,19 +18,26 @@ from typing import Any, Final
 import structlog
 import uvloop
 
+from esdfs.env import Clock, Rng
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import InvalidRequest, Unavailable
 from esdfs.journal.entry import Identity
-from esdfs.journal.solo import SoloReplication
 from esdfs.journal.sql import SqlJournal, open_journal
-from esdfs.namenode import events as ev
 from esdfs.namenode.blocks.locations import LocationsStore
 from esdfs.namenode.blocks.manager import BlockManager
 from esdfs.namenode.config import NameNodeConfig
-from esdfs.namenode.engine import Internal
+from esdfs.namenode.joining import (
+    LonePart,
+    Part,
+    VoterPart,
+    formatted_txid,
+    formatted_voters,
+    own_voter,
+)
 from esdfs.namenode.leases import LeaseTable
 from esdfs.namenode.metadata_manager import MetadataManager
 from esdfs.namenode.projection.lmdb import ProjectionStore
+from esdfs.namenode.projection.rebuild import catch_up, forget_if_foreign
 from esdfs.namenode.rest.gunicorn_conf import command
 from esdfs.namenode.service import Service
 from esdfs.namenode.socket_server import Connection, bind
@@ -75,17 +82,15 @@ async def _run(config: NameNodeConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     journal, identity = _open(config)
-    replication = SoloReplication(journal)
     store = ProjectionStore(config.path, bytes_max=config.projection_bytes_max)
-    metadata = MetadataManager(journal, identity, replication, store)
-    applied = metadata.catch_up(_progress)
-    _log.info("projection caught up", records=applied, txid=metadata.meta().applied_txid)
+    part = _part(config, journal, identity, store, clock, rng)
+    metadata = MetadataManager(journal, identity, part.replication, store)
     locations = LocationsStore(config.path)
     blocks = BlockManager(config, locations, metadata, clock, rng, structlog.get_logger("blocks"))
     leases = LeaseTable(clock, soft_ms=config.lease_soft_ms, hard_ms=config.lease_hard_ms)
-    service = Service(config, metadata, blocks, leases, clock)
+    service = Service(config, metadata, blocks, leases, clock, quorum=part.quorum)
     service.start()
-    await service.propose(Internal(lambda _: ev.LeaderChanged(identity.node_id, identity.storage_id)))
+    await part.start(service)
     server = await loop.create_unix_server(lambda: Connection(service.receive), sock=bind(config.socket_path))
     # What was built until here lives as long as the process: collections need not look at it again.
     gc.collect()
@@ -98,6 +103,7 @@ async def _run(config: NameNodeConfig) -> int:
     finally:
         await _end(rest)
         server.close()
+        await part.stop()
         await service.stop()
         blocks.close()
         metadata.close()
@@ -116,6 +122,28 @@ async def _serve(service: Service, rest: asyncio.subprocess.Process, stopping: a
         _log.error("the REST server ended", status=child.result())
         return EXIT_FAILED
     return 0
+
+
+def _part(
+    config: NameNodeConfig,
+    journal: SqlJournal,
+    identity: Identity,
+    store: ProjectionStore,
+    clock: Clock,
+    rng: Rng,
+) -> Part:
+    """This node's part, with the projection as far as this node alone knows what is committed."""
+    voters = formatted_voters(journal)
+    if voters is None:
+        part = LonePart(config, journal, identity)
+        applied = catch_up(store, journal, progress=_progress)
+        _log.info("projection caught up", records=applied, txid=store.meta().applied_txid)
+        return part
+    own_voter(voters, config.node_id)
+    forget_if_foreign(store, journal)
+    if not store.meta().applied_txid:
+        catch_up(store, journal, until=formatted_txid(journal))
+    return VoterPart(config, journal, identity, store.meta().applied_txid, clock, rng)
 
 
 def _open(config: NameNodeConfig) -> tuple[SqlJournal, Identity]:

@@ -6,15 +6,24 @@ without a timer. The only other thread is the journal's, so that an fsync delays
 
 import asyncio
 import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, assert_never
 
 import msgspec
 import structlog
+from msgspec.structs import astuple
 
 from esdfs.env import Clock
-from esdfs.errors import EsdfsError, InsufficientStorage, JournalError, OutcomeUnknown, Overloaded
+from esdfs.errors import (
+    EsdfsError,
+    InsufficientStorage,
+    JournalError,
+    NotLeader,
+    OutcomeUnknown,
+    Overloaded,
+    Unavailable,
+)
+from esdfs.ids import Txid
 from esdfs.namenode import events as ev
 from esdfs.namenode.blocks.manager import BlockManager, NeedsJournal
 from esdfs.namenode.blocks.monitor import DataNodeMonitor
@@ -28,10 +37,12 @@ from esdfs.namenode.frames import (
     Execute,
     Failure,
     NodeHeartbeat,
+    ReadIndex,
     Register,
     RenewLeases,
     Status,
 )
+from esdfs.namenode.leading import Quorum
 from esdfs.namenode.leases import LeaseTable
 from esdfs.namenode.metadata_manager import MetadataManager
 from esdfs.namenode.namespace.writing import held
@@ -40,6 +51,7 @@ from esdfs.namenode.socket_server import Connection
 
 BATCH_COMMANDS_MAX: Final = 4_000
 PENDING_REQUESTS_MAX: Final = 20_000
+APPLY_RECORDS_MAX: Final = 500
 TICK_S: Final = 0.5
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -60,8 +72,11 @@ class Service:
         blocks: BlockManager,
         leases: LeaseTable,
         clock: Clock,
+        *,
+        quorum: Quorum,
     ) -> None:
         self._config = config
+        self._quorum = quorum
         self._metadata = metadata
         self._blocks = blocks
         self._leases = leases
@@ -70,7 +85,9 @@ class Service:
         self._pending: list[_Pending] = []
         self._arrived = asyncio.Event()
         self._monitor = DataNodeMonitor(blocks, structlog.get_logger("blocks"))
-        self._journal_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._moved = asyncio.Event()
+        self._speculating = False
+        self._led = metadata.replication.is_leader
         self._tasks: set[asyncio.Task[None]] = set()
         self._read_only = ""
         self._counters = dict.fromkeys(("requests", "refused", "records", "events", "batches"), 0)
@@ -91,7 +108,6 @@ class Service:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._journal_thread.shutdown(wait=True)
 
     # --- calls ----------------------------------------------------------------------------------
 
@@ -101,7 +117,11 @@ class Service:
         try:
             match call.body:
                 case Execute():
+                    self._require_leader()
                     self._enqueue(call.body, reply)
+                    return
+                case ReadIndex():
+                    self._watch(asyncio.get_running_loop().create_task(self._read_index(reply)))
                     return
                 case Register(body):
                     self._watch(asyncio.get_running_loop().create_task(self._register(bytes(body), reply)))
@@ -150,10 +170,39 @@ class Service:
             except NeedsJournal as needed:
                 await self.propose(Internal(partial(_datanode_added, needed.node_id, needed.uuid)))
                 result = self._blocks.register(body)
+        except NotLeader:
+            # The leader hears of it too; its record comes to us through the journal.
+            self._refuse(reply, Unavailable("the leader has not journaled this DataNode yet: register again"))
+            return
         except EsdfsError as error:
             self._refuse(reply, error)
             return
         self._answer(reply, msgspec.Raw(_encode(result)))
+
+    def _require_leader(self) -> None:
+        if not self._metadata.replication.is_leader:
+            raise self._not_leader()
+
+    def _not_leader(self) -> NotLeader:
+        leader_id, rest = self._quorum.leader()
+        if not leader_id:
+            return NotLeader("no NameNode leads at the moment: try again")
+        return NotLeader(
+            f"{leader_id} leads, not {self._config.node_id}: ask it", leader=rest, leader_id=leader_id
+        )
+
+    async def _read_index(self, reply: "_Reply") -> None:
+        try:
+            txid = await self._quorum.read_index()
+            while self._metadata.meta().applied_txid < txid:
+                self._moved.clear()
+                await self._moved.wait()
+        except NotLeader:
+            self._refuse(reply, self._not_leader())
+        except EsdfsError as error:
+            self._refuse(reply, error)
+        else:
+            self._answer(reply, msgspec.Raw(_encode({"txid": txid})))
 
     def _renew(self, files: list[tuple[int, str]]) -> dict[str, int]:
         with self._metadata.present() as view:
@@ -177,27 +226,99 @@ class Service:
     # --- batches --------------------------------------------------------------------------------
 
     async def _run_batches(self) -> None:
-        loop = asyncio.get_running_loop()
         replication = self._metadata.replication
         while True:
             await self._arrived.wait()
+            await self._until_up_to_date()
             taken = self._take()
-            batch = self._engine.prepare([pending.request for pending in taken])
-            if not batch.drafts:
-                batch.abort()
-                self._settle(taken, batch)
+            if not replication.is_leader:
+                self._refuse_all(taken, self._not_leader())
                 continue
-            entries = replication.propose(batch.drafts)
+            self._speculating = True
             try:
-                # Shielded: a stop lets the batch in flight finish, so that its callers get an answer.
-                await asyncio.shield(loop.run_in_executor(self._journal_thread, replication.commit, entries))
-            except JournalError as error:
-                batch.abort()
-                self._fail(taken, error)
-                return
-            batch.commit(entries)
-            self._committed(batch)
+                await self._run_batch(taken)
+            finally:
+                self._speculating = False
+            self.apply_committed()
+
+    async def _run_batch(self, taken: "list[_Pending]") -> None:
+        batch = self._engine.prepare([pending.request for pending in taken])
+        if not batch.drafts:
+            batch.abort()
             self._settle(taken, batch)
+            return
+        try:
+            entries = self._metadata.replication.propose(batch.drafts)
+            # Shielded: a stop lets the batch in flight finish, so that its callers get an answer.
+            await asyncio.shield(self._quorum.committed(entries))
+        except (OutcomeUnknown, NotLeader, Unavailable) as error:
+            # The speculation is gone; whether its records survive, the next leader's journal says.
+            batch.abort()
+            self._refuse_all(taken, error)
+            return
+        except JournalError as error:
+            batch.abort()
+            self._fail(taken, error)
+            return
+        batch.commit(entries)
+        self._committed(batch.events)
+        self._counters["batches"] += 1
+        self._counters["records"] += len(batch.drafts)
+        self._counters["events"] += len(batch.events)
+        self._moved.set()
+        self._settle(taken, batch)
+
+    async def _until_up_to_date(self) -> None:
+        """A leader decides upon everything before its own next record: wait until that is applied."""
+        replication = self._metadata.replication
+        while replication.is_leader:
+            self.apply_committed()
+            if self._metadata.meta().applied_txid == replication.head.last_txid:
+                return
+            self._moved.clear()
+            await self._moved.wait()
+
+    def apply_committed(self) -> None:
+        """Fold committed records into the projection: all of them on a follower, a leader's own control records.
+
+        A slice at a time, so that a long backlog does not keep others waiting.
+        """
+        if self._speculating:
+            return  # what is being committed is the batch's own; its end comes back here
+        replication = self._metadata.replication
+        applied = self._metadata.meta().applied_txid
+        if applied >= replication.commit_txid:
+            return
+        entries = replication.tail(Txid(applied), limit=APPLY_RECORDS_MAX)
+        writer = self._metadata.speculate()
+        try:
+            events = [event for entry in entries for event in writer.apply_row(astuple(entry))]
+        except BaseException:
+            writer.abort()
+            raise
+        writer.commit()
+        self._committed(events)
+        self._moved.set()
+        if entries[-1].txid < replication.commit_txid:
+            asyncio.get_running_loop().call_soon(self.apply_committed)
+
+    def role_changed(self) -> None:
+        """This node leads, or no longer does."""
+        self._led = self._metadata.replication.is_leader
+        self._blocks.leads(self._led)
+        for file in self._metadata.open_files():
+            self._leases.renew(file.inode)
+        self._moved.set()
+
+    def role_changed_if_new(self) -> None:
+        """A leader may take proposals only once its first record is committed: a commit may be that one."""
+        if self._led != self._metadata.replication.is_leader:
+            self.role_changed()
+
+    def fail(self, why: str) -> None:
+        """This node cannot go on."""
+        if not self.failed.done():
+            self.failed.set_result(why)
 
     def _take(self) -> "list[_Pending]":
         """The next batch: all that waits, up to a bound on commands."""
@@ -211,11 +332,8 @@ class Service:
         self._arrived.clear()
         return taken
 
-    def _committed(self, batch: Batch) -> None:
-        self._counters["batches"] += 1
-        self._counters["records"] += len(batch.drafts)
-        self._counters["events"] += len(batch.events)
-        for event in batch.events:
+    def _committed(self, events: list[Event]) -> None:
+        for event in events:
             match event:
                 case ev.FileOpened(inode=inode):
                     self._leases.renew(inode)
@@ -223,7 +341,7 @@ class Service:
                     self._leases.forget(inode)
                 case _:
                     pass
-        self._blocks.on_committed(batch.events)
+        self._blocks.on_committed(events)
 
     def _settle(self, taken: "list[_Pending]", batch: Batch) -> None:
         epoch = self._metadata.replication.epoch
@@ -244,14 +362,17 @@ class Service:
             f"the journal failed while this was being written ({error.message}); repeat it under the same "
             "idempotency key"
         )
-        for pending in taken + self._pending:
-            if isinstance(pending.reply, asyncio.Future):
-                pending.reply.set_exception(unknown)
-            else:
-                self._refuse(pending.reply, unknown)
+        self._refuse_all(taken + self._pending, unknown)
         self._pending = []
         if not self.failed.done():
             self.failed.set_result(f"journal: {error.message}")
+
+    def _refuse_all(self, pendings: "list[_Pending]", error: EsdfsError) -> None:
+        for pending in pendings:
+            if not isinstance(pending.reply, asyncio.Future):
+                self._refuse(pending.reply, error)
+            elif not pending.reply.done():
+                pending.reply.set_exception(error)
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -259,11 +380,19 @@ class Service:
         while True:
             await asyncio.sleep(TICK_S)
             self._check_disk()
+            if not self._metadata.replication.is_leader:
+                continue
             for file in self._metadata.open_files():
                 if self._leases.lapsed([file.inode]):
-                    inode = file.inode
-                    await self.propose(Internal(partial(_lapsed, inode)))
-                    _log.warning("lease ended", inode=inode, why="not renewed within the hard limit")
+                    await self._end_lease(file.inode)
+
+    async def _end_lease(self, inode: int) -> None:
+        try:
+            await self.propose(Internal(partial(_lapsed, inode)))
+        except (NotLeader, OutcomeUnknown, Unavailable) as error:
+            _log.info("lease not ended", inode=inode, why=error.message)
+        else:
+            _log.warning("lease ended", inode=inode, why="not renewed within the hard limit")
 
     def _check_disk(self) -> None:
         stat = os.statvfs(self._config.path)
@@ -284,7 +413,8 @@ class Service:
         return {
             "node_id": self._config.node_id,
             "cluster_id": self._metadata.identity.cluster_id,
-            "role": "leader" if replication.is_leader else "unattached",
+            "role": self._quorum.role(),
+            "leader": self._quorum.leader()[0],
             "epoch": replication.epoch,
             "last_txid": replication.head.last_txid,
             "commit_txid": replication.commit_txid,

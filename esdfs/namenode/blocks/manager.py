@@ -66,6 +66,7 @@ class BlockManager:
         self._nodes.restore(store.datanodes().values(), now_ns)
         self._deletions = Deletions(self._policy)
         self._promises = Promises()
+        self._leads = True
         self._safe_mode = SafeMode(self._policy, now_ns, cold=store.fresh)
         self._brake = Brake(self._policy)
         self._cluster = index.cluster()
@@ -361,7 +362,14 @@ class BlockManager:
     def _on_confirmed(self, number: int) -> None:
         self._walks.node(number)
 
+    def leads(self, leading: bool) -> None:
+        """Only the leader's orders are obeyed, so only it gives any."""
+        self._leads = leading
+        self.replicator.stopped = self._why_stopped()
+
     def _why_stopped(self) -> str:
+        if not self._leads:
+            return "another NameNode leads"
         return f"safe mode: {self._safe_mode.reason}" if self._safe_mode.active else self._brake.reason
 
     def _changed(self, change: Change) -> None:

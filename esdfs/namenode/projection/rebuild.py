@@ -30,7 +30,14 @@ def catch_up(
         JournalCorrupt: The journal ends before what was already applied: records were lost.
     """
     target = journal.head().last_txid if until is None else until
-    _check_continues(store, journal)
+    forget_if_foreign(store, journal)
+    if journal.head().last_txid < store.meta().applied_txid:
+        last, applied = journal.head().last_txid, store.meta().applied_txid
+        raise JournalCorrupt(
+            f"the journal ends at txid {last}, but txid {applied} was applied: records were lost; "
+            f"restore the journal, or remove {store.path} to go on with what is left",
+            txid=last,
+        )
     first = store.meta().applied_txid
     pages = journal.scan(Txid(first), until=Txid(target))
     applied = first
@@ -51,17 +58,10 @@ def catch_up(
     return applied - first
 
 
-def _check_continues(store: ProjectionStore, journal: JournalReader) -> None:
+def forget_if_foreign(store: ProjectionStore, journal: JournalReader) -> None:
+    """Empty a projection that does not continue this journal: another chain at its position."""
     meta = store.meta()
-    if not meta.applied_txid:
-        return
-    last = journal.head().last_txid
-    if last < meta.applied_txid:
-        raise JournalCorrupt(
-            f"the journal ends at txid {last}, but txid {meta.applied_txid} was applied: records were lost; "
-            f"restore the journal, or remove {store.path} to go on with what is left",
-            txid=last,
-        )
-    (entry,) = journal.read(Txid(meta.applied_txid - 1), limit=1)
-    if entry.chain != meta.chain:
-        store.clear()
+    if meta.applied_txid and journal.head().last_txid >= meta.applied_txid:
+        (entry,) = journal.read(Txid(meta.applied_txid - 1), limit=1)
+        if entry.chain != meta.chain:
+            store.clear()

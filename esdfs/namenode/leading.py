@@ -1,0 +1,125 @@
+"""How a NameNode's changes become committed: alone, or as one of a quorum. The service asks only this."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from esdfs.ids import Epoch, Txid
+from esdfs.journal.driver import QuorumDriver
+from esdfs.journal.entry import Draft, Entry, Head
+from esdfs.journal.solo import SoloReplication
+from esdfs.namenode.control_records import addresses
+
+
+class Quorum(Protocol):
+    """What waits for others, beside ``Replication``."""
+
+    async def committed(self, entries: Sequence[Entry]) -> None:
+        """Return once what ``propose`` gave is committed.
+
+        Raises:
+            OutcomeUnknown: Leadership was lost before that was known.
+            JournalError: This node's journal failed; the process must exit.
+        """
+        ...
+
+    async def read_index(self) -> Txid:
+        """State at the answer or newer shows everything acknowledged before this call.
+
+        Raises:
+            NotLeader: Ask the leader.
+        """
+        ...
+
+    def leader(self) -> tuple[str, str]:
+        """(node id, REST URL) of the leader; empty while nobody is known to lead."""
+        ...
+
+    def role(self) -> str:
+        """leader, follower, candidate, …"""
+        ...
+
+
+class Alone:
+    """A cluster of one: what is durable here is committed. One thread for the journal, so that an fsync
+    delays no heartbeat.
+    """
+
+    def __init__(self, replication: SoloReplication, node_id: str, rest: str) -> None:
+        self._replication = replication
+        self._leader = (node_id, rest)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+
+    async def committed(self, entries: Sequence[Entry]) -> None:
+        """See ``Quorum.committed``."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._replication.commit, entries)
+
+    async def read_index(self) -> Txid:
+        """See ``Quorum.read_index``: there is nobody else who could have acknowledged anything."""
+        return self._replication.commit_txid
+
+    def leader(self) -> tuple[str, str]:
+        """See ``Quorum.leader``."""
+        return self._leader
+
+    def role(self) -> str:
+        """See ``Quorum.role``."""
+        return "leader" if self._replication.is_leader else "unattached"
+
+    def close(self) -> None:
+        """Wait for the write under way."""
+        self._thread.shutdown(wait=True)
+
+
+class InQuorum:
+    """One of several: ``Replication`` and ``Quorum`` on the quorum's driver."""
+
+    def __init__(self, driver: QuorumDriver) -> None:
+        self._driver = driver
+
+    @property
+    def epoch(self) -> Epoch:
+        """See ``Replication.epoch``."""
+        return self._driver.epoch
+
+    @property
+    def head(self) -> Head:
+        """See ``Replication.head``."""
+        return self._driver.head
+
+    @property
+    def commit_txid(self) -> Txid:
+        """See ``Replication.commit_txid``."""
+        return self._driver.commit_txid
+
+    @property
+    def is_leader(self) -> bool:
+        """See ``Replication.is_leader``: it leads, and knows all that is committed."""
+        return self._driver.is_active
+
+    def propose(self, drafts: Sequence[Draft]) -> list[Entry]:
+        """See ``Replication.propose``."""
+        return self._driver.propose(drafts)
+
+    def tail(self, after: Txid, *, limit: int) -> list[Entry]:
+        """See ``Replication.tail``."""
+        return self._driver.records(after, limit)
+
+    async def committed(self, entries: Sequence[Entry]) -> None:
+        """See ``Quorum.committed``."""
+        await self._driver.committed(entries[-1].txid, entries[-1].epoch)
+
+    async def read_index(self) -> Txid:
+        """See ``Quorum.read_index``."""
+        return await self._driver.read_index()
+
+    def leader(self) -> tuple[str, str]:
+        """See ``Quorum.leader``."""
+        leader_id = self._driver.leader_id
+        voter = None if leader_id is None else self._driver.node.voters.get(leader_id)
+        return ("", "") if voter is None else (voter.node_id, addresses(voter.endpoint)[1])
+
+    def role(self) -> str:
+        """See ``Quorum.role``."""
+        return self._driver.role
