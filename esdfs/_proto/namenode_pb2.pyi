@@ -333,6 +333,79 @@ class Diverging(_message.Message):
 Global___Diverging: _TypeAlias = Diverging  # noqa: Y015
 
 @_typing.final
+class Voter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    STORAGE_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    storage_id: _builtins.str
+    kind: _builtins.str
+    """voter, witness"""
+    endpoint: _builtins.str
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        storage_id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "kind", b"kind", "node_id", b"node_id", "storage_id", b"storage_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Voter: _TypeAlias = Voter  # noqa: Y015
+
+@_typing.final
+class CheckpointOffer(_message.Message):
+    """A checkpoint that stands for every record up to last_txid, inclusive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAST_EPOCH_FIELD_NUMBER: _builtins.int
+    LAST_TXID_FIELD_NUMBER: _builtins.int
+    CHAIN_FIELD_NUMBER: _builtins.int
+    LAST_TS_US_FIELD_NUMBER: _builtins.int
+    VOTERS_TXID_FIELD_NUMBER: _builtins.int
+    VOTERS_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    last_epoch: _builtins.int
+    last_txid: _builtins.int
+    chain: _builtins.bytes
+    last_ts_us: _builtins.int
+    voters_txid: _builtins.int
+    """of the record that put voters in force"""
+    size_bytes: _builtins.int
+    sha256: _builtins.bytes
+    @_builtins.property
+    def voters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Voter]: ...
+    def __init__(
+        self,
+        *,
+        last_epoch: _builtins.int = ...,
+        last_txid: _builtins.int = ...,
+        chain: _builtins.bytes = ...,
+        last_ts_us: _builtins.int = ...,
+        voters_txid: _builtins.int = ...,
+        voters: _abc.Iterable[Global___Voter] | None = ...,
+        size_bytes: _builtins.int = ...,
+        sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain", "last_epoch", b"last_epoch", "last_ts_us", b"last_ts_us", "last_txid", b"last_txid", "sha256", b"sha256", "size_bytes", b"size_bytes", "voters", b"voters", "voters_txid", b"voters_txid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckpointOffer: _TypeAlias = CheckpointOffer  # noqa: Y015
+
+@_typing.final
 class SyncResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -346,6 +419,7 @@ class SyncResponse(_message.Message):
     OLDEST_TXID_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
     DIVERGING_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     error: _builtins.str
     leader_id: _builtins.str
     leader_endpoint: _builtins.str
@@ -359,6 +433,8 @@ class SyncResponse(_message.Message):
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___JournalRecord]: ...
     @_builtins.property
     def diverging(self) -> Global___Diverging: ...
+    @_builtins.property
+    def checkpoint(self) -> Global___CheckpointOffer: ...
     def __init__(
         self,
         *,
@@ -372,10 +448,11 @@ class SyncResponse(_message.Message):
         oldest_txid: _builtins.int = ...,
         records: _abc.Iterable[Global___JournalRecord] | None = ...,
         diverging: Global___Diverging | None = ...,
+        checkpoint: Global___CheckpointOffer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["diverging", b"diverging", "envelope", b"envelope"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "diverging", b"diverging", "envelope", b"envelope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_txid", b"commit_txid", "diverging", b"diverging", "envelope", b"envelope", "error", b"error", "fetch_seq", b"fetch_seq", "heartbeat_seq", b"heartbeat_seq", "leader_endpoint", b"leader_endpoint", "leader_id", b"leader_id", "oldest_txid", b"oldest_txid", "records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "commit_txid", b"commit_txid", "diverging", b"diverging", "envelope", b"envelope", "error", b"error", "fetch_seq", b"fetch_seq", "heartbeat_seq", b"heartbeat_seq", "leader_endpoint", b"leader_endpoint", "leader_id", b"leader_id", "oldest_txid", b"oldest_txid", "records", b"records"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,231 @@
+"""NameNode to NameNode: both ends of ``NameNodeService``, in one event loop each."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol, TypeVar, cast
+
+import grpc
+import grpc.aio
+
+from esdfs._proto import namenode_pb2 as pb
+from esdfs._proto import namenode_pb2_grpc as pb_grpc
+from esdfs.blocks import MIB
+from esdfs.errors import EsdfsError, Unavailable
+from esdfs.ids import NodeId
+from esdfs.journal.quorum.messages import (
+    HeartbeatRequest,
+    HeartbeatResponse,
+    SyncRequest,
+    SyncResponse,
+    VoteRequest,
+    VoteResponse,
+)
+from esdfs.rpc import quorum_wire as wire
+from esdfs.rpc.channel import CHANNEL_OPTIONS
+from esdfs.rpc.server import SERVER_OPTIONS
+from esdfs.rpc.status import status_of, trailer_of
+
+_CALL_TIMEOUT_S: Final = 1.0
+_FLUSH_TIMEOUT_S: Final = 0.2
+
+# A page of records is cut by the size of payloads; their frames come on top.
+_PAGE_BYTES_MAX: Final = 8 * MIB
+_SIZES: Final[list[tuple[str, int]]] = [
+    ("grpc.max_receive_message_length", _PAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", _PAGE_BYTES_MAX),
+]
+
+_Reply = TypeVar("_Reply", pb.VoteResponse, pb.HeartbeatResponse, pb.SyncResponse)
+
+
+class QuorumPort(Protocol):
+    """What the servicer needs of a node."""
+
+    async def answer(
+        self, request: VoteRequest | HeartbeatRequest | SyncRequest
+    ) -> VoteResponse | HeartbeatResponse | SyncResponse | None:
+        """The response; None when there is nothing to say."""
+        ...
+
+
+class NameNodeServicer(pb_grpc.NameNodeServiceServicer):
+    """gRPC's side of a `QuorumPort`. Nothing to say is a response without an envelope."""
+
+    def __init__(self, node: QuorumPort) -> None:
+        self._node = node
+
+    async def RequestVote(  # noqa: N802 - gRPC's name
+        self, request: pb.VoteRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.VoteResponse:
+        """Vote, or say what one would vote."""
+
+        async def answered() -> pb.VoteResponse:
+            response = await self._node.answer(wire.decode_vote_request(request))
+            assert response is None or isinstance(response, VoteResponse), "a vote answers a vote"
+            return pb.VoteResponse() if response is None else wire.encode_vote_response(response)
+
+        return await _aborting(context, answered())
+
+    async def Heartbeat(  # noqa: N802 - gRPC's name
+        self, request: pb.HeartbeatRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.HeartbeatResponse:
+        """Hear that the leader lives."""
+
+        async def answered() -> pb.HeartbeatResponse:
+            response = await self._node.answer(wire.decode_heartbeat_request(request))
+            assert response is None or isinstance(response, HeartbeatResponse), "as asked"
+            return pb.HeartbeatResponse() if response is None else wire.encode_heartbeat_response(response)
+
+        return await _aborting(context, answered())
+
+    async def SyncMetadata(  # noqa: N802 - gRPC's name
+        self, request: pb.SyncRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.SyncResponse:
+        """Serve a fetch, now or as soon as there is something to bring."""
+
+        async def answered() -> pb.SyncResponse:
+            response = await self._node.answer(wire.decode_sync_request(request))
+            assert response is None or isinstance(response, SyncResponse), "as asked"
+            return pb.SyncResponse() if response is None else wire.encode_sync_response(response)
+
+        return await _aborting(context, answered())
+
+
+async def serve(host: str, port: int, servicer: NameNodeServicer) -> tuple[grpc.aio.Server, int]:
+    """Start to serve on ``host:port`` (0 = any free one); answers the server and its port.
+
+    Raises:
+        Unavailable: Somebody else listens there.
+    """
+    server = grpc.aio.server(options=[*SERVER_OPTIONS, *_SIZES])
+    pb_grpc.add_NameNodeServiceServicer_to_server(servicer, server)
+    try:
+        bound = server.add_insecure_port(f"{host}:{port}")
+    except RuntimeError as error:
+        raise Unavailable(f"cannot listen on {host}:{port}: {error}") from error
+    if bound == 0:
+        raise Unavailable(f"cannot listen on {host}:{port}: is another process using it?")
+    await server.start()
+    return server, bound
+
+
+class PeerTransport:
+    """Sends requests to other NameNodes and hands back what they answer. Make it in the event loop.
+
+    Args:
+        address_of: Where a node listens, as ``host:port``; None when not known. An address that another
+            node told us is used then.
+    """
+
+    def __init__(self, address_of: Callable[[NodeId], str | None]) -> None:
+        self._address_of = address_of
+        self._told: dict[NodeId, str] = {}
+        self._peers: dict[NodeId, _Peer] = {}
+        self._receive: Callable[[VoteResponse | HeartbeatResponse | SyncResponse], None] | None = None
+        self._calls: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def start(self, receive: Callable[[VoteResponse | HeartbeatResponse | SyncResponse], None]) -> None:
+        """See ``Transport.start``."""
+        self._receive = receive
+
+    def send(self, to: NodeId, message: VoteRequest | HeartbeatRequest | SyncRequest) -> None:
+        """See ``Transport.send``. A fetch takes the place of the one before it, if that is under way."""
+        peer = self._peer(to) if self._receive else None
+        if peer is None:
+            return
+        task = asyncio.get_running_loop().create_task(self._call(peer, message))
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        if isinstance(message, SyncRequest):
+            if peer.fetch is not None:
+                peer.fetch.cancel()
+            peer.fetch = task
+
+    async def stop(self) -> None:
+        """See ``Transport.stop``."""
+        self._receive = None
+        fetches = {peer.fetch for peer in self._peers.values()}
+        orders = self._calls - fetches
+        if orders:  # a resignation should still arrive
+            await asyncio.wait(orders, timeout=_FLUSH_TIMEOUT_S)
+        calls = [*self._calls, *self._closing]
+        for task in self._calls:
+            task.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        for peer in self._peers.values():
+            await peer.channel.close()
+        self._peers.clear()
+
+    def _peer(self, node_id: NodeId) -> "_Peer | None":
+        address = self._address_of(node_id) or self._told.get(node_id)
+        known = self._peers.get(node_id)
+        if known is not None:
+            if address in (None, known.address):
+                return known
+            task = asyncio.get_running_loop().create_task(known.channel.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+            del self._peers[node_id]
+        if address is None:
+            return None
+        peer = self._peers[node_id] = _Peer(address)
+        return peer
+
+    async def _call(self, peer: "_Peer", message: VoteRequest | HeartbeatRequest | SyncRequest) -> None:
+        try:
+            response = await peer.call(message)
+        except (grpc.aio.AioRpcError, EsdfsError):
+            return  # lost, as messages may be; the quorum has timers for that
+        if response is None or self._receive is None:
+            return
+        if not isinstance(response, HeartbeatResponse) and response.leader_id and response.leader_endpoint:
+            self._told[response.leader_id] = response.leader_endpoint
+        self._receive(response)
+
+
+class _Peer:
+    """One channel."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.channel = grpc.aio.insecure_channel(address, options=[*CHANNEL_OPTIONS, *_SIZES])
+        self.fetch: asyncio.Task[None] | None = None
+        # Its calls are awaitable; the generated stub is typed for the other API.
+        self._stub = cast("Any", pb_grpc.NameNodeServiceStub(self.channel))
+
+    async def call(
+        self, request: VoteRequest | HeartbeatRequest | SyncRequest
+    ) -> VoteResponse | HeartbeatResponse | SyncResponse | None:
+        """The peer's answer, if it has one.
+
+        Raises:
+            grpc.aio.AioRpcError: It cannot be reached, or does not answer in time.
+            InvalidRequest: Its answer is of a newer protocol.
+        """
+        match request:
+            case VoteRequest():
+                vote: pb.VoteResponse = await self._stub.RequestVote(
+                    wire.encode_vote_request(request), timeout=_CALL_TIMEOUT_S
+                )
+                return wire.decode_vote_response(vote) if vote.HasField("envelope") else None
+            case HeartbeatRequest():
+                heartbeat: pb.HeartbeatResponse = await self._stub.Heartbeat(
+                    wire.encode_heartbeat_request(request), timeout=_CALL_TIMEOUT_S
+                )
+                if not heartbeat.HasField("envelope"):
+                    return None
+                return wire.decode_heartbeat_response(heartbeat)
+            case SyncRequest():
+                sync: pb.SyncResponse = await self._stub.SyncMetadata(
+                    wire.encode_sync_request(request), timeout=_CALL_TIMEOUT_S + request.max_wait_ms / 1000
+                )
+                return wire.decode_sync_response(sync) if sync.HasField("envelope") else None
+
+
+async def _aborting(context: grpc.aio.ServicerContext[Any, Any], work: Awaitable[_Reply]) -> _Reply:
+    try:
+        return await work
+    except EsdfsError as error:
+        context.set_trailing_metadata((trailer_of(error),))
+        await context.abort(status_of(error), error.message)
