@@ -263,11 +263,16 @@ def test_a_frozen_leader_is_replaced_and_does_not_acknowledge_afterwards(trio: T
     leader.process.send_signal(signal.SIGSTOP)
     others = [peer for peer in trio.peers if peer is not leader]
     trio.append(others, within_s=FAILOVER_S)
-    leader.process.send_signal(signal.SIGCONT)
+    with socket.create_connection(("127.0.0.1", leader.client_port), 10) as client:
+        client.sendall(b"append what it finds when it wakes\n")
+        leader.process.send_signal(signal.SIGCONT)
+        with client.makefile("rb") as file:
+            assert json.loads(file.readline())["ok"] is False
     trio.settle()
     lines = next(answer["lines"] for peer in others if (answer := peer.ask("list")).get("ok"))
     assert isinstance(lines, list)
     assert set(trio.acknowledged) <= set(lines)
+    assert "what it finds when it wakes" not in lines
 
 
 if __name__ == "__main__":
