@@ -30,7 +30,7 @@ from esdfs.rpc import quorum_wire as wire
 NUMBERS = st.integers(0, 2**63 - 1)
 TXIDS, EPOCHS = NUMBERS.map(Txid), NUMBERS.map(Epoch)
 SMALL = st.integers(0, 2**32 - 1)
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
 NODES = TEXTS.filter(bool).map(NodeId)
 NOBODY = st.none() | NODES
 POSITIONS = st.builds(Position, EPOCHS, st.integers(0, 2**63 - 2).map(Txid))

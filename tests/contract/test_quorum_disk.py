@@ -1,0 +1,102 @@
+"""What a quorum node finds on a real disk at its start."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from esdfs.errors import JournalCorrupt, JournalUnavailable
+from esdfs.ids import Epoch, Micros, NodeId, Position, Txid
+from esdfs.journal.chain import seal
+from esdfs.journal.engines import sqlite_url
+from esdfs.journal.entry import Draft, Entry, Head
+from esdfs.journal.floor import FILE, AckFloor
+from esdfs.journal.quorum.inputs import Stored
+from esdfs.journal.quorum_disk import load, next_incarnation
+from esdfs.journal.sql import open_journal
+from tests.drivers import draft, format_disk, voters
+from tests.journals import OURS, end, in_sqlite
+from tests.sim.machine import CONTROL, VOTERS_CHANGED
+
+A, B, C = NodeId("a"), NodeId("b"), NodeId("c")
+
+
+def found(directory: Path, *, recent_records: int = 100, applied: int = 0) -> Stored:
+    journal = open_journal(sqlite_url(directory / "journal.db"))
+    identity = journal.identity() or OURS
+    floor = AckFloor(directory / FILE, identity)
+    try:
+        return load(
+            journal,
+            floor,
+            control=CONTROL,
+            voters_kind=VOTERS_CHANGED,
+            incarnation=1,
+            applied_txid=Txid(applied),
+            recent_records=recent_records,
+        )
+    finally:
+        floor.close()
+        journal.close()
+
+
+def extend(directory: Path, *epochs: int, last: Draft | None = None) -> list[Entry]:
+    """Append a record of each epoch, the last one with ``last`` in it."""
+    journal = open_journal(sqlite_url(directory / "journal.db"))
+    entries = journal.read(Txid(0), limit=1000)
+    for number, epoch in enumerate(epochs, 1):
+        content = last if last and number == len(epochs) else draft(f"{number}")
+        entries += seal(end(entries), Epoch(epoch), [content])
+    journal.append(entries[-len(epochs) :])
+    journal.close()
+    return entries
+
+
+def at(epoch: int, txid: int) -> Position:
+    return Position(Epoch(epoch), Txid(txid))
+
+
+@pytest.mark.parametrize("recent_records", [1, 3, 100])
+def test_epochs_voters_and_the_newest_records_are_found(tmp_path: Path, recent_records: int) -> None:
+    directory = tmp_path / A
+    format_disk(directory, A, voters(A, B))
+    three = voters(A, B, C)
+    entries = extend(directory, 1, 1, 1, 4, 6, 6, last=CONTROL.voters_changed(three, Micros(1)))
+    stored = found(directory, recent_records=recent_records, applied=3)
+    assert stored.epoch_ends == (at(0, 1), at(1, 4), at(4, 5), at(6, 7))
+    assert stored.voters == ((1, voters(A, B)), (7, three))
+    assert stored.recent == tuple(entries[-recent_records:])
+    assert (stored.committed_txid, stored.floor) == (3, at(0, 1))
+    assert stored.base == Head(Epoch(0), Txid(0), bytes(32))
+
+
+def test_a_projection_that_knows_more_than_the_journal_proves_nothing_beyond_it(tmp_path: Path) -> None:
+    format_disk(tmp_path / A, A, voters(A))
+    assert found(tmp_path / A, applied=99).committed_txid == 1
+
+
+def test_a_journal_without_an_identity_is_refused(tmp_path: Path) -> None:
+    in_sqlite(tmp_path)
+    with pytest.raises(JournalUnavailable, match="never formatted"):
+        found(tmp_path)
+
+
+def test_a_damaged_recent_record_is_refused(tmp_path: Path) -> None:
+    directory = tmp_path / A
+    format_disk(directory, A, voters(A))
+    extend(directory, 1, 1, 1)
+    engine = create_engine(sqlite_url(directory / "journal.db"))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE journal SET payload = x'00' WHERE txid = 3"))
+    engine.dispose()
+    with pytest.raises(JournalCorrupt) as raised:
+        found(directory)
+    assert raised.value.details["txid"] == 3
+
+
+def test_every_start_has_a_higher_incarnation(tmp_path: Path) -> None:
+    path = tmp_path / "incarnation"
+    assert [next_incarnation(path) for _ in range(3)] == [1, 2, 3]
+    path.write_text("nonsense")
+    with pytest.raises(JournalUnavailable):
+        next_incarnation(path)
