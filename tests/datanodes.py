@@ -68,9 +68,10 @@ class Process:
         self.wait()
 
     def wait(self) -> int:
-        code = self.process.wait(PATIENCE_S)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        process = self.process  # another thread may start the next one meanwhile
+        code = process.wait(PATIENCE_S)
+        if process.stdout is not None:
+            process.stdout.close()
         return code
 
     def stop(self) -> int:
