@@ -116,8 +116,8 @@ class VoterPart:
         self.driver.failed.add_done_callback(
             lambda failed: None if failed.cancelled() else service.fail(failed.result())
         )
-        servicer = NameNodeServicer(self.driver.answer)
-        self._server = await serve(self._config.grpc_host, self._config.grpc_port, servicer)
+        servicer = NameNodeServicer(self.driver)
+        self._server, _ = await serve(self._config.grpc_host, self._config.grpc_port, servicer)
         service.role_changed()
         await self.driver.start()
 
@@ -128,9 +128,9 @@ class VoterPart:
             await self._server.stop(0.2)
         self._floor.close()
 
-    def _address_of(self, node_id: NodeId) -> str:
+    def _address_of(self, node_id: NodeId) -> str | None:
         voter = self.driver.node.voters.get(node_id)
-        return "" if voter is None else addresses(voter.endpoint)[0]
+        return None if voter is None else addresses(voter.endpoint)[0]
 
     def _on_commit(self, _txid: Txid) -> None:
         if self._service is not None:

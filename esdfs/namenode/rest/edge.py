@@ -13,7 +13,7 @@ from esdfs.errors import Compacted, InvalidRequest, NotFound, PreconditionFailed
 from esdfs.ids import Micros
 from esdfs.namenode.commands import Command
 from esdfs.namenode.config import NameNodeConfig
-from esdfs.namenode.frames import Answer, Body, Execute
+from esdfs.namenode.frames import Answer, Body, Execute, ReadIndex
 from esdfs.namenode.namespace.inodes import Inode
 from esdfs.namenode.namespace.paths import parse_point
 from esdfs.namenode.rest import answers, request
@@ -65,6 +65,7 @@ class Edge:
         self.settings = settings
         self.clock = clock
         self.rng = rng
+        self._alone: bool | None = None
         self._journal = journal
         self._digest = digest
         self._stopping = stopping
@@ -76,10 +77,12 @@ class Edge:
     async def moment(self, req: Request) -> int | None:
         """The txid to read at; None = the present.
 
-        The present is linearizable while this NameNode has the only vote: the engine answers a change
-        after the projection shows it. So ``consistency`` is checked and otherwise free.
+        Linearizable unless asked otherwise. With the only vote that is free: the engine answers a change
+        after the projection shows it. As one of several, the leader asks a majority (all reads under way
+        share the question), and a follower sends the reader to it.
 
         Raises:
+            NotLeader: Ask the leader, or for ``consistency=session`` (with ``min_txid``) or ``stale``.
             Unavailable: ``min_txid`` was not applied here within five seconds.
             InvalidRequest: ``as_of``, ``min_txid`` or ``consistency`` is not understood.
         """
@@ -89,8 +92,18 @@ class Edge:
         if "consistency" in params and req.get_param("consistency") not in _CONSISTENCY:
             raise InvalidRequest("consistency must be linearizable, session or stale", field="consistency")
         if "as_of" not in params:
+            if params.get("consistency", "linearizable") == "linearizable" and "min_txid" not in params:
+                await self._confirm()
             return None
         return self.txid_of(request.text(req, "as_of"))
+
+    async def _confirm(self) -> None:
+        """Wait until this NameNode is sure to show everything acknowledged before now."""
+        if self._alone is None:
+            with self.reader.snapshot() as view:
+                self._alone = len(view.voters()) < 2
+        if not self._alone:
+            await self.engine.call(ReadIndex())
 
     def txid_of(self, point: str) -> int:
         """The txid that a point in time stands for."""
