@@ -54,10 +54,9 @@ def format_namenode(
 ) -> Identity:
     """Make ``config.dir``: its settings, and a journal that starts with ``cluster``. Durable on return.
 
-    Args:
-        voters: All NameNodes that vote, this one among them with the identity of its disk to be; empty for
-            a cluster of one.
-        ts_us: Stamped on the first records, which are the same on every NameNode; 0 = now.
+    ``voters`` are all NameNodes that vote, this one among them with the identity its disk is to have; none
+    means a cluster of one. ``ts_us`` is stamped on the first records, which must be the same on every
+    NameNode; 0 = now.
 
     Raises:
         InvalidRequest: The settings are wrong.

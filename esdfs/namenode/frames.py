@@ -59,7 +59,7 @@ class BlockReport(msgspec.Struct, frozen=True, tag="report"):
 
 
 class ReadIndex(msgspec.Struct, frozen=True, tag="read-index"):
-    """Make the projection show everything acknowledged before this call; refused by a node that does not lead."""
+    """Have the projection show everything acknowledged before this call; only a leader can."""
 
 
 class Status(msgspec.Struct, frozen=True, tag="status"):

@@ -1,4 +1,7 @@
-"""How this NameNode takes part: alone, or as one voter of several. Made before the service, started with it."""
+"""How this NameNode takes part: alone, or as one voter of several.
+
+Made before the service, started with it.
+"""
 
 import asyncio
 from typing import Any, Protocol

@@ -37,13 +37,14 @@ class Quorum(Protocol):
         ...
 
     def role(self) -> str:
-        """leader, follower, candidate, …"""
+        """What this node is: leader, follower, candidate, and so on."""
         ...
 
 
 class Alone:
-    """A cluster of one: what is durable here is committed. One thread for the journal, so that an fsync
-    delays no heartbeat.
+    """A cluster of one: what is durable here is committed.
+
+    One thread for the journal, so that an fsync delays no heartbeat.
     """
 
     def __init__(self, replication: SoloReplication, node_id: str, rest: str) -> None:

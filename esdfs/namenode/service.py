@@ -279,9 +279,10 @@ class Service:
             await self._moved.wait()
 
     def apply_committed(self) -> None:
-        """Fold committed records into the projection: all of them on a follower, a leader's own control records.
+        """Fold committed records into the projection.
 
-        A slice at a time, so that a long backlog does not keep others waiting.
+        On a follower these are all of them, on a leader the quorum's own. A slice at a time, so that a long
+        backlog does not keep others waiting.
         """
         if self._speculating:
             return  # what is being committed is the batch's own; its end comes back here

@@ -94,8 +94,8 @@ def test_readers_do_not_see_a_batch_before_it_is_committed(world: World) -> None
     batch = world.engine.prepare([asking(cmd.MakeDirectory("/a"))])
     with world.snapshot() as view:
         assert view.children(1) == []
-    entries = world.metadata.replication.propose(batch.drafts)
-    world.metadata.replication.commit(entries)
+    entries = world.replication.propose(batch.drafts)
+    world.replication.commit(entries)
     batch.commit(entries)
     with world.snapshot() as view:
         assert [name for name, _ in view.children(1)] == ["a"]

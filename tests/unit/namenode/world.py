@@ -109,7 +109,8 @@ class World:
         self.store = ProjectionStore(self.config.path, bytes_max=1 << 32)
         if anew:
             self.store.clear()
-        self.metadata = MetadataManager(self.journal, identity, SoloReplication(self.journal), self.store)
+        self.replication = SoloReplication(self.journal)
+        self.metadata = MetadataManager(self.journal, identity, self.replication, self.store)
         try:
             self.caught_up = self.metadata.catch_up()
         except BaseException:
@@ -136,8 +137,8 @@ class World:
         if not batch.drafts:
             batch.abort()
             return batch.settled
-        entries = self.metadata.replication.propose(batch.drafts)
-        self.metadata.replication.commit(entries)
+        entries = self.replication.propose(batch.drafts)
+        self.replication.commit(entries)
         batch.commit(entries)
         return batch.settled
 

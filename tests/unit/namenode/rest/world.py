@@ -15,7 +15,7 @@ from esdfs.ids import Epoch, Txid
 from esdfs.journal.entry import Entry
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.event_codec import pack
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, DirectoryMade
+from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, DirectoryMade, VoterEntry
 from esdfs.namenode.frames import Answer, Body, Execute, Status
 from esdfs.namenode.namespace.inodes import Inode, Version
 from esdfs.namenode.rest.app import create_app
@@ -61,6 +61,9 @@ class State:
         self.oldest_txid = 1
         self.epoch = 3
         self._txid = txid
+
+    def voters(self) -> tuple[VoterEntry, ...]:
+        return ()
 
     def cluster(self) -> ClusterFormatted | None:
         return ClusterFormatted("c-1", 1 << 20, 2, 2, allow_degraded=False)
