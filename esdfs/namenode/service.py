@@ -416,6 +416,7 @@ class Service:
             "cluster_id": self._metadata.identity.cluster_id,
             "role": self._quorum.role(),
             "leader": self._quorum.leader()[0],
+            "namenodes": self._namenodes(),
             "epoch": replication.epoch,
             "last_txid": replication.head.last_txid,
             "commit_txid": replication.commit_txid,
@@ -427,6 +428,28 @@ class Service:
             "counters": dict(self._counters),
             **self._blocks.status(),
         }
+
+    def _namenodes(self) -> list[dict[str, Any]]:
+        """Who votes, and as what; of the others only who leads is known here."""
+        leader_id, mine = self._quorum.leader()[0], self._config.node_id
+        with self._metadata.present() as view:
+            voters = view.voters()
+        if not voters:
+            return [{"node_id": mine, "role": self._quorum.role(), "kind": "voter"}]
+        return [
+            {
+                "node_id": voter.node_id,
+                "role": self._quorum.role()
+                if voter.node_id == mine
+                else "leader"
+                if voter.node_id == leader_id
+                else "follower",
+                "kind": voter.kind,
+                "rest": voter.rest,
+                "grpc": voter.grpc,
+            }
+            for voter in voters
+        ]
 
     def _watch(self, task: "asyncio.Task[None]") -> None:
         self._tasks.add(task)
