@@ -65,18 +65,18 @@ class SoloReplication:
         assert list(entries) == self._in_flight, "only what was proposed may be committed"
         if not entries:
             return
-        # Until the append returns, nobody knows whether it happened: anything but success is final.
-        self._failed = "its last append did not finish"
         try:
             self._journal.append(entries)
-        except JournalError as error:
-            self._failed = error.message
+        except BaseException as error:
+            # Nobody knows whether it happened: anything but success is final.
+            self._failed = (
+                error.message if isinstance(error, JournalError) else "its last append did not finish"
+            )
             raise
         last = entries[-1]
         self._head = Head(last.epoch, last.txid, last.chain)
         self._last_ts_us = last.ts_us
         self._in_flight = []
-        self._failed = ""
 
     def tail(self, after: Txid, *, limit: int) -> list[Entry]:
         """See ``Replication.tail``."""

@@ -120,3 +120,21 @@ def test_a_second_process_fences_the_first() -> None:
         first.commit(late)
     assert not first.is_leader
     assert journal.head().epoch == second.epoch
+
+
+def test_it_leads_while_a_batch_is_on_its_way() -> None:
+    """Whoever asks meanwhile, from another thread, must not be sent away."""
+    asked: list[bool] = []
+
+    class Watched(MemoryJournal):
+        def append(self, entries: Sequence[Entry]) -> None:
+            asked.append(replication.is_leader)
+            super().append(entries)
+
+    journal = Watched()
+    journal.format(OURS, entries(2, epoch=0))
+    replication = SoloReplication(journal)
+    replication.commit(replication.propose(drafts(1)))
+
+    assert asked == [True]
+    assert replication.is_leader
