@@ -125,16 +125,17 @@ def test_a_second_process_fences_the_first() -> None:
 def test_it_leads_while_a_batch_is_on_its_way() -> None:
     """Whoever asks meanwhile, from another thread, must not be sent away."""
     asked: list[bool] = []
+    leading: list[SoloReplication] = []
 
     class Watched(MemoryJournal):
         def append(self, entries: Sequence[Entry]) -> None:
-            asked.append(replication.is_leader)
+            asked.extend(replication.is_leader for replication in leading)
             super().append(entries)
 
     journal = Watched()
     journal.format(OURS, entries(2, epoch=0))
-    replication = SoloReplication(journal)
-    replication.commit(replication.propose(drafts(1)))
+    leading.append(SoloReplication(journal))
+    leading[0].commit(leading[0].propose(drafts(1)))
 
     assert asked == [True]
-    assert replication.is_leader
+    assert leading[0].is_leader
