@@ -107,6 +107,15 @@ class Disk:
                 return
             chain = entry.chain
 
+    def _committed_txid(self) -> Txid:
+        """How far this journal is known committed: what was applied proves nothing about an older tail."""
+        machine = self.applied
+        index = (machine.txid if machine else Txid(0)) - self.base.last_txid - 1
+        if machine and 0 <= index < len(self.entries) and self.entries[index].chain == machine.chain:
+            return machine.txid
+        last = self.image.offer.last
+        return last.txid if self.epoch_at(last.txid) == last.epoch else self.base.last_txid
+
     def stored(self) -> Stored:
         """What a node finds here at its start."""
         ends: dict[Epoch, Position] = {}
@@ -117,7 +126,6 @@ class Disk:
                 found = CONTROL.voters_of(entry)
                 if found is not None:
                     voters.append((entry.txid, found))
-        applied = self.applied.txid if self.applied else self.image.offer.last.txid
         return Stored(
             self.identity,
             self.incarnation,
@@ -125,7 +133,7 @@ class Disk:
             self.floor,
             self.base,
             self.base_ts_us,
-            Txid(min(applied, self.last.txid)),
+            self._committed_txid(),
             tuple(ends.values()),
             tuple(voters),
             tuple(self.entries[-512:]),

@@ -215,6 +215,8 @@ class Faults:
             return
         self.storage_fault, self._is_wiped = node.node_id, kind == "wiped disk"
         node.crash(keeps_projection=kind != "wiped disk" and rng.random() < 0.5)
+        if kind == "lost tail" and not disk.entries:
+            kind = "unreadable floor"  # the crash itself installed a checkpoint
         self._world.after(self._soon(800 * MS), self._boot, node)
         if kind == "wiped disk":
             cluster.stats["wiped disks"] += 1

@@ -9,7 +9,7 @@ from zlib import crc32
 import msgspec
 
 from esdfs.ids import Micros, NodeId, Txid
-from esdfs.journal.entry import Draft, Entry
+from esdfs.journal.entry import NO_CHAIN, Draft, Entry
 from esdfs.journal.quorum.voters import Voter, VoterKind, VoterSet
 
 COMMAND, LEADER_CHANGED, VOTERS_CHANGED = 100, 2, 3
@@ -43,19 +43,20 @@ class Machine:
         self.dedup = dedup
         self.txid = Txid(0)
         self.digest = 0
+        self.chain = NO_CHAIN  # of the last record applied
         self.items: list[tuple[bytes, int]] = []
         self.results: dict[bytes, dict[int, int]] = {}
 
     def copy(self) -> "Machine":
         twin = Machine(dedup=self.dedup)
-        twin.txid, twin.digest = self.txid, self.digest
+        twin.txid, twin.digest, twin.chain = self.txid, self.digest, self.chain
         twin.items = list(self.items)
         twin.results = {client: dict(known) for client, known in self.results.items()}
         return twin
 
     def apply(self, entry: Entry) -> None:
         assert entry.txid == self.txid + 1, f"applied {entry.txid} after {self.txid}"
-        self.txid = entry.txid
+        self.txid, self.chain = entry.txid, entry.chain
         self.digest = crc32(entry.chain, self.digest)
         if entry.kind != COMMAND:
             return

@@ -137,6 +137,10 @@ class LeaderElection:
             self._following.probe(hint)
             soon = state.now_ns + waits.heartbeat + state.rng.randrange(2 * waits.heartbeat)
             role.timer_ns = Nanos(min(role.timer_ns, soon))
+        elif not response.pre_vote and response.reason is Refusal.VOTED:
+            # The vote is split, or lost. Waiting a whole timeout for the next try helps nobody.
+            soon = state.now_ns + waits.heartbeat + state.rng.randrange(waits.election_min)
+            role.timer_ns = Nanos(min(role.timer_ns, soon))
         elif len(role.refused) > len(voters) - voters.majority:
             state.become(Unattached(Nanos(state.now_ns + state.election_timeout_ns() // 2)))
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from esdfs.ids import Nanos, NodeId, Position, Txid
+from esdfs.ids import Epoch, Nanos, NodeId, Position, Txid
 from esdfs.journal.chain import continues
 from esdfs.journal.entry import Entry, Head
 from esdfs.journal.quorum.effects import FetchCheckpoint, InstallCheckpoint, RaiseFloor
@@ -26,6 +26,7 @@ class Following:
 
     def __init__(self, state: NodeState) -> None:
         self._state = state
+        self._left_epoch = Epoch(0)  # its leader resigned: what it sent before and arrives late is void
 
     # --- finding and hearing the leader ---
 
@@ -44,6 +45,8 @@ class Following:
         if leader.epoch > state.epoch:
             state.adopt_epoch(leader.epoch)
         assert not isinstance(state.role, Leader), f"two leaders in epoch {state.epoch}"
+        if leader.epoch == self._left_epoch:
+            return False
         if heartbeat.resign:
             self._leader_left(leader.from_id)
             return False
@@ -76,6 +79,7 @@ class Following:
         state, role = self._state, self._state.role
         if isinstance(role, Follower) and role.leader_id != leader_id:
             return
+        self._left_epoch = state.epoch
         state.last_contact_ns = NEVER
         # Soon, but not all at once; a witness after the others.
         wait = state.rng.randrange(state.waits.heartbeat)
@@ -155,7 +159,7 @@ class Following:
             if hint and hint != state.node_id and not isinstance(state.role, Leader):
                 self.probe(hint)
             return
-        if isinstance(role, Leader):
+        if isinstance(role, Leader) or sender.epoch == self._left_epoch:
             return
         if not isinstance(role, Follower):
             # The answer to a probe. It is contact, but what it brought was not fetched as a follower.
