@@ -95,6 +95,7 @@ class Service:
 
     def start(self) -> None:
         """Begin to run batches and to keep time."""
+        self._check_disk()
         for file in self._metadata.open_files():
             self._leases.renew(file.inode)
         loop = asyncio.get_running_loop()

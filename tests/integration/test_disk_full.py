@@ -62,3 +62,13 @@ def test_with_no_second_node_that_has_room_a_file_is_refused_and_leaves_nothing(
 
 def used(volume: Path) -> int:
     return sum(file.stat().st_size for file in volume.rglob("*") if file.is_file())
+
+
+def test_a_namenode_whose_disk_is_nearly_full_refuses_changes_and_serves_reads() -> None:
+    """It keeps room for its journal, rather than find out in the middle of a record that there is none."""
+    with cluster("--datanodes", "1", "--set", f"nn.free_bytes_min={1 << 50}") as short:
+        refused = short.rest("POST", "/directories", {"path": "/a"})
+        assert (refused.status, refused.body["code"]) == (507, "insufficient-storage")
+        assert "read-only until there is room" in refused.body["detail"]
+        assert short.rest("GET", "/directories/").status == 200
+        assert short.rest("GET", "/files?path=/a").status == 404
