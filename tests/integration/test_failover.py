@@ -5,6 +5,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
@@ -86,8 +87,8 @@ class Writers:
                 path = f"{prefix}-{number}"
                 try:
                     client.make_directory(path)
-                except OSError as error:
-                    self.failed.append(f"{path}: {error}")
+                except Exception as error:  # noqa: BLE001 - the test fails by it
+                    self.failed.append(f"{path}: {error!r}")
                     return
                 self.acknowledged.append((time.monotonic(), path))
 
@@ -118,7 +119,9 @@ def test_killed_leaders_lose_nothing_and_writes_go_on(trio: Cluster) -> None:
             moment = time.monotonic()
             trio.kill(killed["id"])
             writers.wait_for_more()
-            assert writers.outage_s(moment) <= OUTAGE_S_MAX
+            outage_s = writers.outage_s(moment)
+            print(f"{killed['id']} killed: {outage_s:.2f} s without an acknowledgement")  # noqa: T201 - measured
+            assert outage_s <= OUTAGE_S_MAX
             trio.restart(killed["id"])
     finally:
         writers.stop()
@@ -139,26 +142,46 @@ def digests(trio: Cluster) -> list[tuple[int, str]]:
 
 def test_a_frozen_leader_is_replaced_and_never_answers_with_the_past(trio: Cluster) -> None:
     frozen = leader(trio)
-    trio.kill(frozen["id"], "STOP")
-    try:
-        others = [url for url in trio.info["urls"] if url != frozen["rest"]]
-        eventually(lambda: "leader" in [roles(trio).get(url) for url in others], within_s=30)
-        with DFSClient(",".join(others)) as client:
-            client.make_directory("/while-frozen")
-    finally:
-        trio.kill(frozen["id"], "CONT")
+    others = [url for url in trio.info["urls"] if url != frozen["rest"]]
+    path = "/files?path=/while-frozen"
 
     def answers() -> int:
-        return ask(frozen["rest"], "GET", "/files?path=/while-frozen").status
+        answer = ask(frozen["rest"], "GET", path)
+        if answer.status == 307:
+            assert ask(answer.headers["Location"].removesuffix(path), "GET", path).status in {200, 307, 503}
+        return answer.status
 
-    # It may say who leads, or that nobody knows; never that the directory is not there.
-    seen = {answers() for _ in range(20)}
-    assert 404 not in seen
+    with ThreadPoolExecutor(4) as pool:
+        trio.kill(frozen["id"], "STOP")
+        try:
+            with DFSClient(",".join(others)) as client:
+                client.make_directory("/while-frozen")
+            # Its REST workers still run: these wait for the frozen engine and are answered as it thaws.
+            waiting = [pool.submit(answers) for _ in range(4)]
+            eventually(lambda: all(each.running() for each in waiting), within_s=5)
+        finally:
+            trio.kill(frozen["id"], "CONT")
+        # It may say who leads, or that nobody knows; never that the directory is not there.
+        seen = [answers() for _ in range(20)] + [each.result() for each in waiting]
+    assert set(seen) <= {200, 307, 503}
     eventually(lambda: answers() in {200, 307}, within_s=30)
-    eventually(
-        lambda: ask(frozen["rest"], "GET", "/files?path=/while-frozen&consistency=stale").status == 200,
-        within_s=30,
-    )
+
+
+def test_a_follower_answers_stale_reads_itself_and_sends_others_to_the_leader(trio: Cluster) -> None:
+    with trio.client() as client:
+        client.make_directory("/seen-by-followers")
+    path = "/files?path=/seen-by-followers"
+    leads = leader(trio)["rest"]
+    rest = followers(trio)
+    assert len(rest) == 2
+
+    def all_show_it() -> bool:
+        return {ask(url, "GET", f"{path}&consistency=stale").status for url in rest} == {200}
+
+    eventually(all_show_it, within_s=10)
+    for follower in rest:
+        sent = ask(follower, "GET", path)
+        assert (sent.status, sent.headers["Location"]) == (307, leads + path)
 
 
 def test_a_follower_sends_changes_to_the_leader(trio: Cluster) -> None:
@@ -171,6 +194,10 @@ def test_a_follower_sends_changes_to_the_leader(trio: Cluster) -> None:
     with DFSClient(follower) as client:
         client.make_directory("/by-way-of-a-follower")
         assert client.stat("/by-way-of-a-follower").path == "/by-way-of-a-follower"
+    again = ask(follower, "POST", "/directories", {"path": "/by-hand"})
+    assert (
+        ask(leads, "POST", again.headers["Location"].removeprefix(leads), {"path": "/by-hand"}).status == 201
+    )
 
 
 def test_a_repeated_request_gets_the_first_answer_from_the_next_leader(trio: Cluster) -> None:
@@ -199,9 +226,26 @@ def test_a_file_written_across_a_failover_reads_back_equal(trio: Cluster) -> Non
                 trio.kill(killed["id"])
             yield content[number << 20 : (number + 1) << 20]
 
+    try:
+        with trio.client() as client:
+            with client.open("/across", "wb") as file:
+                for piece in pieces():
+                    file.write(piece)
+            assert client.read_bytes("/across") == content
+    finally:
+        trio.restart(killed["id"])
+
+
+def test_a_new_leader_knows_where_the_bytes_are_at_once(trio: Cluster) -> None:
+    content = bytes(range(256)) * 4096 * 3
     with trio.client() as client:
-        with client.open("/across", "wb") as file:
-            for piece in pieces():
-                file.write(piece)
-        assert client.read_bytes("/across") == content
-    trio.restart(killed["id"])
+        client.write_bytes("/before", content)
+        killed = leader(trio)
+        trio.kill(killed["id"])
+        try:
+            second = leader(trio)
+            assert ask(second["rest"], "GET", "/cluster").json()["safe_mode"] is False
+            with DFSClient(second["rest"], timeout=5) as fresh:
+                assert fresh.read_bytes("/before") == content
+        finally:
+            trio.restart(killed["id"])
