@@ -158,7 +158,10 @@ def load(
         floor=floor.position,
         base=base,
         base_ts_us=base_ts_us,
-        committed_txid=Txid(max(base.last_txid, min(applied_txid, head.last_txid))),
+        # Ahead of the journal it vouches for nothing in it: the end here may be a deposed leader's tail.
+        committed_txid=max(base.last_txid, applied_txid)
+        if applied_txid <= head.last_txid
+        else base.last_txid,
         epoch_ends=_epoch_ends(journal, base, head),
         voters=tuple(voters),
         recent=_recent(journal, base, head, recent_records),

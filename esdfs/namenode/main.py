@@ -143,17 +143,7 @@ def _part(
     forget_if_foreign(store, journal)
     if not store.meta().applied_txid:
         catch_up(store, journal, until=formatted_txid(journal))
-    return VoterPart(config, journal, identity, _known_committed(store, journal), clock, rng)
-
-
-def _known_committed(store: ProjectionStore, journal: SqlJournal) -> int:
-    """How much of the journal is known committed: what was applied, if the journal still has it.
-
-    A projection may be ahead, since records are applied once a majority has them; then the journal here may
-    end in another leader's tail, of which nothing is known (``journal/quorum/DESIGN.md``).
-    """
-    applied = store.meta().applied_txid
-    return applied if applied <= journal.head().last_txid else 0
+    return VoterPart(config, journal, identity, store.meta().applied_txid, clock, rng)
 
 
 def _open(config: NameNodeConfig) -> tuple[SqlJournal, Identity]:
