@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from esdfs.env import Clock, Rng
 from esdfs.errors import InvalidRequest
-from esdfs.ids import Epoch, NodeId, Txid
+from esdfs.ids import NodeId, Txid
 from esdfs.journal.driver import QuorumDriver
 from esdfs.journal.entry import Identity
 from esdfs.journal.floor import FILE as FLOOR_FILE
@@ -157,7 +157,7 @@ def formatted_voters(journal: Journal) -> VoterSet | None:
 def formatted_txid(journal: Journal) -> Txid:
     """The last record that formatting wrote: the same everywhere, so committed by definition."""
     first = journal.read(Txid(0), limit=4)
-    return max((entry.txid for entry in first if entry.epoch == Epoch(0)), default=Txid(0))
+    return max((entry.txid for entry in first if entry.epoch == FORMAT_EPOCH), default=Txid(0))
 
 
 def own_voter(voters: VoterSet, node_id: str) -> Voter:

@@ -35,6 +35,16 @@ _SIZES: Final[list[tuple[str, int]]] = [
     ("grpc.max_send_message_length", _PAGE_BYTES_MAX),
 ]
 
+# A call to a peer whose channel waits to reconnect fails at once, and a lost vote costs an election timeout.
+# Peers are few: with a pause of up to 1 s, 2 of 8 handovers soon after a restart took 0.6 s and not 6 ms; with
+# one of 0.1 s, 0 of 12.
+_RECONNECT: Final = {
+    "grpc.initial_reconnect_backoff_ms": 50,
+    "grpc.min_reconnect_backoff_ms": 50,
+    "grpc.max_reconnect_backoff_ms": 100,
+}
+_OPTIONS: Final = list((dict(CHANNEL_OPTIONS) | _RECONNECT).items())
+
 _Reply = TypeVar("_Reply", pb.VoteResponse, pb.HeartbeatResponse, pb.SyncResponse)
 
 
@@ -189,7 +199,7 @@ class _Peer:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.channel = grpc.aio.insecure_channel(address, options=[*CHANNEL_OPTIONS, *_SIZES])
+        self.channel = grpc.aio.insecure_channel(address, options=[*_OPTIONS, *_SIZES])
         self.fetch: asyncio.Task[None] | None = None
         # Its calls are awaitable; the generated stub is typed for the other API.
         self._stub = cast("Any", pb_grpc.NameNodeServiceStub(self.channel))

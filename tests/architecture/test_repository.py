@@ -72,7 +72,7 @@ def test_no_test_waits_by_sleeping_or_is_skipped() -> None:
     here = Path(__file__).name
     found = [
         f"{file.name}:{number}"
-        for file in (ROOT / "tests").rglob("test_*.py")
+        for file in (ROOT / "tests").rglob("*.py")
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
         if file.name != here and banned.search(line)
     ]

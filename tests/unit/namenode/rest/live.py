@@ -35,10 +35,11 @@ class Reply(NamedTuple):
 
 def until(holds: Callable[[], Any], what: str) -> Any:
     """What ``holds`` returns once it is true."""
+    beat = threading.Event()
     deadline = time.monotonic() + DEADLINE_S
     while not (found := holds()):
         assert time.monotonic() < deadline, f"not within {DEADLINE_S} s: {what}"
-        time.sleep(0.02)
+        beat.wait(0.02)
     return found
 
 
