@@ -36,8 +36,8 @@ _SIZES: Final[list[tuple[str, int]]] = [
 ]
 
 # A call to a peer whose channel waits to reconnect fails at once, and a lost vote costs an election timeout.
-# Peers are few: with a pause of up to 1 s, 2 of 8 handovers soon after a restart took 0.6 s and not 6 ms; with
-# one of 0.1 s, 0 of 12.
+# Peers are few: with a pause of up to 1 s, 2 of 8 handovers soon after a restart took 0.6 s and not 6 ms;
+# with one of 0.1 s, 0 of 12.
 _RECONNECT: Final = {
     "grpc.initial_reconnect_backoff_ms": 50,
     "grpc.min_reconnect_backoff_ms": 50,
