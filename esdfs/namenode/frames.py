@@ -66,7 +66,45 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
     """What the engine knows about itself, the DataNodes' health and the repair queues."""
 
 
-Body: TypeAlias = Execute | RenewLeases | Register | NodeHeartbeat | BlockReport | ReadIndex | Status
+class QuorumStatus(msgspec.Struct, frozen=True, tag="quorum-status"):
+    """The quorum as the leader knows it; ``local``: as this node knows it, whoever leads."""
+
+    local: bool = False
+
+
+class TransferLeadership(msgspec.Struct, frozen=True, tag="transfer"):
+    """Have another voter lead; "" = the one that lacks least."""
+
+    to: str
+
+
+class AddVoter(msgspec.Struct, frozen=True, tag="add-voter"):
+    """Let an observer that has caught up vote."""
+
+    node_id: str
+
+
+class RemoveVoter(msgspec.Struct, frozen=True, tag="remove-voter"):
+    """Let a voter vote no more."""
+
+    node_id: str
+
+
+QuorumChange: TypeAlias = TransferLeadership | AddVoter | RemoveVoter
+
+Body: TypeAlias = (
+    Execute
+    | RenewLeases
+    | Register
+    | NodeHeartbeat
+    | BlockReport
+    | ReadIndex
+    | Status
+    | QuorumStatus
+    | TransferLeadership
+    | AddVoter
+    | RemoveVoter
+)
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True):

@@ -3,13 +3,17 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Any, Protocol
 
+from esdfs.env import Clock
+from esdfs.errors import MembershipRefused
 from esdfs.ids import Epoch, Txid
 from esdfs.journal.driver import QuorumDriver
-from esdfs.journal.entry import Draft, Entry, Head
+from esdfs.journal.entry import Draft, Entry, Head, Identity
 from esdfs.journal.solo import SoloReplication
 from esdfs.namenode.control_records import addresses
+from esdfs.namenode.frames import QuorumChange
+from esdfs.namenode.quorum_admin import QuorumAdmin
 
 
 class Quorum(Protocol):
@@ -40,6 +44,18 @@ class Quorum(Protocol):
         """What this node is: leader, follower, candidate, and so on."""
         ...
 
+    def rests(self) -> tuple[str, ...]:
+        """REST URLs of all NameNodes known here, for DataNodes to report to; empty when there is only one."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """See ``QuorumAdmin.status``."""
+        ...
+
+    async def change(self, wanted: QuorumChange) -> dict[str, Any]:
+        """See ``QuorumAdmin.change``."""
+        ...
+
 
 class Alone:
     """A cluster of one: what is durable here is committed.
@@ -47,9 +63,10 @@ class Alone:
     One thread for the journal, so that an fsync delays no heartbeat.
     """
 
-    def __init__(self, replication: SoloReplication, node_id: str, rest: str) -> None:
+    def __init__(self, replication: SoloReplication, identity: Identity, rest: str) -> None:
         self._replication = replication
-        self._leader = (node_id, rest)
+        self._identity = identity
+        self._leader = (identity.node_id, rest)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
 
     async def committed(self, entries: Sequence[Entry]) -> None:
@@ -68,6 +85,55 @@ class Alone:
         """See ``Quorum.role``."""
         return "leader" if self._replication.is_leader else "unattached"
 
+    def rests(self) -> tuple[str, ...]:
+        """See ``Quorum.rests``."""
+        return ()
+
+    def status(self) -> dict[str, Any]:
+        """See ``Quorum.status``: one node, which has no quorum to speak of."""
+        identity, replication = self._identity, self._replication
+        last_txid = int(replication.head.last_txid)
+        node_id, rest = self._leader
+        me = {
+            "node_id": node_id,
+            "storage_id": identity.storage_id,
+            "kind": "voter",
+            "grpc": "",
+            "rest": rest,
+            "role": self.role(),
+            "up": True,
+            "match_txid": last_txid,
+            "lag_records": 0,
+            "last_contact_ms": 0,
+            "health": "ok",
+        }
+        return {
+            "cluster_id": identity.cluster_id,
+            "generation": identity.cluster_generation,
+            "node_id": node_id,
+            "role": self.role(),
+            "leader": node_id,
+            "epoch": replication.epoch,
+            "commit_txid": replication.commit_txid,
+            "last_txid": last_txid,
+            "voters": [me],
+            "observers": [],
+            "majority": 1,
+            "up": 1,
+            "survives": 0,
+            "change_pending": False,
+            "transfer_to": None,
+            "alone": True,
+        }
+
+    async def change(self, wanted: QuorumChange) -> dict[str, Any]:
+        """See ``Quorum.change``: there is nobody to change anything with."""
+        del wanted
+        raise MembershipRefused(
+            "this cluster was formatted for one NameNode: stop it and run `esdfs namenode force-standalone"
+            " --dir DIR --i-know-the-others-are-dead` once, and others can join"
+        )
+
     def close(self) -> None:
         """Wait for the write under way."""
         self._thread.shutdown(wait=True)
@@ -76,8 +142,9 @@ class Alone:
 class InQuorum:
     """One of several: ``Replication`` and ``Quorum`` on the quorum's driver."""
 
-    def __init__(self, driver: QuorumDriver) -> None:
+    def __init__(self, driver: QuorumDriver, clock: Clock) -> None:
         self._driver = driver
+        self._admin = QuorumAdmin(driver, clock)
 
     @property
     def epoch(self) -> Epoch:
@@ -124,3 +191,18 @@ class InQuorum:
     def role(self) -> str:
         """See ``Quorum.role``."""
         return self._driver.role
+
+    def rests(self) -> tuple[str, ...]:
+        """See ``Quorum.rests``: voters', and on the leader those of observers, too."""
+        node = self._driver.node
+        endpoints = [voter.endpoint for voter in node.voters]
+        endpoints += [self._driver.introduced[each][1] for each in node.peers if each in self._driver.introduced]
+        return tuple(sorted({addresses(endpoint)[1] for endpoint in endpoints} - {""}))
+
+    def status(self) -> dict[str, Any]:
+        """See ``Quorum.status``."""
+        return self._admin.status()
+
+    async def change(self, wanted: QuorumChange) -> dict[str, Any]:
+        """See ``Quorum.change``."""
+        return await self._admin.change(wanted)

@@ -77,7 +77,7 @@ class Edge:
     async def moment(self, req: Request) -> int | None:
         """The txid to read at; None = the present.
 
-        Linearizable unless asked otherwise. With the only vote that is free: the engine answers a change
+        Linearizable unless asked otherwise. Where only one NameNode can be that is free: the engine answers a change
         after the projection shows it. As one of several, the leader asks a majority (all reads under way
         share the question), and a follower sends the reader to it.
 
@@ -101,7 +101,7 @@ class Edge:
         """Wait until this NameNode is sure to show everything acknowledged before now."""
         if self._alone is None:
             with self.reader.snapshot() as view:
-                self._alone = len(view.voters()) < 2
+                self._alone = not view.voters()  # formatted for one NameNode: others cannot join while it runs
         if not self._alone:
             await self.engine.call(ReadIndex())
 
