@@ -1,7 +1,7 @@
 """`esdfs namenode`, `esdfs datanode`, `esdfs db`: what runs on servers."""
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
@@ -10,6 +10,10 @@ from esdfs.blocks import BLOCK_BYTES
 from esdfs.cli.sizes import parse_size
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from esdfs.namenode.config import NameNodeConfig
+    from esdfs.namenode.standalone import Situation
 
 namenode = typer.Typer(no_args_is_help=True, help="Make and run a NameNode.")
 datanode = typer.Typer(no_args_is_help=True, help="Run a DataNode.")
@@ -41,27 +45,40 @@ def format_(
     allow_degraded: Annotated[
         bool, typer.Option("--allow-degraded", help="… except when asked for here.")
     ] = False,
+    join: Annotated[
+        str,
+        typer.Option(help="URL of a NameNode: make a node for its cluster; see `esdfs quorum add`."),
+    ] = "",
+    witness: Annotated[bool, typer.Option("--witness", help="With --join: only journal and vote.")] = False,
+    token: Annotated[str, typer.Option(envvar="ESDFS_TOKEN", help="The cluster's token.")] = "",
 ) -> None:
-    """Make a new, empty cluster. Refuses where there is one."""
+    """Make a new, empty cluster; with --join, a new node for an existing one. Refuses where there is one."""
     from esdfs.namenode.config import NameNodeConfig  # noqa: PLC0415 - see above
     from esdfs.namenode.formatting import cluster_settings, format_namenode  # noqa: PLC0415 - see above
 
     rng = OsRng()
+    config = NameNodeConfig(
+        node_id=node_id,
+        dir=str(directory.absolute()),
+        kind="witness" if witness else "voter",
+        journal_url=journal,
+        rest_host=rest_host,
+        rest_port=rest_port,
+        grpc_host=grpc_host,
+        grpc_port=grpc_port,
+        token=token,
+    )
+    if join:
+        _join(config, join)
+        return
+    if witness:
+        raise InvalidRequest("--witness goes with --join: a cluster begins with a NameNode that serves")
     cluster = cluster_settings(
         rng,
         block_size_bytes=parse_size(block_size),
         replication=replication,
         min_replication=min_replication,
         allow_degraded=allow_degraded,
-    )
-    config = NameNodeConfig(
-        node_id=node_id,
-        dir=str(directory.absolute()),
-        journal_url=journal,
-        rest_host=rest_host,
-        rest_port=rest_port,
-        grpc_host=grpc_host,
-        grpc_port=grpc_port,
     )
     identity = format_namenode(config, cluster, clock=OsClock(), rng=rng)
     typer.echo(f"cluster {identity.cluster_id} made; run it with `esdfs namenode run --dir {directory}`")
@@ -71,9 +88,61 @@ def format_(
 def run_namenode(directory: Dir) -> None:
     """Serve until SIGTERM; one JSON line on stdout says when it is ready."""
     from esdfs.namenode.config import load  # noqa: PLC0415 - see above
+
+    config = load(directory.absolute())
+    if config.kind == "witness":
+        from esdfs.namenode.witness import main as main_of_witness  # noqa: PLC0415 - without a namespace
+
+        raise typer.Exit(main_of_witness(config))
     from esdfs.namenode.main import main  # noqa: PLC0415 - see above
 
-    raise typer.Exit(main(load(directory.absolute())))
+    raise typer.Exit(main(config))
+
+
+@namenode.command("force-standalone")
+def force_standalone_(
+    directory: Dir,
+    *,
+    dead: Annotated[str, typer.Option(help="All other voters, comma-separated: nn-2,nn-3.")] = "",
+    sure: Annotated[
+        bool, typer.Option("--i-know-the-others-are-dead", help="Without it nothing is changed.")
+    ] = False,
+) -> None:
+    """Go on alone, for good, when a majority of the voters is lost. Stop the node first."""
+    from esdfs.namenode.config import load  # noqa: PLC0415 - see above
+    from esdfs.namenode.directory import locked  # noqa: PLC0415 - see above
+    from esdfs.namenode.standalone import examine, force_standalone  # noqa: PLC0415 - see above
+
+    config = load(directory.absolute())
+    with locked(config.path):
+        found = examine(config)
+        typer.echo(_prospect(found), err=True)
+        if not sure:
+            raise InvalidRequest(
+                "nothing was changed; repeat it with --i-know-the-others-are-dead"
+                + (f" --dead {','.join(found.others)}" if found.others else "")
+            )
+        force_standalone(config, [name.strip() for name in dead.split(",") if name.strip()], OsClock())
+    typer.echo(
+        f"{found.node_id} is the only voter of generation {found.generation + 1}: start it, then join others"
+    )
+
+
+def _prospect(found: "Situation") -> str:
+    """What going on alone means here."""
+    if not found.others:
+        return f"{found.node_id} is a cluster of one; others can join afterwards."
+    lines = [
+        f"{found.node_id} will lead alone with the journal it has, which ends at record {found.last.txid}.",
+        (
+            f"Records beyond it that {', '.join(found.others)} may have acknowledged cannot be known here"
+            " and are lost for good."
+        ),
+        "The journals of the others can never be used again: should they come back, they refuse to run.",
+    ]
+    if found.lacks_records:
+        lines.append(f"WARNING: {found.node_id} itself once acknowledged records its journal no longer has.")
+    return "\n".join(lines)
 
 
 @datanode.command("run")
@@ -107,6 +176,30 @@ def run_datanode(
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"{error}: give --config, or --node-id, --volume and --namenode") from error
     main(wanted)
+
+
+def _join(config: "NameNodeConfig", url: str) -> None:
+    from esdfs.client import DFSClient  # noqa: PLC0415 - see above
+    from esdfs.namenode.formatting import join_namenode  # noqa: PLC0415 - see above
+
+    with DFSClient(url, config.token or None) as client:
+        told = client.control.get("/quorum", dict[str, Any])
+    if told.get("alone"):
+        raise InvalidRequest(
+            f"the cluster at {url} was formatted for one NameNode: stop it, run `esdfs namenode"
+            " force-standalone --dir DIR --i-know-the-others-are-dead` there, start it, and try again"
+        )
+    config = msgspec.structs.replace(
+        config, seeds=tuple(f"{voter['node_id']}={voter['grpc']}" for voter in told["voters"])
+    )
+    present = next((voter for voter in told["voters"] if voter["node_id"] == config.node_id), None)
+    identity = join_namenode(
+        config, cluster_id=told["cluster_id"], generation=told["generation"], rng=OsRng()
+    )
+    typer.echo(f"{identity.node_id} joins cluster {identity.cluster_id} as an observer; run it, then:")
+    if present is not None:  # a node that lost its disk
+        typer.echo(f"  esdfs quorum remove {identity.node_id}   # the disk it had before")
+    typer.echo(f"  esdfs quorum add {identity.node_id}")
 
 
 @db.command("upgrade")

@@ -163,7 +163,7 @@ class QuorumDriver:
         self._readers.shutdown()
 
     async def leave_office(self) -> None:
-        """Stop leading, in favour of the best successor there is; returns when one leads, or none wants to."""
+        """Stop leading, in favour of the best successor; returns when it leads, or there is none."""
         if self._is_over or not self._node.is_leader:
             return
         successor = self._node.successor

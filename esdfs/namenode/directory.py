@@ -1,4 +1,4 @@
-"""A NameNode's directory as its process finds it: held by one process, with the journal that belongs there."""
+"""A NameNode's directory: held by one process, with the journal that belongs there."""
 
 import contextlib
 import fcntl

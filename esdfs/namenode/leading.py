@@ -196,7 +196,9 @@ class InQuorum:
         """See ``Quorum.rests``: voters', and on the leader those of observers, too."""
         node = self._driver.node
         endpoints = [voter.endpoint for voter in node.voters]
-        endpoints += [self._driver.introduced[each][1] for each in node.peers if each in self._driver.introduced]
+        endpoints += [
+            self._driver.introduced[each][1] for each in node.peers if each in self._driver.introduced
+        ]
         return tuple(sorted({addresses(endpoint)[1] for endpoint in endpoints} - {""}))
 
     def status(self) -> dict[str, Any]:

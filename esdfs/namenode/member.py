@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 
 from esdfs.env import Clock, Rng
+from esdfs.errors import EsdfsError
 from esdfs.ids import NodeId, Txid
 from esdfs.journal.driver import QuorumDriver
 from esdfs.journal.entry import Identity
@@ -69,7 +70,7 @@ class Member:
             seeds=tuple(self._seeds),
             journal=journal,
             floor=self._floor,
-            transport=PeerTransport(self._address_of, lambda by, error: self.driver.refused(by, error)),
+            transport=PeerTransport(self._address_of, self._on_refused),
             clock=clock,
             rng=rng,
             on_commit=on_commit,
@@ -89,6 +90,9 @@ class Member:
         if self._server is not None:
             await self._server.stop(0.2)
         self._floor.close()
+
+    def _on_refused(self, by: NodeId, error: EsdfsError) -> None:
+        self.driver.refused(by, error)
 
     def _address_of(self, node_id: NodeId) -> str | None:
         voter = self.driver.node.voters.get(node_id)

@@ -87,7 +87,9 @@ class QuorumAdmin:
             if voter is None:
                 raise _no_voter(target, node.voters)
             if voter.kind is VoterKind.WITNESS:
-                raise InvalidRequest(f"{target} is a witness: it votes but serves nobody; name a full NameNode")
+                raise InvalidRequest(
+                    f"{target} is a witness: it votes but serves nobody; name a full NameNode"
+                )
             if not self._is_up(target):
                 raise MembershipRefused(f"{target} does not answer {me}: it cannot take over; start it first")
             if not await self._driver.hand_over(target):

@@ -24,8 +24,8 @@ from esdfs.namenode.directory import open_own_journal
 from esdfs.namenode.events import VoterEntry, VotersChanged
 
 EPOCH_JUMP: Final = 1_000_000
-"""The others may have elected leaders we never heard of, and DataNodes obey the highest epoch they saw. Nobody
-holds a million elections meanwhile."""
+"""The others may have elected leaders we never heard of, and DataNodes obey the highest epoch they saw.
+Nobody holds a million elections meanwhile."""
 
 _KIND: Final = Entry.__struct_fields__.index("kind")
 
@@ -86,7 +86,8 @@ def force_standalone(config: NameNodeConfig, dead: Collection[str], clock: Clock
     before = examine(config)
     if set(dead) != set(before.others):
         raise InvalidRequest(
-            f"--dead must name the other voters, all of them and nobody else: {','.join(before.others) or '(none)'}"
+            "--dead must name the other voters, all of them and nobody else: "
+            + (",".join(before.others) or "there are none")
         )
     journal, identity = open_own_journal(config)
     try:
