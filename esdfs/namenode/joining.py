@@ -4,7 +4,7 @@ Made before the service, started with it.
 """
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from esdfs.env import Clock, Rng
 from esdfs.errors import InvalidRequest
@@ -29,7 +29,8 @@ from esdfs.namenode.leading import Alone, InQuorum, Quorum
 from esdfs.namenode.service import Service
 from esdfs.rpc.namenode import NameNodeServicer, PeerTransport, serve
 
-_INCARNATION_FILE = "incarnation"
+_INCARNATION_FILE: Final = "incarnation"
+_APPLY_AFTER_S: Final = 0.002  # a follower first writes what it fetched: the leader waits for that
 
 
 class Part(Protocol):
@@ -98,6 +99,7 @@ class VoterPart:
             recent_records=quorum_config.uncommitted_records,
         )
         self._service: Service | None = None
+        self._applying: asyncio.TimerHandle | None = None
         self._server: Any = None
         self.driver = QuorumDriver(
             stored,
@@ -137,8 +139,16 @@ class VoterPart:
 
     def _on_commit(self, _txid: Txid) -> None:
         if self._service is not None:
-            self._service.apply_committed()
+            if self.driver.is_active:
+                self._service.apply_committed()
+            elif self._applying is None:
+                self._applying = asyncio.get_running_loop().call_later(_APPLY_AFTER_S, self._apply)
             self._service.role_changed_if_new()
+
+    def _apply(self) -> None:
+        self._applying = None
+        if self._service is not None:
+            self._service.apply_committed()
 
     def _on_role(self, _change: RoleChanged) -> None:
         if self._service is not None:
