@@ -8,7 +8,6 @@ import pytest
 
 from tests.sim.run import simulate
 
-
 FOUND = (1493,)
 """Broke a rule once; 1493: a voter was added that lacked a hundred fetches, and commits waited for it."""
 
