@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from esdfs.errors import InvalidRequest
+from esdfs.namenode.features import SUPPORTED, FeatureRange, limited
 
 
 class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -20,6 +21,8 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         lease_soft_ms: After this long without renewal another client may take a file over.
         lease_hard_ms: After this long an open file is aborted.
         free_bytes_min: Below this much free disk the node refuses changes.
+        feature_level_max: Hold a rolling upgrade back: behave as a release that reads feature levels up to
+            this one only; 0 = all that this release reads.
     """
 
     node_id: str
@@ -39,6 +42,7 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     safe_mode_min_ms: int = 30_000
     free_bytes_min: int = 64 << 20
     projection_bytes_max: int = 1 << 40  # LMDB's address space, not disk
+    feature_level_max: int = 0
 
     def validate(self) -> list[str]:
         """Everything wrong, each naming its setting; empty when all is well."""
@@ -53,12 +57,21 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             problems.append("dead_after_ms must be above inactive_after_ms")
         if self.lease_hard_ms < self.lease_soft_ms:
             problems.append("lease_hard_ms must not be below lease_soft_ms")
+        if self.feature_level_max and not SUPPORTED.has(self.feature_level_max):
+            problems.append(
+                f"feature_level_max must be 0 or between {SUPPORTED.oldest} and {SUPPORTED.newest}"
+            )
         problems += [
             f"{name} must be between 0 and 65535"
             for name in ("rest_port", "grpc_port")
             if not 0 <= getattr(self, name) <= 65535
         ]
         return problems
+
+    @property
+    def features(self) -> FeatureRange:
+        """The feature levels this node reads."""
+        return limited(self.feature_level_max)
 
     @property
     def database_url(self) -> str:

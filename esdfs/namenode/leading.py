@@ -3,13 +3,19 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Final, Protocol
 
 from esdfs.ids import Epoch, Txid
 from esdfs.journal.driver import QuorumDriver
 from esdfs.journal.entry import Draft, Entry, Head
+from esdfs.journal.quorum.messages import SyncKind
 from esdfs.journal.solo import SoloReplication
 from esdfs.namenode.control_records import addresses
+from esdfs.namenode.features import FeatureRange
+from esdfs.namenode.upgrading import NodeFeatures
+from esdfs.rpc.peer_features import PeerFeatures
+
+_SILENT_NS: Final = 10_000_000_000
 
 
 class Quorum(Protocol):
@@ -48,6 +54,10 @@ class Quorum(Protocol):
         """What this node is: leader, follower, candidate, and so on."""
         ...
 
+    def features(self) -> list[NodeFeatures]:
+        """See ``Fleet.features``."""
+        ...
+
 
 class Alone:
     """A cluster of one: what is durable here is committed.
@@ -55,9 +65,12 @@ class Alone:
     One thread for the journal, so that an fsync delays no heartbeat.
     """
 
-    def __init__(self, replication: SoloReplication, node_id: str, rest: str) -> None:
+    def __init__(
+        self, replication: SoloReplication, node_id: str, rest: str, supported: FeatureRange
+    ) -> None:
         self._replication = replication
         self._leader = (node_id, rest)
+        self._supported = supported
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
 
     async def committed(self, entries: Sequence[Entry]) -> None:
@@ -84,6 +97,10 @@ class Alone:
         """See ``Quorum.role``."""
         return "leader" if self._replication.is_leader else "unattached"
 
+    def features(self) -> list[NodeFeatures]:
+        """See ``Fleet.features``: there is nobody else."""
+        return [NodeFeatures(self._leader[0], "voter", *self._supported)]
+
     def close(self) -> None:
         """Wait for the write under way."""
         self._thread.shutdown(wait=True)
@@ -92,8 +109,11 @@ class Alone:
 class InQuorum:
     """One of several: ``Replication`` and ``Quorum`` on the quorum's driver."""
 
-    def __init__(self, driver: QuorumDriver) -> None:
+    def __init__(
+        self, driver: QuorumDriver, node_id: str, supported: FeatureRange, peers: PeerFeatures
+    ) -> None:
         self._driver = driver
+        self._node_id, self._supported, self._peers = node_id, supported, peers
 
     @property
     def epoch(self) -> Epoch:
@@ -148,3 +168,19 @@ class InQuorum:
     def role(self) -> str:
         """See ``Quorum.role``."""
         return self._driver.role
+
+    def features(self) -> list[NodeFeatures]:
+        """See ``Fleet.features``; whoever fetches was heard from within a second."""
+        heard = self._peers.since(_SILENT_NS)
+        found = []
+        for voter in self._driver.node.voters:
+            seen = heard.pop((voter.node_id, voter.storage_id), None)
+            reads = (seen.oldest, seen.newest) if seen else (0, 0)
+            if voter.node_id == self._node_id:
+                reads = self._supported
+            found.append(NodeFeatures(voter.node_id, voter.kind.value, *reads))
+        return found + [
+            NodeFeatures(seen.node_id, "observer", seen.oldest, seen.newest)
+            for _, seen in sorted(heard.items())
+            if seen.kind == SyncKind.OBSERVER
+        ]

@@ -18,6 +18,7 @@ from esdfs.errors import (
     EsdfsError,
     InsufficientStorage,
     JournalError,
+    NewerRelease,
     NotLeader,
     OutcomeUnknown,
     Overloaded,
@@ -41,6 +42,7 @@ from esdfs.namenode.frames import (
     Register,
     RenewLeases,
     Status,
+    Upgrade,
 )
 from esdfs.namenode.gathering import Gathering
 from esdfs.namenode.leading import Quorum
@@ -49,6 +51,7 @@ from esdfs.namenode.metadata_manager import MetadataManager
 from esdfs.namenode.namespace.writing import held
 from esdfs.namenode.projection.writer import Writer
 from esdfs.namenode.socket_server import Connection
+from esdfs.namenode.upgrading import Upgrading
 
 BATCH_COMMANDS_MAX: Final = 4_000
 PENDING_REQUESTS_MAX: Final = 20_000
@@ -84,6 +87,7 @@ class Service:
         self._leases = leases
         self._clock = clock
         self._engine = Engine(metadata, blocks, leases, clock)
+        self._upgrading = Upgrading(metadata, quorum)
         self._pending: list[_Pending] = []
         self._arrived = asyncio.Event()
         self._monitor = DataNodeMonitor(blocks, structlog.get_logger("blocks"))
@@ -139,6 +143,12 @@ class Service:
                     result = self._renew(files)
                 case Status():
                     result = self.status()
+                case Upgrade(finalize):
+                    self._require_leader()
+                    if finalize:
+                        self._watch(asyncio.get_running_loop().create_task(self._finalize(reply)))
+                        return
+                    result = self._upgrading.status()
                 case _:
                     assert_never(call.body)
         except EsdfsError as error:
@@ -211,6 +221,14 @@ class Service:
             self._refuse(reply, error)
         else:
             self._answer(reply, msgspec.Raw(_encode({"txid": txid})))
+
+    async def _finalize(self, reply: "_Reply") -> None:
+        try:
+            result = await self._upgrading.finalize(self.propose)
+        except EsdfsError as error:
+            self._refuse(reply, error)
+        else:
+            self._answer(reply, msgspec.Raw(_encode(result)))
 
     def _renew(self, files: list[tuple[int, str]]) -> dict[str, int]:
         with self._metadata.present() as view:
@@ -320,6 +338,10 @@ class Service:
         writer = self._metadata.speculate()
         try:
             events = [event for entry in entries for event in writer.apply_row(astuple(entry))]
+        except NewerRelease as error:
+            writer.abort()
+            self.fail(error.message)  # what it was told is stored: an upgraded program goes on from there
+            return
         except BaseException:
             writer.abort()
             raise
@@ -448,6 +470,7 @@ class Service:
             "commit_txid": replication.commit_txid,
             "applied_txid": meta.applied_txid,
             "oldest_txid": meta.oldest_txid,
+            "feature_level": self._metadata.feature_level(),
             "chain": meta.chain.hex(),
             "read_only": self._read_only,
             "pending_requests": len(self._pending),
