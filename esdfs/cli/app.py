@@ -39,6 +39,7 @@ COMMANDS: Final[dict[str, str]] = {
     "node": "cluster:node",
     "fsck": "cluster:fsck",
     "quorum": "quorum:quorum",
+    "upgrade": "upgrade:upgrade",
     "doctor": "doctor:doctor",
     "local": "local:local",
     "namenode": "servers:namenode",

@@ -10,6 +10,7 @@ from esdfs.blocks import BLOCK_BYTES
 from esdfs.cli.sizes import parse_size
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import InvalidRequest
+from esdfs.namenode.upcasters import LEVEL_NEWEST
 
 if TYPE_CHECKING:
     from esdfs.namenode.config import NameNodeConfig
@@ -51,6 +52,9 @@ def format_(
     ] = "",
     witness: Annotated[bool, typer.Option("--witness", help="With --join: only journal and vote.")] = False,
     token: Annotated[str, typer.Option(envvar="ESDFS_TOKEN", help="The cluster's token.")] = "",
+    feature_level: Annotated[
+        int, typer.Option(min=1, help="What its nodes can read; default: all that this release can.")
+    ] = LEVEL_NEWEST,
 ) -> None:
     """Make a new, empty cluster; with --join, a new node for an existing one. Refuses where there is one."""
     from esdfs.namenode.config import NameNodeConfig  # noqa: PLC0415 - see above
@@ -79,6 +83,7 @@ def format_(
         replication=replication,
         min_replication=min_replication,
         allow_degraded=allow_degraded,
+        feature_level=feature_level,
     )
     identity = format_namenode(config, cluster, clock=OsClock(), rng=rng)
     typer.echo(f"cluster {identity.cluster_id} made; run it with `esdfs namenode run --dir {directory}`")

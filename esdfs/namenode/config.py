@@ -10,6 +10,7 @@ import msgspec
 
 from esdfs.errors import InvalidRequest
 from esdfs.ids import NodeId
+from esdfs.namenode.features import SUPPORTED, FeatureRange, limited
 
 
 class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -24,6 +25,8 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         lease_soft_ms: After this long without renewal another client may take a file over.
         lease_hard_ms: After this long an open file is aborted.
         free_bytes_min: Below this much free disk the node refuses changes.
+        feature_level_max: Hold a rolling upgrade back: behave as a release that reads feature levels up to
+            this one only; 0 = all that this release reads.
     """
 
     node_id: str
@@ -45,6 +48,7 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     safe_mode_min_ms: int = 30_000
     free_bytes_min: int = 64 << 20
     projection_bytes_max: int = 1 << 40  # LMDB's address space, not disk
+    feature_level_max: int = 0
 
     def validate(self) -> list[str]:
         """Everything wrong, each naming its setting; empty when all is well."""
@@ -61,12 +65,21 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             problems.append("lease_hard_ms must not be below lease_soft_ms")
         if not all(name and address.rpartition(":")[2].isdigit() for name, address in self._seeds()):
             problems.append('seeds must look like "nn-1=host:port"')
+        if self.feature_level_max and not SUPPORTED.has(self.feature_level_max):
+            problems.append(
+                f"feature_level_max must be 0 or between {SUPPORTED.oldest} and {SUPPORTED.newest}"
+            )
         problems += [
             f"{name} must be between 0 and 65535"
             for name in ("rest_port", "grpc_port")
             if not 0 <= getattr(self, name) <= 65535
         ]
         return problems
+
+    @property
+    def features(self) -> FeatureRange:
+        """The feature levels this node reads."""
+        return limited(self.feature_level_max)
 
     @property
     def database_url(self) -> str:

@@ -66,6 +66,12 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
     """What the engine knows about itself, the DataNodes' health and the repair queues."""
 
 
+class Upgrade(msgspec.Struct, frozen=True, tag="upgrade"):
+    """What holds the cluster's feature level back; with ``finalize``, raise it. Only the leader knows."""
+
+    finalize: bool = False
+
+
 class QuorumStatus(msgspec.Struct, frozen=True, tag="quorum-status"):
     """The quorum as the leader knows it; ``local``: as this node knows it, whoever leads."""
 
@@ -100,6 +106,7 @@ Body: TypeAlias = (
     | BlockReport
     | ReadIndex
     | Status
+    | Upgrade
     | QuorumStatus
     | TransferLeadership
     | AddVoter

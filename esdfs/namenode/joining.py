@@ -4,11 +4,12 @@ Made before the service, started with it.
 """
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 from msgspec.structs import astuple
 
+from esdfs import __version__
 from esdfs.env import Clock, Rng
 from esdfs.ids import Txid
 from esdfs.journal.entry import Identity
@@ -25,9 +26,11 @@ from esdfs.namenode.formatting import FORMAT_EPOCH
 from esdfs.namenode.leading import Alone, InQuorum, Quorum
 from esdfs.namenode.member import Member
 from esdfs.namenode.projection.lmdb import ProjectionStore
+from esdfs.namenode.projection.writer import Writer
 from esdfs.namenode.service import Service
 
-_FIRST_RECORDS = 500
+_APPLY_AFTER_S: Final = 0.002  # a follower first writes what it fetched: the leader waits for that
+_FIRST_RECORDS: Final = 500
 _log = structlog.get_logger(__name__)
 
 
@@ -69,7 +72,7 @@ class LonePart:
 
     def __init__(self, config: NameNodeConfig, journal: Journal, identity: Identity) -> None:
         self.replication = SoloReplication(journal)
-        self.quorum = Alone(self.replication, identity, config.rest_url)
+        self.quorum = Alone(self.replication, identity, config.rest_url, config.features)
         self._identity = identity
 
     async def begin(self, store: ProjectionStore, stopping: asyncio.Event) -> bool:
@@ -79,8 +82,12 @@ class LonePart:
 
     async def start(self, service: Service) -> None:
         """See ``Part.start``."""
-        opened = ev.LeaderChanged(self._identity.node_id, self._identity.storage_id)
-        await service.propose(Internal(lambda _: opened))
+
+        def opened(writer: Writer) -> ev.Event:
+            node_id, storage_id = self._identity.node_id, self._identity.storage_id
+            return ev.LeaderChanged(node_id, storage_id, __version__, writer.feature_level())
+
+        await service.propose(Internal(opened))
 
     async def leave(self) -> None:
         """See ``Part.leave``: there is nobody."""
@@ -98,11 +105,16 @@ class MemberPart:
         config: NameNodeConfig,
         journal: Journal,
         identity: Identity,
-        applied_txid: int,
+        store: ProjectionStore,
         clock: Clock,
         rng: Rng,
     ) -> None:
+        def level() -> int:
+            with store.present() as view:
+                return view.feature_level()
+
         self._service: Service | None = None
+        self._applying: asyncio.TimerHandle | None = None
         self._seeds = config.seeds
         self._is_started = False
         self._news = asyncio.Event()
@@ -111,14 +123,15 @@ class MemberPart:
             config,
             journal,
             identity,
-            applied_txid,
             clock,
             rng,
+            level=level,
+            applied_txid=Txid(store.meta().applied_txid),
             on_commit=self._on_commit,
             on_role=self._on_role,
         )
         self.driver = self._member.driver
-        self.replication = self.quorum = InQuorum(self.driver, clock)
+        self.replication = self.quorum = InQuorum(self.driver, config.features, self._member.peers, clock)
 
     async def begin(self, store: ProjectionStore, stopping: asyncio.Event) -> bool:
         """See ``Part.begin``."""
@@ -169,18 +182,26 @@ class MemberPart:
     def _on_commit(self, _txid: Txid) -> None:
         self._news.set()
         if self._service is not None:
-            self._service.apply_committed()
+            if self.driver.is_active:
+                self._service.apply_committed()
+            elif self._applying is None:
+                self._applying = asyncio.get_running_loop().call_later(_APPLY_AFTER_S, self._apply)
             self._service.role_changed_if_new()
+
+    def _apply(self) -> None:
+        self._applying = None
+        if self._service is not None:
+            self._service.apply_committed()
 
     def _on_role(self, _change: RoleChanged) -> None:
         if self._service is not None:
             self._service.role_changed()
 
 
-def is_lone(journal: Journal, identity: Identity) -> bool:
+def is_lone(config: NameNodeConfig, journal: Journal, identity: Identity) -> bool:
     """Whether this cluster was formatted for one NameNode, and never opened to others since."""
-    has_records = bool(journal.head().last_txid)
-    return has_records and identity.cluster_generation == 1 and formatted_voters(journal) is None
+    joined = bool(config.seeds)
+    return not joined and identity.cluster_generation == 1 and formatted_voters(journal) is None
 
 
 def formatted_voters(journal: Journal) -> VoterSet | None:

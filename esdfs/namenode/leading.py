@@ -3,17 +3,23 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from esdfs.env import Clock
 from esdfs.errors import MembershipRefused
 from esdfs.ids import Epoch, Txid
 from esdfs.journal.driver import QuorumDriver
 from esdfs.journal.entry import Draft, Entry, Head, Identity
+from esdfs.journal.quorum.messages import SyncKind
 from esdfs.journal.solo import SoloReplication
 from esdfs.namenode.control_records import addresses
+from esdfs.namenode.features import FeatureRange
 from esdfs.namenode.frames import QuorumChange
 from esdfs.namenode.quorum_admin import QuorumAdmin
+from esdfs.namenode.upgrading import NodeFeatures
+from esdfs.rpc.peer_features import PeerFeatures
+
+_SILENT_NS: Final = 10_000_000_000
 
 
 class Quorum(Protocol):
@@ -36,6 +42,14 @@ class Quorum(Protocol):
         """
         ...
 
+    def is_alone(self) -> bool:
+        """Whether nobody else has to hold what is committed."""
+        ...
+
+    def is_opening(self) -> bool:
+        """Whether this node was just elected and will lead as soon as its first record is committed."""
+        ...
+
     def leader(self) -> tuple[str, str]:
         """(node id, REST URL) of the leader; empty while nobody is known to lead."""
         ...
@@ -56,6 +70,10 @@ class Quorum(Protocol):
         """See ``QuorumAdmin.change``."""
         ...
 
+    def features(self) -> list[NodeFeatures]:
+        """See ``Fleet.features``."""
+        ...
+
 
 class Alone:
     """A cluster of one: what is durable here is committed.
@@ -63,10 +81,13 @@ class Alone:
     One thread for the journal, so that an fsync delays no heartbeat.
     """
 
-    def __init__(self, replication: SoloReplication, identity: Identity, rest: str) -> None:
+    def __init__(
+        self, replication: SoloReplication, identity: Identity, rest: str, supported: FeatureRange
+    ) -> None:
         self._replication = replication
         self._identity = identity
         self._leader = (identity.node_id, rest)
+        self._supported = supported
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
 
     async def committed(self, entries: Sequence[Entry]) -> None:
@@ -76,6 +97,14 @@ class Alone:
     async def read_index(self) -> Txid:
         """See ``Quorum.read_index``: there is nobody else who could have acknowledged anything."""
         return self._replication.commit_txid
+
+    def is_alone(self) -> bool:
+        """See ``Quorum.is_alone``."""
+        return True
+
+    def is_opening(self) -> bool:
+        """See ``Quorum.is_opening``: nobody else has to hold the first record."""
+        return False
 
     def leader(self) -> tuple[str, str]:
         """See ``Quorum.leader``."""
@@ -134,6 +163,10 @@ class Alone:
             " --dir DIR --i-know-the-others-are-dead` once, and others can join"
         )
 
+    def features(self) -> list[NodeFeatures]:
+        """See ``Fleet.features``: there is nobody else."""
+        return [NodeFeatures(self._leader[0], "voter", *self._supported)]
+
     def close(self) -> None:
         """Wait for the write under way."""
         self._thread.shutdown(wait=True)
@@ -142,8 +175,11 @@ class Alone:
 class InQuorum:
     """One of several: ``Replication`` and ``Quorum`` on the quorum's driver."""
 
-    def __init__(self, driver: QuorumDriver, clock: Clock) -> None:
+    def __init__(
+        self, driver: QuorumDriver, supported: FeatureRange, peers: PeerFeatures, clock: Clock
+    ) -> None:
         self._driver = driver
+        self._supported, self._peers = supported, peers
         self._admin = QuorumAdmin(driver, clock)
 
     @property
@@ -182,6 +218,14 @@ class InQuorum:
         """See ``Quorum.read_index``."""
         return await self._driver.read_index()
 
+    def is_alone(self) -> bool:
+        """See ``Quorum.is_alone``."""
+        return len(self._driver.node.voters.ids) < 2
+
+    def is_opening(self) -> bool:
+        """See ``Quorum.is_opening``."""
+        return self._driver.is_opening
+
     def leader(self) -> tuple[str, str]:
         """See ``Quorum.leader``."""
         leader_id = self._driver.leader_id
@@ -208,3 +252,19 @@ class InQuorum:
     async def change(self, wanted: QuorumChange) -> dict[str, Any]:
         """See ``Quorum.change``."""
         return await self._admin.change(wanted)
+
+    def features(self) -> list[NodeFeatures]:
+        """See ``Fleet.features``; whoever fetches was heard from within a second."""
+        heard = self._peers.since(_SILENT_NS)
+        found = []
+        for voter in self._driver.node.voters:
+            seen = heard.pop((voter.node_id, voter.storage_id), None)
+            reads = (seen.oldest, seen.newest) if seen else (0, 0)
+            if voter.node_id == self._driver.identity.node_id:
+                reads = self._supported
+            found.append(NodeFeatures(voter.node_id, voter.kind.value, *reads))
+        return found + [
+            NodeFeatures(seen.node_id, "observer", seen.oldest, seen.newest)
+            for _, seen in sorted(heard.items())
+            if seen.kind == SyncKind.OBSERVER
+        ]

@@ -30,6 +30,7 @@ from esdfs.namenode.projection.rebuild import catch_up, forget_if_foreign
 from esdfs.namenode.rest.gunicorn_conf import command
 from esdfs.namenode.service import Service
 from esdfs.namenode.socket_server import Connection, bind
+from esdfs.namenode.upgrading import require_supported
 from esdfs.telemetry import configure_logging
 
 EXIT_FAILED: Final = 70
@@ -61,7 +62,9 @@ async def _run(config: NameNodeConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     journal, identity = open_own_journal(config)
-    store = ProjectionStore(config.path, bytes_max=config.projection_bytes_max)
+    store = ProjectionStore(
+        config.path, bytes_max=config.projection_bytes_max, level_max=config.features.newest
+    )
     part = _part(config, journal, identity, store, clock, rng)
     if not await part.begin(store, stopping):
         await part.stop()
@@ -124,15 +127,16 @@ def _part(
     rng: Rng,
 ) -> Part:
     """This node's part, with the projection as far as this node alone knows what is committed."""
-    if is_lone(journal, identity):
+    forget_if_foreign(store, journal)
+    require_supported(store, journal, config.features)
+    if is_lone(config, journal, identity):
         part = LonePart(config, journal, identity)
         applied = catch_up(store, journal, progress=_progress)
         _log.info("projection caught up", records=applied, txid=store.meta().applied_txid)
         return part
-    forget_if_foreign(store, journal)
     if not store.meta().applied_txid:
         catch_up(store, journal, until=formatted_txid(journal))
-    return MemberPart(config, journal, identity, store.meta().applied_txid, clock, rng)
+    return MemberPart(config, journal, identity, store, clock, rng)
 
 
 def _progress(applied: int, target: int) -> None:

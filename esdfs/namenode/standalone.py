@@ -22,6 +22,7 @@ from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.control_records import VOTERS_KIND, EventControlRecords, draft
 from esdfs.namenode.directory import open_own_journal
 from esdfs.namenode.events import VoterEntry, VotersChanged
+from esdfs.namenode.upcasters import LEVEL_OLDEST
 
 EPOCH_JUMP: Final = 1_000_000
 """The others may have elected leaders we never heard of, and DataNodes obey the highest epoch they saw.
@@ -95,7 +96,7 @@ def force_standalone(config: NameNodeConfig, dead: Collection[str], clock: Clock
         epoch = Epoch(max(journal.vote().epoch, head.epoch) + EPOCH_JUMP)
         me = VoterEntry(identity.node_id, identity.storage_id, "voter", config.grpc_address, config.rest_url)
         (last,) = journal.read(Txid(head.last_txid - 1), limit=1)
-        alone = draft(VotersChanged((me,)), Micros(clock.wall_us()))
+        alone = draft(VotersChanged((me,)), Micros(clock.wall_us()), level=LEVEL_OLDEST)
         entries = seal(head, epoch, [alone], not_before_us=last.ts_us)
         vote = Vote(epoch, identity.node_id, identity.storage_id)
         journal.restart_alone(identity.cluster_generation + 1, vote, entries)

@@ -15,9 +15,11 @@ import uvloop
 
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import InvalidRequest
+from esdfs.ids import Txid
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.directory import locked, open_own_journal, ready_line
 from esdfs.namenode.member import Member
+from esdfs.namenode.upcasters import LEVEL_OLDEST
 from esdfs.telemetry import configure_logging
 
 EXIT_FAILED: Final = 70
@@ -50,9 +52,10 @@ async def _run(config: NameNodeConfig) -> int:
         config,
         journal,
         identity,
-        0,  # no projection vouches for anything
         OsClock(),
         OsRng(),
+        level=lambda: LEVEL_OLDEST,  # it applies nothing; everybody reads the oldest shapes
+        applied_txid=Txid(0),  # no projection vouches for anything
         on_commit=lambda _txid: None,
         on_role=lambda change: _log.info("role", role=change.role, epoch=change.epoch),
     )

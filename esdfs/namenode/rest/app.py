@@ -13,6 +13,7 @@ from esdfs.namenode.rest.cluster import Cluster, Live, Ready
 from esdfs.namenode.rest.datanodes import DataNodeBlocks, DataNodeHeartbeat, DataNodeRegister, DataNodes
 from esdfs.namenode.rest.directories import Directories, Directory
 from esdfs.namenode.rest.edge import Edge
+from esdfs.namenode.rest.feature_level import FeatureLevel
 from esdfs.namenode.rest.files import (
     File,
     FileAbort,
@@ -96,6 +97,7 @@ ROUTES: Final = {
     "/quorum/transfer": QuorumTransfer,
     "/quorum/voters": QuorumVoters,
     "/quorum/voters/{node_id}": QuorumVoter,
+    "/quorum/feature-level": FeatureLevel,
     "/fsck": Fsck,
     "/health/live": Live,
     "/health/ready": Ready,

@@ -18,6 +18,7 @@ from esdfs.namenode.namespace.inodes import Inode
 from esdfs.namenode.namespace.paths import parse_point
 from esdfs.namenode.rest import answers, request
 from esdfs.namenode.rest.answers import CommandResult, FileStatus, LocatedBlock
+from esdfs.namenode.rest.confirming import Confirmations
 from esdfs.namenode.rest.ports import Engine, JournalReader, LocationsReader, ProjectionReader, View
 
 T = TypeVar("T")
@@ -66,6 +67,7 @@ class Edge:
         self.clock = clock
         self.rng = rng
         self._alone: bool | None = None
+        self._confirmations = Confirmations(lambda: engine.call(ReadIndex()))
         self._journal = journal
         self._digest = digest
         self._stopping = stopping
@@ -78,8 +80,8 @@ class Edge:
         """The txid to read at; None = the present.
 
         Linearizable unless asked otherwise. Where there can be only one NameNode that is free: the engine
-        answers a change after the projection shows it. As one of several, the leader asks a majority (all reads
-        under way share the question), and a follower sends the reader to it.
+        answers a change after the projection shows it. As one of several, the leader asks a majority (all
+        reads under way share the question), and a follower sends the reader to it.
 
         Raises:
             NotLeader: Ask the leader, or for ``consistency=session`` (with ``min_txid``) or ``stale``.
@@ -104,7 +106,7 @@ class Edge:
                 # Formatted for one NameNode: no others can join while it runs.
                 self._alone = not view.voters()
         if not self._alone:
-            await self.engine.call(ReadIndex())
+            await self._confirmations.confirm()
 
     def txid_of(self, point: str) -> int:
         """The txid that a point in time stands for."""
