@@ -29,7 +29,8 @@ def test_a_cluster_that_is_well_gets_no_complaint() -> None:
     [
         ({"leader": None}, FAIL, "nothing can be changed"),
         ({"namenodes": [{}]}, WARN, "no failover"),
-        ({"namenodes": [{}, {}]}, WARN, "witness"),
+        ({"namenodes": [{}, {}]}, WARN, "every one of them must be up"),
+        ({"namenodes": [{}, {"kind": "observer"}]}, WARN, "no failover"),
         ({"datanodes": {"ACTIVE": 1}}, FAIL, "nothing can be written"),
         ({"datanodes": {"ACTIVE": 2}}, WARN, "losing one"),
         ({"datanodes": {"ACTIVE": 2}, "replication": 3}, WARN, "under-replicated"),
