@@ -11,7 +11,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 from esdfs.client import DFSClient
 
@@ -79,7 +79,7 @@ class _Writers:
             threading.Thread(target=self._write, args=(number,), daemon=True) for number in range(WRITERS)
         ]
 
-    def __enter__(self) -> "_Writers":
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
