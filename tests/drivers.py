@@ -14,7 +14,7 @@ from esdfs.journal.floor import FILE, AckFloor
 from esdfs.journal.quorum.config import QuorumConfig
 from esdfs.journal.quorum.effects import RoleChanged
 from esdfs.journal.quorum.voters import Voter, VoterSet
-from esdfs.journal.quorum_disk import load, next_incarnation
+from esdfs.journal.quorum_disk import find_voters, load, next_incarnation
 from esdfs.journal.sql import SqlJournal, open_journal
 from tests.journals import EMPTY, NOON_US, in_sqlite
 from tests.sim.machine import COMMAND, CONTROL, VOTERS_CHANGED
@@ -69,8 +69,7 @@ class Node:
             load(
                 self.journal,
                 self.floor,
-                control=CONTROL,
-                voters_kind=VOTERS_CHANGED,
+                voters=find_voters(self.journal, control=CONTROL, voters_kind=VOTERS_CHANGED),
                 incarnation=next_incarnation(directory / "incarnation"),
                 applied_txid=Txid(0),
                 recent_records=config.uncommitted_records,

@@ -189,11 +189,6 @@ def _join(config: "NameNodeConfig", url: str) -> None:
 
     with DFSClient(url, config.token or None) as client:
         told = client.control.get("/quorum", dict[str, Any])
-    if told.get("alone"):
-        raise InvalidRequest(
-            f"the cluster at {url} was formatted for one NameNode: stop it, run `esdfs namenode"
-            " force-standalone --dir DIR --i-know-the-others-are-dead` there, start it, and try again"
-        )
     config = msgspec.structs.replace(
         config, seeds=tuple(f"{voter['node_id']}={voter['grpc']}" for voter in told["voters"])
     )

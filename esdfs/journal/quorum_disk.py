@@ -21,7 +21,7 @@ from esdfs.journal.quorum.effects import (
 )
 from esdfs.journal.quorum.inputs import ControlRecords, Stored
 from esdfs.journal.quorum.messages import CheckpointOffer
-from esdfs.journal.quorum.voters import VoterSet
+from esdfs.journal.quorum.voters import Voter, VoterSet
 
 _EMPTY: Final = Head(Epoch(0), Txid(0), NO_CHAIN)
 _KIND: Final = Entry.__struct_fields__.index("kind")
@@ -97,37 +97,73 @@ def together(writes: Sequence[Write]) -> int:
     return max(count, 1)
 
 
+def find_voters(
+    journal: Journal,
+    *,
+    control: ControlRecords,
+    voters_kind: int,
+    known: tuple[Txid, VoterSet] | None = None,
+    base: Head = _EMPTY,
+    sole: Voter | None = None,
+) -> tuple[tuple[Txid, VoterSet], ...]:
+    """The sets of voters on a node's disk, each with the record that holds it. Reads all after ``known``.
+
+    Args:
+        journal: Formatted.
+        control: Recognizes records of ``voters_kind``.
+        voters_kind: The kind of the records that change the voters.
+        known: The set in force at some record, and its txid, when a checkpoint knows one.
+        base: The last record compacted away.
+        sole: This node as a voter. Clusters of one did not always journal who votes: it is this node then,
+            unless it ever took part in an epoch of another's.
+
+    Raises:
+        JournalUnavailable: Nobody votes.
+    """
+    voters = [] if known is None else [known]
+    for page in journal.scan(voters[0][0] if voters else base.last_txid, until=journal.head().last_txid):
+        for row in page:
+            if row[_KIND] == voters_kind:
+                entry = Entry(*row)
+                found = control.voters_of(entry)
+                assert found is not None, f"record {entry.txid} has the kind of voters and none"
+                voters.append((entry.txid, found))
+    vote = journal.vote()
+    is_ours = not vote.epoch or (sole is not None and vote.voted_for_storage_id == sole.storage_id)
+    if not voters and sole is not None and is_ours and journal.head().last_txid:
+        voters.append((base.last_txid, VoterSet((sole,))))
+    if not voters:
+        raise JournalUnavailable("this journal names no voters: run `esdfs namenode format`")
+    return tuple(voters)
+
+
 def load(
     journal: Journal,
     floor: AckFloor,
     *,
-    control: ControlRecords,
-    voters_kind: int,
+    voters: Sequence[tuple[Txid, VoterSet]],
     incarnation: int,
     applied_txid: Txid,
     recent_records: int,
-    known_voters: tuple[Txid, VoterSet] | None = None,
     base: Head = _EMPTY,
     base_ts_us: int = 0,
     checkpoint: CheckpointOffer | None = None,
 ) -> Stored:
-    """What a node finds on its disk. Reads every record after ``known_voters``, and checks the recent ones.
+    """What a node finds on its disk. Checks the recent records.
 
     Args:
         journal: Formatted.
         floor: Formatting must have written it: an unreadable one keeps a node from leading.
-        control: Recognizes records of ``voters_kind``.
-        voters_kind: The kind of the records that change the voters.
+        voters: From ``find_voters``.
         incarnation: From ``next_incarnation``.
         applied_txid: The last record a durable projection holds: known committed.
         recent_records: At least ``QuorumConfig.uncommitted_records``.
-        known_voters: The set in force at some record, and its txid, when a checkpoint knows one.
         base: The last record compacted away.
         base_ts_us: Its timestamp.
         checkpoint: The newest one this node can offer.
 
     Raises:
-        JournalUnavailable: Never formatted, or without voters.
+        JournalUnavailable: Never formatted.
         JournalCorrupt: The records do not make a journal.
     """
     identity = journal.identity()
@@ -141,16 +177,6 @@ def load(
             txid=base.last_txid + 1,
             damage="gap",
         )
-    voters = [] if known_voters is None else [known_voters]
-    for page in journal.scan(voters[0][0] if voters else base.last_txid, until=head.last_txid):
-        for row in page:
-            if row[_KIND] == voters_kind:
-                entry = Entry(*row)
-                found = control.voters_of(entry)
-                assert found is not None, f"record {entry.txid} has the kind of voters and none"
-                voters.append((entry.txid, found))
-    if not voters:
-        raise JournalUnavailable("this journal names no voters: run `esdfs namenode format`")
     return Stored(
         identity=identity,
         incarnation=incarnation,

@@ -1,4 +1,4 @@
-"""How records become committed: the port between whoever decides and the quorum. One voter: ``solo``."""
+"""How records become committed: the port between whoever decides and the quorum."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -44,17 +44,4 @@ class Replication(Protocol):
 
     def tail(self, after: Txid, *, limit: int) -> list[Entry]:
         """At most ``limit`` committed records with a txid above ``after``, in order."""
-        ...
-
-
-class BlockingReplication(Replication, Protocol):
-    """One that is told to commit, and waits for it."""
-
-    def commit(self, entries: Sequence[Entry]) -> None:
-        """Append what ``propose`` returned; returns when it is committed. Blocks: for the journal thread.
-
-        Raises:
-            JournalFenced: Another process appended here: resign.
-            JournalUnavailable: Written or not, nobody knows. The process must exit; there is no retry.
-        """
         ...

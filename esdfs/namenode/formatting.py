@@ -1,4 +1,4 @@
-"""Making a NameNode's directory: identity, an empty journal, and its first record."""
+"""Making a NameNode's directory: identity, and a journal with its first records."""
 
 from collections.abc import Sequence
 
@@ -61,9 +61,9 @@ def format_namenode(
 ) -> Identity:
     """Make ``config.dir``: its settings, and a journal that starts with ``cluster``. Durable on return.
 
-    ``voters`` are all NameNodes that vote, this one among them with the identity its disk is to have; none
-    means a cluster of one. ``ts_us`` is stamped on the first records, which must be the same on every
-    NameNode; 0 = now.
+    ``voters`` are all NameNodes that vote, this one among them with the identity its disk is to have; when
+    none are given, this one alone does. ``ts_us`` is stamped on the first records, which must be the same on
+    every NameNode; 0 = now.
 
     Raises:
         InvalidRequest: The settings are wrong.
@@ -78,12 +78,13 @@ def format_namenode(
     if voters and len(storage_ids) != 1:
         raise InvalidRequest(f"{config.node_id} must be among the voters, once")
     storage_id = storage_ids[0] if voters else rng.uuid()
+    voters = voters or [
+        VoterEntry(config.node_id, storage_id, config.kind, config.grpc_address, config.rest_url)
+    ]
     stamp = Micros(ts_us or clock.wall_us())
     config.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     identity = Identity(cluster.cluster_id, 1, config.node_id, storage_id)
-    drafts = [draft(cluster, stamp, level=level)]
-    if voters:
-        drafts.append(draft(VotersChanged(tuple(voters)), stamp, level=level))
+    drafts = [draft(event, stamp, level=level) for event in (cluster, VotersChanged(tuple(voters)))]
     first = seal(Head(FORMAT_EPOCH, Txid(0), NO_CHAIN), FORMAT_EPOCH, drafts)
     upgrade(config.database_url)
     journal = open_journal(config.database_url)

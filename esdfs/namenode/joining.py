@@ -1,104 +1,42 @@
-"""How this NameNode takes part: alone, or as one of a quorum.
+"""How this NameNode takes part in its quorum, which may be of itself alone.
 
 Made before the service, started with it.
 """
 
 import asyncio
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
 from msgspec.structs import astuple
 
-from esdfs import __version__
 from esdfs.env import Clock, Rng
 from esdfs.ids import Txid
 from esdfs.journal.entry import Identity
 from esdfs.journal.log import Journal
 from esdfs.journal.quorum.effects import RoleChanged
-from esdfs.journal.quorum.voters import VoterSet
-from esdfs.journal.replication import Replication
-from esdfs.journal.solo import SoloReplication
-from esdfs.namenode import events as ev
 from esdfs.namenode.config import NameNodeConfig
-from esdfs.namenode.control_records import EventControlRecords
-from esdfs.namenode.engine import Internal
 from esdfs.namenode.formatting import FORMAT_EPOCH
-from esdfs.namenode.leading import Alone, InQuorum, Quorum
-from esdfs.namenode.member import Member
+from esdfs.namenode.leading import Quorum
+from esdfs.namenode.member import Member, examine
 from esdfs.namenode.projection.lmdb import ProjectionStore
-from esdfs.namenode.projection.writer import Writer
+from esdfs.namenode.projection.rebuild import Progress, catch_up
 from esdfs.namenode.service import Service
+from esdfs.namenode.sole_vote import SoleVote
 
 _APPLY_AFTER_S: Final = 0.002  # a follower first writes what it fetched: the leader waits for that
 _FIRST_RECORDS: Final = 500
 _log = structlog.get_logger(__name__)
 
 
-class Part(Protocol):
-    """This node's part in the cluster."""
+class Part:
+    """A voter's or an observer's.
 
-    @property
-    def replication(self) -> Replication:
-        """For the metadata manager."""
-        ...
+    Brings the projection as far as this node alone knows what is committed: all of the journal when nobody
+    else votes.
 
-    @property
-    def quorum(self) -> Quorum:
-        """For the service."""
-        ...
-
-    async def begin(self, store: ProjectionStore, stopping: asyncio.Event) -> bool:
-        """Have the cluster's settings in the projection, which who joined has to fetch first.
-
-        False when it was stopped before it had them, or can never go on.
-        """
-        ...
-
-    async def start(self, service: Service) -> None:
-        """Begin; the service hears of commits and roles from here on."""
-        ...
-
-    async def leave(self) -> None:
-        """Hand over leadership, while this node still answers."""
-        ...
-
-    async def stop(self) -> None:
-        """End."""
-        ...
-
-
-class LonePart:
-    """The only NameNode: leader from its start."""
-
-    def __init__(self, config: NameNodeConfig, journal: Journal, identity: Identity) -> None:
-        self.replication = SoloReplication(journal)
-        self.quorum = Alone(self.replication, identity, config.rest_url, config.features)
-        self._identity = identity
-
-    async def begin(self, store: ProjectionStore, stopping: asyncio.Event) -> bool:
-        """See ``Part.begin``."""
-        del store, stopping
-        return True
-
-    async def start(self, service: Service) -> None:
-        """See ``Part.start``."""
-
-        def opened(writer: Writer) -> ev.Event:
-            node_id, storage_id = self._identity.node_id, self._identity.storage_id
-            return ev.LeaderChanged(node_id, storage_id, __version__, writer.feature_level())
-
-        await service.propose(Internal(opened))
-
-    async def leave(self) -> None:
-        """See ``Part.leave``: there is nobody."""
-
-    async def stop(self) -> None:
-        """See ``Part.stop``."""
-        await asyncio.to_thread(self.quorum.close)
-
-
-class MemberPart:
-    """A voter or an observer."""
+    Raises:
+        JournalCorrupt: The only vote there is has lost records: nothing was changed.
+    """
 
     def __init__(
         self,
@@ -108,16 +46,27 @@ class MemberPart:
         store: ProjectionStore,
         clock: Clock,
         rng: Rng,
+        *,
+        progress: Progress,
     ) -> None:
         def level() -> int:
             with store.present() as view:
                 return view.feature_level()
 
+        disk = examine(config, journal, identity)
+        self._is_sole = disk.is_sole(identity)
+        if self._is_sole:
+            applied = catch_up(store, journal, progress=progress)
+            _log.info("projection caught up", records=applied, txid=store.meta().applied_txid)
+        elif not store.meta().applied_txid:
+            catch_up(store, journal, until=formatted_txid(journal))
+        self._store = store
         self._service: Service | None = None
         self._applying: asyncio.TimerHandle | None = None
         self._seeds = config.seeds
         self._is_started = False
         self._news = asyncio.Event()
+        self._leads = asyncio.Event()
         self._has_records = bool(journal.head().last_txid)
         self._member = Member(
             config,
@@ -125,25 +74,26 @@ class MemberPart:
             identity,
             clock,
             rng,
+            disk=disk,
             level=level,
             applied_txid=Txid(store.meta().applied_txid),
             on_commit=self._on_commit,
             on_role=self._on_role,
         )
         self.driver = self._member.driver
-        self.replication = self.quorum = InQuorum(self.driver, config.features, self._member.peers, clock)
+        self._sole_vote = SoleVote(config.path)
+        self.quorum = Quorum(self.driver, config, self._member.peers, clock, self._sole_vote)
 
     async def begin(self, store: ProjectionStore, stopping: asyncio.Event) -> bool:
-        """See ``Part.begin``."""
+        """Have the cluster's settings in the projection, which who joined has to fetch first.
+
+        False when it was stopped before it had them, or can never go on.
+        """
         if self._has_records:
             return True
         await self._start_member()
-        waits = [asyncio.ensure_future(event.wait()) for event in (stopping, self._news)]
-        ends: set[asyncio.Future[Any]] = {*waits, self.driver.failed}
         _log.info("fetching the first records", seeds=self._seeds)
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        await self._first_of(stopping, self._news)
         if not self.driver.commit_txid:
             return False
         writer = store.begin()
@@ -157,7 +107,7 @@ class MemberPart:
         return True
 
     async def start(self, service: Service) -> None:
-        """See ``Part.start``."""
+        """Begin; the service hears of commits and roles from here on. Who votes alone leads on return."""
         self._service = service
         self.driver.failed.add_done_callback(
             lambda failed: None if failed.cancelled() else service.fail(failed.result())
@@ -165,19 +115,30 @@ class MemberPart:
         service.role_changed()
         await self._start_member()
         self._on_commit(self.driver.commit_txid)
+        if self._is_sole:
+            await self._first_of(self._leads)
+
+    async def leave(self) -> None:
+        """Hand over leadership, while this node still answers."""
+        await self.driver.leave_office()
+
+    async def stop(self) -> None:
+        """End."""
+        await self._member.stop()
+        self._sole_vote.close()
 
     async def _start_member(self) -> None:
         if not self._is_started:
             self._is_started = True
             await self._member.start()
 
-    async def leave(self) -> None:
-        """See ``Part.leave``."""
-        await self.driver.leave_office()
-
-    async def stop(self) -> None:
-        """See ``Part.stop``."""
-        await self._member.stop()
+    async def _first_of(self, *events: asyncio.Event) -> None:
+        """Return when one of them is set, or this node can never go on."""
+        waits = [asyncio.ensure_future(event.wait()) for event in events]
+        ends: set[asyncio.Future[Any]] = {*waits, self.driver.failed}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
     def _on_commit(self, _txid: Txid) -> None:
         self._news.set()
@@ -187,6 +148,7 @@ class MemberPart:
             elif self._applying is None:
                 self._applying = asyncio.get_running_loop().call_later(_APPLY_AFTER_S, self._apply)
             self._service.role_changed_if_new()
+        self._tell()
 
     def _apply(self) -> None:
         self._applying = None
@@ -196,21 +158,12 @@ class MemberPart:
     def _on_role(self, _change: RoleChanged) -> None:
         if self._service is not None:
             self._service.role_changed()
+        self._tell()
 
-
-def is_lone(config: NameNodeConfig, journal: Journal, identity: Identity) -> bool:
-    """Whether this cluster was formatted for one NameNode, and never opened to others since."""
-    joined = bool(config.seeds)
-    return not joined and identity.cluster_generation == 1 and formatted_voters(journal) is None
-
-
-def formatted_voters(journal: Journal) -> VoterSet | None:
-    """Who voted when the cluster was made; None for a cluster of one."""
-    control = EventControlRecords()
-    for entry in journal.read(Txid(0), limit=4):
-        if entry.epoch == FORMAT_EPOCH and (found := control.voters_of(entry)) is not None:
-            return found
-    return None
+    def _tell(self) -> None:
+        self.quorum.tell_whether_sole(self._store.meta().applied_txid)
+        if self.driver.is_active:
+            self._leads.set()
 
 
 def formatted_txid(journal: Journal) -> Txid:

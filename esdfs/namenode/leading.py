@@ -1,186 +1,41 @@
-"""How a NameNode's changes become committed: alone, or as one of a quorum. The service asks only this."""
+"""How a NameNode's changes become committed, and what is known of the others. The service asks only this."""
 
-import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from esdfs.env import Clock
-from esdfs.errors import MembershipRefused
-from esdfs.ids import Epoch, Txid
+from esdfs.ids import Epoch, NodeId, Txid
 from esdfs.journal.driver import QuorumDriver
-from esdfs.journal.entry import Draft, Entry, Head, Identity
+from esdfs.journal.entry import Draft, Entry, Head
 from esdfs.journal.quorum.messages import SyncKind
-from esdfs.journal.solo import SoloReplication
+from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.control_records import addresses
-from esdfs.namenode.features import FeatureRange
 from esdfs.namenode.frames import QuorumChange
 from esdfs.namenode.quorum_admin import QuorumAdmin
+from esdfs.namenode.sole_vote import SoleVote
 from esdfs.namenode.upgrading import NodeFeatures
 from esdfs.rpc.peer_features import PeerFeatures
 
 _SILENT_NS: Final = 10_000_000_000
 
 
-class Quorum(Protocol):
-    """What waits for others, beside ``Replication``."""
-
-    async def committed(self, entries: Sequence[Entry]) -> None:
-        """Return once what ``propose`` gave is committed.
-
-        Raises:
-            OutcomeUnknown: Leadership was lost before that was known.
-            JournalError: This node's journal failed; the process must exit.
-        """
-        ...
-
-    async def read_index(self) -> Txid:
-        """State at the answer or newer shows everything acknowledged before this call.
-
-        Raises:
-            NotLeader: Ask the leader.
-        """
-        ...
-
-    def is_alone(self) -> bool:
-        """Whether nobody else has to hold what is committed."""
-        ...
-
-    def is_opening(self) -> bool:
-        """Whether this node was just elected and will lead as soon as its first record is committed."""
-        ...
-
-    def leader(self) -> tuple[str, str]:
-        """(node id, REST URL) of the leader; empty while nobody is known to lead."""
-        ...
-
-    def role(self) -> str:
-        """What this node is: leader, follower, candidate, and so on."""
-        ...
-
-    def rests(self) -> tuple[str, ...]:
-        """REST URLs of all NameNodes known here, for DataNodes to report to; empty when there is only one."""
-        ...
-
-    def status(self) -> dict[str, Any]:
-        """See ``QuorumAdmin.status``."""
-        ...
-
-    async def change(self, wanted: QuorumChange) -> dict[str, Any]:
-        """See ``QuorumAdmin.change``."""
-        ...
-
-    def features(self) -> list[NodeFeatures]:
-        """See ``Fleet.features``."""
-        ...
-
-
-class Alone:
-    """A cluster of one: what is durable here is committed.
-
-    One thread for the journal, so that an fsync delays no heartbeat.
-    """
+class Quorum:
+    """``Replication``, and what waits for others, on the quorum's driver."""
 
     def __init__(
-        self, replication: SoloReplication, identity: Identity, rest: str, supported: FeatureRange
-    ) -> None:
-        self._replication = replication
-        self._identity = identity
-        self._leader = (identity.node_id, rest)
-        self._supported = supported
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
-
-    async def committed(self, entries: Sequence[Entry]) -> None:
-        """See ``Quorum.committed``."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._replication.commit, entries)
-
-    async def read_index(self) -> Txid:
-        """See ``Quorum.read_index``: there is nobody else who could have acknowledged anything."""
-        return self._replication.commit_txid
-
-    def is_alone(self) -> bool:
-        """See ``Quorum.is_alone``."""
-        return True
-
-    def is_opening(self) -> bool:
-        """See ``Quorum.is_opening``: nobody else has to hold the first record."""
-        return False
-
-    def leader(self) -> tuple[str, str]:
-        """See ``Quorum.leader``."""
-        return self._leader
-
-    def role(self) -> str:
-        """See ``Quorum.role``."""
-        return "leader" if self._replication.is_leader else "unattached"
-
-    def rests(self) -> tuple[str, ...]:
-        """See ``Quorum.rests``."""
-        return ()
-
-    def status(self) -> dict[str, Any]:
-        """See ``Quorum.status``: one node, which has no quorum to speak of."""
-        identity, replication = self._identity, self._replication
-        last_txid = int(replication.head.last_txid)
-        node_id, rest = self._leader
-        me = {
-            "node_id": node_id,
-            "storage_id": identity.storage_id,
-            "kind": "voter",
-            "grpc": "",
-            "rest": rest,
-            "role": self.role(),
-            "up": True,
-            "match_txid": last_txid,
-            "lag_records": 0,
-            "last_contact_ms": 0,
-            "health": "ok",
-        }
-        return {
-            "cluster_id": identity.cluster_id,
-            "generation": identity.cluster_generation,
-            "node_id": node_id,
-            "role": self.role(),
-            "leader": node_id,
-            "epoch": replication.epoch,
-            "commit_txid": replication.commit_txid,
-            "last_txid": last_txid,
-            "voters": [me],
-            "observers": [],
-            "majority": 1,
-            "up": 1,
-            "survives": 0,
-            "change_pending": False,
-            "transfer_to": None,
-            "alone": True,
-        }
-
-    async def change(self, wanted: QuorumChange) -> dict[str, Any]:
-        """See ``Quorum.change``: there is nobody to change anything with."""
-        del wanted
-        raise MembershipRefused(
-            "this cluster was formatted for one NameNode: stop it and run `esdfs namenode force-standalone"
-            " --dir DIR --i-know-the-others-are-dead` once, and others can join"
-        )
-
-    def features(self) -> list[NodeFeatures]:
-        """See ``Fleet.features``: there is nobody else."""
-        return [NodeFeatures(self._leader[0], "voter", *self._supported)]
-
-    def close(self) -> None:
-        """Wait for the write under way."""
-        self._thread.shutdown(wait=True)
-
-
-class InQuorum:
-    """One of several: ``Replication`` and ``Quorum`` on the quorum's driver."""
-
-    def __init__(
-        self, driver: QuorumDriver, supported: FeatureRange, peers: PeerFeatures, clock: Clock
+        self,
+        driver: QuorumDriver,
+        config: NameNodeConfig,
+        peers: PeerFeatures,
+        clock: Clock,
+        sole_vote: SoleVote,
     ) -> None:
         self._driver = driver
-        self._supported, self._peers = supported, peers
-        self._admin = QuorumAdmin(driver, clock)
+        self._me, self._rest, self._supported = NodeId(config.node_id), config.rest_url, config.features
+        self._peers = peers
+        self._sole_vote = sole_vote
+        self._elected_at: Txid | None = None
+        self._admin = QuorumAdmin(driver, clock, changing=lambda: sole_vote.tell(False))
 
     @property
     def epoch(self) -> Epoch:
@@ -211,46 +66,76 @@ class InQuorum:
         return self._driver.records(after, limit)
 
     async def committed(self, entries: Sequence[Entry]) -> None:
-        """See ``Quorum.committed``."""
+        """Return once what ``propose`` gave is committed.
+
+        Raises:
+            OutcomeUnknown: Leadership was lost before that was known.
+        """
         await self._driver.committed(entries[-1].txid, entries[-1].epoch)
 
     async def read_index(self) -> Txid:
-        """See ``Quorum.read_index``."""
+        """State at the answer or newer shows everything acknowledged before this call.
+
+        Raises:
+            NotLeader: Ask the leader.
+        """
         return await self._driver.read_index()
 
     def is_alone(self) -> bool:
-        """See ``Quorum.is_alone``."""
-        return len(self._driver.node.voters.ids) < 2
+        """Whether nobody else has to hold what is committed."""
+        return len(self._driver.node.voters) < 2
+
+    def tell_whether_sole(self, applied_txid: int) -> None:
+        """Let workers read without asking while nobody else can lead.
+
+        Call with each commit and role, and what the projection shows: it must have all that others, or this
+        node before it was elected, ever acknowledged.
+        """
+        driver, node = self._driver, self._driver.node
+        if not driver.is_active or not self.is_alone():
+            self._elected_at = None
+            self._sole_vote.tell(False)
+            return
+        if self._elected_at is None:
+            self._elected_at = max(driver.head.last_txid, node.voters_txid)
+        if applied_txid >= self._elected_at:
+            self._sole_vote.tell(True)
 
     def is_opening(self) -> bool:
-        """See ``Quorum.is_opening``."""
+        """Whether this node was just elected and will lead as soon as its first record is committed."""
         return self._driver.is_opening
 
     def leader(self) -> tuple[str, str]:
-        """See ``Quorum.leader``."""
+        """(node id, REST URL) of the leader; empty while nobody is known to lead."""
         leader_id = self._driver.leader_id
+        if leader_id == self._me:
+            return self._me, self._rest  # it may have moved since it was made a voter
         voter = None if leader_id is None else self._driver.node.voters.get(leader_id)
         return ("", "") if voter is None else (voter.node_id, addresses(voter.endpoint)[1])
 
     def role(self) -> str:
-        """See ``Quorum.role``."""
+        """What this node is: leader, follower, candidate, and so on."""
         return self._driver.role
 
     def rests(self) -> tuple[str, ...]:
-        """See ``Quorum.rests``: voters', and on the leader those of observers, too."""
+        """REST URLs for DataNodes to report to: voters', and on the leader those of observers, too.
+
+        Empty while there is only one: they know it.
+        """
         node = self._driver.node
-        endpoints = [voter.endpoint for voter in node.voters]
+        endpoints = [voter.endpoint for voter in node.voters if voter.node_id != self._me]
         endpoints += [
             self._driver.introduced[each][1] for each in node.peers if each in self._driver.introduced
         ]
-        return tuple(sorted({addresses(endpoint)[1] for endpoint in endpoints} - {""}))
+        others = {addresses(endpoint)[1] for endpoint in endpoints} - {""}
+        return tuple(sorted({*others, self._rest})) if others else ()
 
     def status(self) -> dict[str, Any]:
-        """See ``Quorum.status``."""
+        """See ``QuorumAdmin.status``."""
         return self._admin.status()
 
     async def change(self, wanted: QuorumChange) -> dict[str, Any]:
-        """See ``Quorum.change``."""
+        """See ``QuorumAdmin.change``."""
         return await self._admin.change(wanted)
 
     def features(self) -> list[NodeFeatures]:
@@ -260,7 +145,7 @@ class InQuorum:
         for voter in self._driver.node.voters:
             seen = heard.pop((voter.node_id, voter.storage_id), None)
             reads = (seen.oldest, seen.newest) if seen else (0, 0)
-            if voter.node_id == self._driver.identity.node_id:
+            if voter.node_id == self._me:
                 reads = self._supported
             found.append(NodeFeatures(voter.node_id, voter.kind.value, *reads))
         return found + [

@@ -13,20 +13,17 @@ from typing import Any, Final
 import structlog
 import uvloop
 
-from esdfs.env import Clock, Rng
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import InvalidRequest, Unavailable
-from esdfs.journal.entry import Identity
-from esdfs.journal.sql import SqlJournal
 from esdfs.namenode.blocks.locations import LocationsStore
 from esdfs.namenode.blocks.manager import BlockManager
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.directory import locked, open_own_journal, ready_line
-from esdfs.namenode.joining import LonePart, MemberPart, Part, formatted_txid, is_lone
+from esdfs.namenode.joining import Part
 from esdfs.namenode.leases import LeaseTable
 from esdfs.namenode.metadata_manager import MetadataManager
 from esdfs.namenode.projection.lmdb import ProjectionStore
-from esdfs.namenode.projection.rebuild import catch_up, forget_if_foreign
+from esdfs.namenode.projection.rebuild import forget_if_foreign
 from esdfs.namenode.rest.gunicorn_conf import command
 from esdfs.namenode.service import Service
 from esdfs.namenode.socket_server import Connection, bind
@@ -65,12 +62,14 @@ async def _run(config: NameNodeConfig) -> int:
     store = ProjectionStore(
         config.path, bytes_max=config.projection_bytes_max, level_max=config.features.newest
     )
-    part = _part(config, journal, identity, store, clock, rng)
+    forget_if_foreign(store, journal)
+    require_supported(store, journal, config.features)
+    part = Part(config, journal, identity, store, clock, rng, progress=_progress)
     if not await part.begin(store, stopping):
         await part.stop()
         journal.close()
         return _early_end(part)
-    metadata = MetadataManager(journal, identity, part.replication, store)
+    metadata = MetadataManager(journal, identity, part.quorum, store)
     locations = LocationsStore(config.path)
     blocks = BlockManager(config, locations, metadata, clock, rng, structlog.get_logger("blocks"))
     leases = LeaseTable(clock, soft_ms=config.lease_soft_ms, hard_ms=config.lease_hard_ms)
@@ -112,31 +111,10 @@ async def _serve(service: Service, rest: asyncio.subprocess.Process, stopping: a
 
 
 def _early_end(part: Part) -> int:
-    if isinstance(part, MemberPart) and part.driver.failed.done():
+    if part.driver.failed.done():
         _log.error("this node cannot go on", why=part.driver.failed.result())
         return EXIT_FAILED
     return 0
-
-
-def _part(
-    config: NameNodeConfig,
-    journal: SqlJournal,
-    identity: Identity,
-    store: ProjectionStore,
-    clock: Clock,
-    rng: Rng,
-) -> Part:
-    """This node's part, with the projection as far as this node alone knows what is committed."""
-    forget_if_foreign(store, journal)
-    require_supported(store, journal, config.features)
-    if is_lone(config, journal, identity):
-        part = LonePart(config, journal, identity)
-        applied = catch_up(store, journal, progress=_progress)
-        _log.info("projection caught up", records=applied, txid=store.meta().applied_txid)
-        return part
-    if not store.meta().applied_txid:
-        catch_up(store, journal, until=formatted_txid(journal))
-    return MemberPart(config, journal, identity, store, clock, rng)
 
 
 def _progress(applied: int, target: int) -> None:

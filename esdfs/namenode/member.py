@@ -1,14 +1,14 @@
 """A node's place in the quorum: its journal and floor, the driver, and the wire. For voters and observers."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
 from esdfs import __version__
 from esdfs.env import Clock, Rng
-from esdfs.errors import EsdfsError
-from esdfs.ids import NodeId, Txid
+from esdfs.errors import EsdfsError, JournalCorrupt
+from esdfs.ids import NodeId, Position, Txid
 from esdfs.journal.driver import QuorumDriver
 from esdfs.journal.entry import Entry, Identity
 from esdfs.journal.floor import FILE as FLOOR_FILE
@@ -16,8 +16,8 @@ from esdfs.journal.floor import AckFloor
 from esdfs.journal.log import Journal
 from esdfs.journal.quorum.config import QuorumConfig
 from esdfs.journal.quorum.effects import RoleChanged
-from esdfs.journal.quorum.voters import VoterSet
-from esdfs.journal.quorum_disk import load, next_incarnation
+from esdfs.journal.quorum.voters import Voter, VoterKind, VoterSet
+from esdfs.journal.quorum_disk import find_voters, load, next_incarnation
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.control_records import VOTERS_KIND, EventControlRecords, addresses
 from esdfs.namenode.upgrading import require_readable
@@ -28,10 +28,72 @@ _INCARNATION_FILE = "incarnation"
 _log = structlog.get_logger(__name__)
 
 
+class Disk(NamedTuple):
+    """What belongs to a vote beside the journal.
+
+    ``voters``: see ``find_voters``.
+    """
+
+    floor: AckFloor
+    voters: tuple[tuple[Txid, VoterSet], ...]
+
+    def is_sole(self, identity: Identity) -> bool:
+        """Whether nobody else votes: then all that the journal holds is committed."""
+        newest = self.voters[-1][1]
+        return len(newest) == 1 and newest.has(NodeId(identity.node_id), identity.storage_id)
+
+
+def examine(config: NameNodeConfig, journal: Journal, identity: Identity) -> Disk:
+    """Look who votes, and whether this node may.
+
+    Raises:
+        JournalCorrupt: The only vote there is has lost records, or nobody can tell: an operator must decide.
+        JournalUnavailable: Nobody votes, or the floor cannot be read.
+    """
+    me = NodeId(identity.node_id)
+    voters = find_voters(
+        journal,
+        control=EventControlRecords(),
+        voters_kind=VOTERS_KIND,
+        # Who joined with an empty journal learns who votes from the records it fetches.
+        known=(Txid(0), VoterSet(())) if config.seed_addresses else None,
+        sole=Voter(me, identity.storage_id, VoterKind.FULL, endpoint_of(config)),
+    )
+    disk = Disk(AckFloor(config.path / FLOOR_FILE, identity), voters)
+    if disk.is_sole(identity):
+        _require_complete(config, journal, disk.floor.position)
+    return disk
+
+
+def _require_complete(config: NameNodeConfig, journal: Journal, floor: Position | None) -> None:
+    head = journal.head()
+    if floor is not None and floor <= Position(head.epoch, head.last_txid):
+        return
+    what = (
+        f"{config.path / FLOOR_FILE} is missing or unreadable, so nobody can tell whether the journal still"
+        " holds all that was acknowledged"
+        if floor is None
+        else f"the journal ends at record {head.last_txid} of epoch {head.epoch}, but record {floor.txid} of"
+        f" epoch {floor.epoch} was acknowledged: {max(0, floor.txid - head.last_txid)} records are missing"
+    )
+    raise JournalCorrupt(
+        f"{what}. There is no other NameNode to get them from: restore the journal; or, to go on with what it"
+        f" holds, run `esdfs namenode force-standalone --dir {config.dir} --i-know-the-others-are-dead`",
+        txid=head.last_txid,
+        damage="tail",
+    )
+
+
+def endpoint_of(config: NameNodeConfig) -> str:
+    """How a node is reached, as voters have it."""
+    return f"{config.grpc_address} {config.rest_url}".rstrip()
+
+
 class Member:
     """Made, started and stopped in one event loop. The caller owns the journal.
 
     Args:
+        disk: From ``examine``.
         level: The feature level to write at, see ``EventControlRecords``.
         applied_txid: The last record a durable projection holds; 0 when there is none.
         on_commit: See ``QuorumDriver``.
@@ -46,6 +108,7 @@ class Member:
         clock: Clock,
         rng: Rng,
         *,
+        disk: Disk,
         level: Callable[[], int],
         applied_txid: Txid,
         on_commit: Callable[[Txid], None],
@@ -54,18 +117,15 @@ class Member:
         control, quorum_config = EventControlRecords(level, __version__), QuorumConfig()
         self._config = config
         self._seeds = config.seed_addresses
+        self._floor = disk.floor
         self.peers = PeerFeatures(identity.cluster_id, *config.features, clock)
-        self._floor = AckFloor(config.path / FLOOR_FILE, identity)
         stored = load(
             journal,
             self._floor,
-            control=control,
-            voters_kind=VOTERS_KIND,
+            voters=disk.voters,
             incarnation=next_incarnation(config.path / _INCARNATION_FILE),
             applied_txid=applied_txid,
             recent_records=quorum_config.uncommitted_records,
-            # Who joined with an empty journal learns who votes from the records it fetches.
-            known_voters=(Txid(0), VoterSet(())) if self._seeds else None,
         )
         self._server: Any = None
         self.driver = QuorumDriver(
@@ -81,7 +141,7 @@ class Member:
             on_commit=on_commit,
             on_role=on_role,
             on_stored=self._on_stored,
-            endpoint=f"{config.grpc_address} {config.rest_url}".rstrip(),
+            endpoint=endpoint_of(config),
         )
 
     async def start(self) -> None:

@@ -1,6 +1,6 @@
 """What an operator asks of the quorum: who is in it and how far, hand over, add, remove."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from esdfs.env import Clock
@@ -20,10 +20,13 @@ _OBSERVER_NS: Final = 30_000_000_000
 
 
 class QuorumAdmin:
-    """The operator's view of one node's driver."""
+    """The operator's view of one node's driver.
 
-    def __init__(self, driver: QuorumDriver, clock: Clock) -> None:
-        self._driver = driver
+    ``changing`` is called before other voters are in force.
+    """
+
+    def __init__(self, driver: QuorumDriver, clock: Clock, *, changing: Callable[[], None]) -> None:
+        self._driver, self._changing = driver, changing
         self._clock = clock
 
     def status(self) -> dict[str, Any]:
@@ -129,6 +132,7 @@ class QuorumAdmin:
         return await self._put(left)
 
     async def _put(self, voters: VoterSet) -> dict[str, Any]:
+        self._changing()
         try:
             self._driver.change_voters(voters)
         except Unavailable as error:

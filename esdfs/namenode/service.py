@@ -510,8 +510,8 @@ class Service:
         leader_id, mine = self._quorum.leader()[0], self._config.node_id
         with self._metadata.present() as view:
             voters = view.voters()
-        if not voters:
-            return [{"node_id": mine, "role": self._quorum.role(), "kind": "voter"}]
+        if not voters and leader_id == mine:  # a cluster of one, of before these were journaled
+            return [{**self._observer(), "kind": "voter"}]
         observing = [] if any(voter.node_id == mine for voter in voters) else [self._observer()]
         return observing + [
             {

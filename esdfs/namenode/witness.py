@@ -18,7 +18,7 @@ from esdfs.errors import InvalidRequest
 from esdfs.ids import Txid
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.directory import locked, open_own_journal, ready_line
-from esdfs.namenode.member import Member
+from esdfs.namenode.member import Member, examine
 from esdfs.namenode.upcasters import LEVEL_OLDEST
 from esdfs.telemetry import configure_logging
 
@@ -54,6 +54,7 @@ async def _run(config: NameNodeConfig) -> int:
         identity,
         OsClock(),
         OsRng(),
+        disk=examine(config, journal, identity),
         level=lambda: LEVEL_OLDEST,  # it applies nothing; everybody reads the oldest shapes
         applied_txid=Txid(0),  # no projection vouches for anything
         on_commit=lambda _txid: None,

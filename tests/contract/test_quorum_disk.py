@@ -12,7 +12,8 @@ from esdfs.journal.engines import sqlite_url
 from esdfs.journal.entry import Draft, Entry, Head
 from esdfs.journal.floor import FILE, AckFloor
 from esdfs.journal.quorum.inputs import Stored
-from esdfs.journal.quorum_disk import load, next_incarnation
+from esdfs.journal.quorum.voters import Voter
+from esdfs.journal.quorum_disk import find_voters, load, next_incarnation
 from esdfs.journal.sql import open_journal
 from tests.drivers import draft, format_disk, voters
 from tests.journals import OURS, end, in_sqlite
@@ -21,7 +22,9 @@ from tests.sim.machine import CONTROL, VOTERS_CHANGED
 A, B, C = NodeId("a"), NodeId("b"), NodeId("c")
 
 
-def found(directory: Path, *, recent_records: int = 100, applied: int = 0) -> Stored:
+def found(
+    directory: Path, *, recent_records: int = 100, applied: int = 0, sole: Voter | None = None
+) -> Stored:
     journal = open_journal(sqlite_url(directory / "journal.db"))
     identity = journal.identity() or OURS
     floor = AckFloor(directory / FILE, identity)
@@ -29,8 +32,7 @@ def found(directory: Path, *, recent_records: int = 100, applied: int = 0) -> St
         return load(
             journal,
             floor,
-            control=CONTROL,
-            voters_kind=VOTERS_CHANGED,
+            voters=find_voters(journal, control=CONTROL, voters_kind=VOTERS_CHANGED, sole=sole),
             incarnation=1,
             applied_txid=Txid(applied),
             recent_records=recent_records,

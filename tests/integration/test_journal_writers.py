@@ -12,15 +12,19 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import JournalFenced, JournalUnavailable
-from esdfs.ids import Epoch, Txid
+from esdfs.ids import Epoch, NodeId, Position, Txid
 from esdfs.journal.chain import seal
 from esdfs.journal.entry import Draft, Entry
+from esdfs.journal.floor import FILE, AckFloor
 from esdfs.journal.migrate import upgrade
-from esdfs.journal.solo import SoloReplication
+from esdfs.journal.quorum.voters import Voter, VoterSet
 from esdfs.journal.sql import SqlJournal, open_journal, open_reader
 from esdfs.journal.verify import verify
 from tests.journals import EMPTY, OURS, draft, drafts, end, entries, in_sqlite
+from tests.lone import LoneVoter
+from tests.sim.machine import CONTROL
 
 DEADLINE_S = 60
 
@@ -82,19 +86,26 @@ def test_of_two_writers_one_finishes_and_the_other_is_fenced(url: str) -> None:
     assert {(name, written.count(name)) for name, _, _ in results} == {(n, count) for n, count, _ in results}
 
 
-def test_a_restarted_node_fences_the_process_it_replaces(url: str) -> None:
+def test_a_restarted_node_fences_the_process_it_replaces(url: str, tmp_path: Path) -> None:
+    members = ((Txid(1), VoterSet([Voter(NodeId(OURS.node_id), OURS.storage_id)])),)
+
+    def lead(journal: SqlJournal) -> LoneVoter:
+        floor = AckFloor(tmp_path / FILE, OURS)
+        floor.write(Position(Epoch(0), Txid(1)))
+        return LoneVoter(journal, floor, members, CONTROL, OsClock(), OsRng())
+
     old = open_journal(url)
     old.format(OURS, entries(1, epoch=0))
-    replaced = SoloReplication(old)
+    replaced = lead(old)
     replaced.commit(replaced.propose(drafts(3)))
     new = open_journal(url)
-    successor = SoloReplication(new)
+    successor = lead(new)
     successor.commit(successor.propose(drafts(1)))
 
     with pytest.raises(JournalFenced):
         replaced.commit(replaced.propose(drafts(1)))
     assert successor.epoch > replaced.epoch
-    assert verify(new).last_txid == 5
+    assert verify(new).last_txid == 7  # each began its epoch with a record
     old.close()
     new.close()
 

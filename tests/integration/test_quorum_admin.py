@@ -242,7 +242,7 @@ def test_one_of_two_goes_on_alone_and_the_other_must_join_anew() -> None:
         assert status(pair)["leader"] == "nn-2"
 
 
-def test_a_cluster_of_one_is_opened_to_others() -> None:
+def test_a_cluster_of_one_grows_while_it_serves() -> None:
     home = Path(tempfile.mkdtemp(prefix="esdfs-"))
     first = NameNodeConfig(
         node_id="nn-1", dir=str(home / "1"), rest_port=free_port(), grpc_port=free_port(), rest_workers=1
@@ -259,18 +259,12 @@ def test_a_cluster_of_one_is_opened_to_others() -> None:
         )
         with Node(first) as node:
             DFSClient(node.url).make_directory("/from-the-first-day")
-            refused = run(*join)
-            assert "formatted for one NameNode" in refused.stderr
-            assert not (home / "2").exists()
-        opened = run("namenode", "force-standalone", "--dir", first.dir, "--i-know-the-others-are-dead")
-        assert opened.returncode == 0, opened.stderr
-        with Node(first) as one:
             assert run(*join).returncode == 0
             with Node(second) as two:
                 eventually(
-                    lambda: run("--url", one.url, "quorum", "add", "nn-2").returncode == 0, within_s=20
+                    lambda: run("--url", node.url, "quorum", "add", "nn-2").returncode == 0, within_s=20
                 )
-                moved = run("--url", one.url, "quorum", "transfer", "nn-2")
+                moved = run("--url", node.url, "quorum", "transfer", "nn-2")
                 assert re.match(r"nn-2 leads \(epoch \d+\)", moved.stdout), moved.stderr
                 assert DFSClient(two.url).stat("/from-the-first-day").path == "/from-the-first-day"
                 left = run("--url", two.url, "quorum", "remove", "nn-1")

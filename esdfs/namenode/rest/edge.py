@@ -44,6 +44,7 @@ class Edge:
     Args:
         journal: Its calls block, so they are made in a thread of their own.
         digest: The whole projection's hash as ``{"txid", "digest"}``; takes seconds per million inodes.
+        is_sole: Whether this NameNode leads with the only vote there is.
         stopping: Whether this worker was told to stop: nobody waits any longer then.
     """
 
@@ -58,6 +59,7 @@ class Edge:
         settings: NameNodeConfig,
         clock: Clock,
         rng: Rng,
+        is_sole: Callable[[], bool],
         stopping: Callable[[], bool],
     ) -> None:
         self.reader = reader
@@ -66,7 +68,7 @@ class Edge:
         self.settings = settings
         self.clock = clock
         self.rng = rng
-        self._alone: bool | None = None
+        self._is_sole = is_sole
         self._confirmations = Confirmations(lambda: engine.call(ReadIndex()))
         self._journal = journal
         self._digest = digest
@@ -79,9 +81,9 @@ class Edge:
     async def moment(self, req: Request) -> int | None:
         """The txid to read at; None = the present.
 
-        Linearizable unless asked otherwise. Where there can be only one NameNode that is free: the engine
-        answers a change after the projection shows it. As one of several, the leader asks a majority (all
-        reads under way share the question), and a follower sends the reader to it.
+        Linearizable unless asked otherwise. With the only vote that is free: the engine answers a change
+        after the projection shows it. As one of several, the leader asks a majority (all reads under way
+        share the question), and a follower sends the reader to it.
 
         Raises:
             NotLeader: Ask the leader, or for ``consistency=session`` (with ``min_txid``) or ``stale``.
@@ -101,11 +103,7 @@ class Edge:
 
     async def _confirm(self) -> None:
         """Wait until this NameNode is sure to show everything acknowledged before now."""
-        if self._alone is None:
-            with self.reader.snapshot() as view:
-                # Formatted for one NameNode: no others can join while it runs.
-                self._alone = not view.voters()
-        if not self._alone:
+        if not self._is_sole():
             await self._confirmations.confirm()
 
     def txid_of(self, point: str) -> int:

@@ -21,6 +21,7 @@ from esdfs.namenode.projection.digest import command as digest_command
 from esdfs.namenode.projection.lmdb import open_reader as open_projection
 from esdfs.namenode.rest.app import create_app
 from esdfs.namenode.rest.gunicorn_conf import DIRECTORY_VARIABLE
+from esdfs.namenode.sole_vote import SoleVoteReader
 from esdfs.telemetry import configure_logging
 
 
@@ -59,6 +60,7 @@ def create() -> App[Request, Response]:
         settings=settings,
         clock=OsClock(),
         rng=OsRng(),
+        is_sole=SoleVoteReader(settings.path).is_sole,
     )
     app.add_middleware(stop)
     return app

@@ -10,21 +10,24 @@ import msgspec
 
 from esdfs.errors import NotEnoughDataNodes
 from esdfs.ids import Micros, Nanos
-from esdfs.journal.solo import SoloReplication
 from esdfs.journal.sql import open_journal
 from esdfs.namenode import commands as cmd
 from esdfs.namenode import events as ev
 from esdfs.namenode.commands import Command
 from esdfs.namenode.config import NameNodeConfig
+from esdfs.namenode.control_records import EventControlRecords
 from esdfs.namenode.engine import Engine, Internal, Request, Settled
 from esdfs.namenode.events import Event
 from esdfs.namenode.formatting import cluster_settings, format_namenode
 from esdfs.namenode.frames import Execute
 from esdfs.namenode.leases import LeaseTable
+from esdfs.namenode.member import examine
 from esdfs.namenode.metadata_manager import MetadataManager
 from esdfs.namenode.projection.lmdb import ProjectionStore
+from esdfs.namenode.projection.rebuild import catch_up
 from esdfs.namenode.projection.snapshot import Snapshot
 from esdfs.namenode.projection.writer import Writer
+from tests.lone import LoneVoter
 
 T = TypeVar("T")
 
@@ -102,25 +105,30 @@ class World:
         self.open()
 
     def open(self, *, announce: bool = True, anew: bool = False) -> None:
-        """Start; ``announce`` journals leader and DataNodes, ``anew`` forgets the projection first."""
+        """Start; ``announce`` leads and journals DataNodes, ``anew`` forgets the projection first."""
         self.journal = open_journal(self.config.database_url)
         identity = self.journal.identity()
         assert identity is not None
         self.store = ProjectionStore(self.config.path, bytes_max=1 << 32)
         if anew:
             self.store.clear()
-        self.replication = SoloReplication(self.journal)
-        self.metadata = MetadataManager(self.journal, identity, self.replication, self.store)
         try:
-            self.caught_up = self.metadata.catch_up()
+            disk = examine(self.config, self.journal, identity)
+            self.caught_up = catch_up(self.store, self.journal)
         except BaseException:
             self.kill()
             raise
+        if not announce:
+            disk.floor.close()
+            return
+        control = EventControlRecords(self._level)
+        self.replication = LoneVoter(
+            self.journal, disk.floor, disk.voters, control, self.clock, CountingRng()
+        )
+        self.metadata = MetadataManager(self.journal, identity, self.replication, self.store)
+        self.metadata.catch_up()
         self.leases = LeaseTable(self.clock, soft_ms=60_000, hard_ms=1_200_000)
         self.engine = Engine(self.metadata, self.placer, self.leases, self.clock)
-        if not announce:
-            return
-        self.settle(Internal(lambda _: ev.LeaderChanged("nn-1", identity.storage_id)))
         for number, name in ((1, "dn-1"), (2, "dn-2")):
             self.settle(Internal(partial(_added, name, number)))
 
@@ -128,7 +136,7 @@ class World:
         """Stop without vouching for the projection, as a killed process does."""
         mark = self.config.path / "namespace.mdb" / "TRUST"
         before = mark.read_text()
-        self.metadata.close()
+        self.close()
         mark.write_text(before)
 
     def settle(self, *requests: Request) -> list[Settled]:
@@ -170,7 +178,12 @@ class World:
         return self.metadata.meta().applied_txid
 
     def close(self) -> None:
-        self.metadata.close()
+        self.store.close()
+        self.journal.close()
+
+    def _level(self) -> int:
+        with self.store.present() as view:
+            return view.feature_level()
 
 
 def _added(node_id: str, number: int, writer: Writer) -> Event | None:

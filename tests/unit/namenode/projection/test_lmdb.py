@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from esdfs.errors import Compacted, FutureTxid, JournalCorrupt
-from esdfs.ids import Txid
+from esdfs.ids import Epoch, Position, Txid
+from esdfs.journal.floor import FILE, AckFloor
 from esdfs.namenode import commands as cmd
 from esdfs.namenode.projection.digest import digest
 from esdfs.namenode.projection.layout import FORMAT
@@ -57,8 +58,14 @@ def test_a_killed_process_keeps_the_projection_on_the_same_boot(world: World) ->
 def test_a_journal_that_lost_applied_records_stops_the_node(world: World) -> None:
     world.run(cmd.MakeDirectory("/a"))
     world.journal.truncate(Txid(world.txid - 1))
+    identity = world.metadata.identity
     world.kill()
 
+    with pytest.raises(JournalCorrupt, match="1 records are missing"):
+        world.open()
+    floor = AckFloor(world.config.path / FILE, identity)
+    floor.write(Position(Epoch(0), Txid(1)))
+    floor.close()
     with pytest.raises(JournalCorrupt, match="records were lost"):
         world.open()
     world.open(anew=True)

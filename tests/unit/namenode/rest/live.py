@@ -22,6 +22,7 @@ from esdfs.namenode.blocks.locations import DataNodeRow, LocationsStore, Replica
 from esdfs.namenode.frames import Answer, Call, Execute, Failure, Status
 from esdfs.namenode.rest.gunicorn_conf import command
 from esdfs.namenode.socket_server import Connection, bind
+from esdfs.namenode.sole_vote import SoleVote
 from tests.unit.namenode.world import World
 
 DEADLINE_S = 30.0
@@ -100,6 +101,7 @@ class Core:
 
     def __init__(self, directory: Path) -> None:
         self.world = World(directory)
+        SoleVote(directory).tell(True)
         self.locations = LocationsStore(directory)
         self.locations.put_datanodes(
             DataNodeRow(

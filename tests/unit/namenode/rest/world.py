@@ -257,6 +257,7 @@ class World:
         self.engine = FakeEngine(self.reader)
         self.journal = Journal()
         self.app = create_app(
+            is_sole=lambda: True,
             reader=self.reader,
             locations=self.locations,
             engine=self.engine,
