@@ -168,8 +168,8 @@ class QuorumDriver:
 
     async def leave_office(self) -> None:
         """Stop leading, in favour of the best successor; returns when it leads, or there is none."""
-        if self._is_over or not self._node.is_leader:
-            return
+        if self._is_over or not self._node.is_leader or self._node.voters.ids == (self.identity.node_id,):
+            return  # with the only vote there is nobody to leave it to
         successor = self._node.successor
         if (successor is None or not await self.hand_over(successor)) and not self._is_over:
             self._feed(self._node.resign)
