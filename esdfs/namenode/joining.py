@@ -132,6 +132,8 @@ class VoterPart:
         self._floor.close()
 
     def _address_of(self, node_id: NodeId) -> str | None:
+        if node_id in self._config.peer_addresses:
+            return self._config.peer_addresses[node_id]
         voter = self.driver.node.voters.get(node_id)
         return None if voter is None else addresses(voter.endpoint)[0]
 
