@@ -30,6 +30,7 @@ from esdfs.namenode.events import DirectoryMade
 from esdfs.namenode.formatting import cluster_settings, format_namenode
 from esdfs.namenode.projection.lmdb import ProjectionStore, open_reader
 from esdfs.namenode.projection.rebuild import catch_up
+from esdfs.namenode.upcasters import LEVEL_NEWEST
 
 SECONDS = 3.0
 RECORDS = 300_000
@@ -139,7 +140,7 @@ def _fill(journal: Any) -> list[tuple[str, list[bytes]]]:
                 inode += 1
                 name = f"entry-{number:05}"
                 event = DirectoryMade(parent, name, inode, 0o755, "root", "users")
-                packed = pack(event)
+                packed = pack(event, level=LEVEL_NEWEST)
                 drafts.append(
                     Draft(
                         ts_us=1_750_000_000_000_000 + inode,

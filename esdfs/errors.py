@@ -345,6 +345,13 @@ class NewerRelease(EsdfsError):
     retry = Retry.NEVER
 
 
+class UpgradeHeldBack(EsdfsError):
+    """A node does not read the feature level the cluster is to reach; the message says which, and why."""
+
+    code = "upgrade-held-back"
+    retry = Retry.NEVER
+
+
 def every_error() -> Iterator[type[EsdfsError]]:
     """All classes above that have a code, for edges to check their tables against."""
     pending: list[type[EsdfsError]] = [EsdfsError]

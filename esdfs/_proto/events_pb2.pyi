@@ -33,12 +33,15 @@ class ClusterFormatted(_message.Message):
     REPLICATION_FIELD_NUMBER: _builtins.int
     MIN_REPLICATION_FIELD_NUMBER: _builtins.int
     ALLOW_DEGRADED_FIELD_NUMBER: _builtins.int
+    FEATURE_LEVEL_FIELD_NUMBER: _builtins.int
     REQUEST_HASH_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     block_size_bytes: _builtins.int
     replication: _builtins.int
     min_replication: _builtins.int
     allow_degraded: _builtins.bool
+    feature_level: _builtins.int
+    """version 2; version 1 means 1"""
     request_hash: _builtins.int
     def __init__(
         self,
@@ -48,11 +51,12 @@ class ClusterFormatted(_message.Message):
         replication: _builtins.int = ...,
         min_replication: _builtins.int = ...,
         allow_degraded: _builtins.bool = ...,
+        feature_level: _builtins.int = ...,
         request_hash: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_degraded", b"allow_degraded", "block_size_bytes", b"block_size_bytes", "cluster_id", b"cluster_id", "min_replication", b"min_replication", "replication", b"replication", "request_hash", b"request_hash"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_degraded", b"allow_degraded", "block_size_bytes", b"block_size_bytes", "cluster_id", b"cluster_id", "feature_level", b"feature_level", "min_replication", b"min_replication", "replication", b"replication", "request_hash", b"request_hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -66,20 +70,28 @@ class LeaderChanged(_message.Message):
 
     LEADER_ID_FIELD_NUMBER: _builtins.int
     STORAGE_ID_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    FEATURE_LEVEL_FIELD_NUMBER: _builtins.int
     REQUEST_HASH_FIELD_NUMBER: _builtins.int
     leader_id: _builtins.str
     storage_id: _builtins.str
+    release: _builtins.str
+    """version 2: of the program that leads; "" in version 1"""
+    feature_level: _builtins.int
+    """version 2: what it writes from here on; version 1 means 1"""
     request_hash: _builtins.int
     def __init__(
         self,
         *,
         leader_id: _builtins.str = ...,
         storage_id: _builtins.str = ...,
+        release: _builtins.str = ...,
+        feature_level: _builtins.int = ...,
         request_hash: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leader_id", b"leader_id", "request_hash", b"request_hash", "storage_id", b"storage_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature_level", b"feature_level", "leader_id", b"leader_id", "release", b"release", "request_hash", b"request_hash", "storage_id", b"storage_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -227,6 +239,30 @@ class VotersChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VotersChanged: _TypeAlias = VotersChanged  # noqa: Y015
+
+@_typing.final
+class FeatureLevelRaised(_message.Message):
+    """kind 9. From the next record on, shapes of this feature level may be written."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    level: _builtins.int
+    request_hash: _builtins.int
+    def __init__(
+        self,
+        *,
+        level: _builtins.int = ...,
+        request_hash: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "request_hash", b"request_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeatureLevelRaised: _TypeAlias = FeatureLevelRaised  # noqa: Y015
 
 @_typing.final
 class DirectoryMade(_message.Message):

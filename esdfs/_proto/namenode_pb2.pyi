@@ -33,6 +33,8 @@ class Envelope(_message.Message):
     TO_STORAGE_ID_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     PROTO_VERSION_FIELD_NUMBER: _builtins.int
+    FEATURE_OLDEST_FIELD_NUMBER: _builtins.int
+    FEATURE_NEWEST_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     cluster_generation: _builtins.int
     from_id: _builtins.str
@@ -42,6 +44,11 @@ class Envelope(_message.Message):
     to_storage_id: _builtins.str
     epoch: _builtins.int
     proto_version: _builtins.int
+    feature_oldest: _builtins.int
+    """Feature levels that the sender can read, inclusive; in RequestVote and SyncMetadata requests. A release
+    without these fields reads level 1 only.
+    """
+    feature_newest: _builtins.int
     def __init__(
         self,
         *,
@@ -54,10 +61,12 @@ class Envelope(_message.Message):
         to_storage_id: _builtins.str = ...,
         epoch: _builtins.int = ...,
         proto_version: _builtins.int = ...,
+        feature_oldest: _builtins.int = ...,
+        feature_newest: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_generation", b"cluster_generation", "cluster_id", b"cluster_id", "epoch", b"epoch", "from_id", b"from_id", "from_incarnation", b"from_incarnation", "from_storage_id", b"from_storage_id", "proto_version", b"proto_version", "to_id", b"to_id", "to_storage_id", b"to_storage_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_generation", b"cluster_generation", "cluster_id", b"cluster_id", "epoch", b"epoch", "feature_newest", b"feature_newest", "feature_oldest", b"feature_oldest", "from_id", b"from_id", "from_incarnation", b"from_incarnation", "from_storage_id", b"from_storage_id", "proto_version", b"proto_version", "to_id", b"to_id", "to_storage_id", b"to_storage_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

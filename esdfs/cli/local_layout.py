@@ -142,7 +142,11 @@ class Layout:
             )
             for config in configs
         ]
-        cluster = cluster_settings(self._rng, block_size_bytes=self.block_size_bytes)
+        cluster = cluster_settings(
+            self._rng,
+            block_size_bytes=self.block_size_bytes,
+            feature_level=min(config.features.newest for config in configs),
+        )
         ts_us = self._clock.wall_us()
         for config in configs:
             format_namenode(

@@ -10,6 +10,7 @@ from esdfs.blocks import BLOCK_BYTES
 from esdfs.cli.sizes import parse_size
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import InvalidRequest
+from esdfs.namenode.upcasters import LEVEL_NEWEST
 
 namenode = typer.Typer(no_args_is_help=True, help="Make and run a NameNode.")
 datanode = typer.Typer(no_args_is_help=True, help="Run a DataNode.")
@@ -41,6 +42,9 @@ def format_(
     allow_degraded: Annotated[
         bool, typer.Option("--allow-degraded", help="… except when asked for here.")
     ] = False,
+    feature_level: Annotated[
+        int, typer.Option(min=1, help="What its nodes can read; default: all that this release can.")
+    ] = LEVEL_NEWEST,
 ) -> None:
     """Make a new, empty cluster. Refuses where there is one."""
     from esdfs.namenode.config import NameNodeConfig  # noqa: PLC0415 - see above
@@ -53,6 +57,7 @@ def format_(
         replication=replication,
         min_replication=min_replication,
         allow_degraded=allow_degraded,
+        feature_level=feature_level,
     )
     config = NameNodeConfig(
         node_id=node_id,

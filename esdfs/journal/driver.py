@@ -23,6 +23,7 @@ from esdfs.journal.floor import AckFloor
 from esdfs.journal.log import Journal
 from esdfs.journal.quorum.config import QuorumConfig
 from esdfs.journal.quorum.effects import (
+    AppendRecords,
     Commit,
     Effect,
     FetchCheckpoint,
@@ -85,6 +86,8 @@ class QuorumDriver:
     Args:
         stored: From ``quorum_disk.load``.
         on_commit: Called with each new commit point. Records up to it can be had from ``records``.
+        on_stored: Called with records once they are durable here, committed or not, and before anybody is
+            told; an `EsdfsError` it raises ends this node, which then cannot be elected with them.
         on_role: Called with each change of role. May be followed by ``on_commit`` before ``is_active``.
         checkpoints: None when no node of the cluster compacts its journal.
 
@@ -107,13 +110,14 @@ class QuorumDriver:
         rng: Rng,
         on_commit: Callable[[Txid], None],
         on_role: Callable[[RoleChanged], None],
+        on_stored: Callable[[Sequence[Entry]], None] = lambda _: None,
         checkpoints: CheckpointPort | None = None,
     ) -> None:
         self._node = QuorumNode(stored, config=config, control=control, rng=rng, seeds=seeds)
         self._config, self._clock, self._transport = config, clock, transport
         self._journal, self._checkpoints = journal, checkpoints
         self._disk = QuorumDisk(journal, floor, checkpoints)
-        self._on_commit, self._on_role = on_commit, on_role
+        self._on_commit, self._on_role, self._on_stored = on_commit, on_role, on_stored
         self._recent = RecentRecords(stored.base, stored.recent)
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[str] = self._loop.create_future()
@@ -188,6 +192,11 @@ class QuorumDriver:
     def is_active(self) -> bool:
         """Whether ``propose`` and ``read_index`` work here: it leads, and knows all that is committed."""
         return not self._is_over and self._node.is_active
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether it was elected and waits for its first record to be committed."""
+        return not self._is_over and self._node.is_leader and not self._node.is_active
 
     @property
     def role(self) -> str:
@@ -395,6 +404,7 @@ class QuorumDriver:
             case Persist():
                 self._queue.append(effect)
             case Commit(txid):
+                self._start_write()  # applying may take a while
                 self._committed(txid)
             case Reply(read_id, answer):
                 self._reply(read_id, answer)
@@ -461,6 +471,13 @@ class QuorumDriver:
             self._fail(str(error) or type(error).__name__)
             return
         if self._is_over:
+            return
+        try:
+            for job in batch:
+                if isinstance(job.write, AppendRecords):
+                    self._on_stored(job.write.entries)
+        except EsdfsError as unfit:
+            self._fail(unfit.message)
             return
         effects: list[Effect] = []
         with self._ending_when_broken():

@@ -52,7 +52,7 @@ class Upcasters:
         newest = self._newest.get(kind)
         if newest is None or not 1 <= version <= newest:
             raise NewerRelease(
-                f"record of kind {kind} version {version} is unknown to this program: upgrade it",
+                f"record of kind {kind} version {version} is unknown to this program: upgrade this node",
                 kind=kind,
                 version=version,
             )

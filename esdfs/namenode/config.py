@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from esdfs.errors import InvalidRequest
+from esdfs.namenode.features import SUPPORTED, FeatureRange, limited
 
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/]+):[1-9][0-9]{0,4}")
 
@@ -26,6 +27,8 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         free_bytes_min: Below this much free disk the node refuses changes.
         peer_addresses: ``host:port`` by node id, where this node reaches another NameNode's gRPC instead of
             where that is registered: for address translation, or a network of the NameNodes' own.
+        feature_level_max: Hold a rolling upgrade back: behave as a release that reads feature levels up to
+            this one only; 0 = all that this release reads.
     """
 
     node_id: str
@@ -46,6 +49,7 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     free_bytes_min: int = 64 << 20
     projection_bytes_max: int = 1 << 40  # LMDB's address space, not disk
     peer_addresses: dict[str, str] = {}
+    feature_level_max: int = 0
 
     def validate(self) -> list[str]:
         """Everything wrong, each naming its setting; empty when all is well."""
@@ -60,6 +64,10 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             problems.append("dead_after_ms must be above inactive_after_ms")
         if self.lease_hard_ms < self.lease_soft_ms:
             problems.append("lease_hard_ms must not be below lease_soft_ms")
+        if self.feature_level_max and not SUPPORTED.has(self.feature_level_max):
+            problems.append(
+                f"feature_level_max must be 0 or between {SUPPORTED.oldest} and {SUPPORTED.newest}"
+            )
         problems += [
             f"{name} must be between 0 and 65535"
             for name in ("rest_port", "grpc_port")
@@ -71,6 +79,11 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             if not _ADDRESS.fullmatch(address)
         ]
         return problems
+
+    @property
+    def features(self) -> FeatureRange:
+        """The feature levels this node reads."""
+        return limited(self.feature_level_max)
 
     @property
     def database_url(self) -> str:

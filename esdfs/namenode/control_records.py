@@ -1,10 +1,13 @@
 """The quorum's own records as events: who leads, who votes."""
 
+from collections.abc import Callable
+
 from esdfs.ids import Micros, NodeId
 from esdfs.journal.entry import Draft, Entry
 from esdfs.journal.quorum.voters import Voter, VoterKind, VoterSet
 from esdfs.namenode.event_codec import pack, unpack
 from esdfs.namenode.events import Event, Kind, LeaderChanged, VoterEntry, VotersChanged
+from esdfs.namenode.upcasters import LEVEL_OLDEST
 
 VOTERS_KIND = int(Kind.VOTERS_CHANGED)
 
@@ -14,15 +17,25 @@ class EventControlRecords:
 
     A voter's endpoint is both of its addresses, separated by a space: of its quorum RPCs, and the URL of its
     REST server (none for a witness).
+
+    Args:
+        level: The feature level to write at: that of the newest state applied, which is never above the
+            cluster's.
+        release: Of this program.
     """
+
+    def __init__(self, level: Callable[[], int] = lambda: LEVEL_OLDEST, release: str = "") -> None:
+        self._level, self._release = level, release
 
     def leader_changed(self, leader_id: NodeId, storage_id: str, ts_us: Micros) -> Draft:
         """See ``ControlRecords.leader_changed``."""
-        return draft(LeaderChanged(leader_id, storage_id), ts_us)
+        level = self._level()
+        return draft(LeaderChanged(leader_id, storage_id, self._release, level), ts_us, level=level)
 
     def voters_changed(self, voters: VoterSet, ts_us: Micros) -> Draft:
         """See ``ControlRecords.voters_changed``."""
-        return draft(VotersChanged(tuple(_entry(voter) for voter in voters)), ts_us)
+        event = VotersChanged(tuple(_entry(voter) for voter in voters))
+        return draft(event, ts_us, level=self._level())
 
     def voters_of(self, entry: Entry) -> VoterSet | None:
         """See ``ControlRecords.voters_of``."""
@@ -52,9 +65,9 @@ def addresses(endpoint: str) -> tuple[str, str]:
     return grpc, rest
 
 
-def draft(event: Event, ts_us: Micros) -> Draft:
-    """A record of the NameNode's own."""
-    packed = pack(event)
+def draft(event: Event, ts_us: Micros, *, level: int) -> Draft:
+    """A record of the NameNode's own, in the shape of a feature level."""
+    packed = pack(event, level=level)
     return Draft(
         ts_us=ts_us,
         kind=packed.kind,

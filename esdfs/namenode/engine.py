@@ -148,10 +148,11 @@ class Engine:
             event = request.make(writer)
             if event is None:
                 return Settled(writer.meta.applied_txid, _NIL)
+            level = writer.feature_level()  # a record that raises it is written as the one before it
             writer.begin_record(writer.meta.applied_txid + 1, epoch, now_us)
             evolve(writer, event, txid=writer.meta.applied_txid, ts_us=now_us)
             batch.events.append(event)
-            batch.drafts.append(_draft(now_us, [event], [0], _BY_ITSELF))
+            batch.drafts.append(_draft(now_us, [event], [0], _BY_ITSELF, level=level))
             return Settled(writer.meta.applied_txid, msgspec.Raw(_encode([outcome(event)])))
         if request.client_id:
             if len(request.client_id) != 16:
@@ -174,7 +175,8 @@ class Engine:
                     request.client_id, request.seq, request.request_hash, results_of(events, commands)
                 )
             batch.events += events
-            batch.drafts.append(_draft(now_us, events, commands, request))
+            level = writer.feature_level()
+            batch.drafts.append(_draft(now_us, events, commands, request, level=level))
         return Settled(writer.meta.applied_txid, msgspec.Raw(_encode(answers)))
 
     def _single(
@@ -223,8 +225,10 @@ _NIL = msgspec.Raw(b"\xc0")
 _BY_ITSELF = Execute(commands=[], principal="esdfs", peer="")
 
 
-def _draft(ts_us: int, events: Sequence[Event], commands: Sequence[int], request: Execute) -> Draft:
-    kind, version, payload = pack_all(events, commands, request.request_hash)
+def _draft(
+    ts_us: int, events: Sequence[Event], commands: Sequence[int], request: Execute, *, level: int
+) -> Draft:
+    kind, version, payload = pack_all(events, commands, request.request_hash, level=level)
     return Draft(
         ts_us=ts_us,
         kind=kind,

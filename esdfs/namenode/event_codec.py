@@ -14,7 +14,7 @@ from esdfs.blocks import Block
 from esdfs.errors import JournalCorrupt
 from esdfs.namenode import events as ev
 from esdfs.namenode.events import Event, Kind
-from esdfs.namenode.upcasters import VERSIONS, upcasters
+from esdfs.namenode.upcasters import VERSIONS, upcasters, version_at
 
 
 class Packed(NamedTuple):
@@ -37,31 +37,37 @@ class Unpacked(NamedTuple):
     request_hash: int
 
 
-def pack(event: Event, request_hash: int = 0) -> Packed:
-    """One event as a record."""
+def pack(event: Event, request_hash: int = 0, *, level: int) -> Packed:
+    """One event as a record, in the shape of a feature level: what a later shape added is left out."""
     kind, to_message = _ENCODERS[type(event)]
+    version = version_at(kind, level)
+    if version != VERSIONS[kind]:
+        to_message = _OLDER[kind, version]
     message = to_message(event)
     if request_hash:
         message.request_hash = request_hash
-    return Packed(kind, VERSIONS[kind], message.SerializeToString(deterministic=True))
+    return Packed(kind, version, message.SerializeToString(deterministic=True))
 
 
-def pack_all(events: Sequence[Event], commands: Sequence[int], request_hash: int = 0) -> Packed:
+def pack_all(
+    events: Sequence[Event], commands: Sequence[int], request_hash: int = 0, *, level: int
+) -> Packed:
     """All events of one request as one record.
 
     Args:
         events: At least one.
         commands: Aligned with ``events``.
         request_hash: 0 = none.
+        level: As for ``pack``.
     """
     if len(events) == 1 and commands[0] == 0:
-        return pack(events[0], request_hash)
+        return pack(events[0], request_hash, level=level)
     message = pb.Transaction(request_hash=request_hash)
     for event, command in zip(events, commands, strict=True):
-        kind, version, payload = pack(event)
+        kind, version, payload = pack(event, level=level)
         message.events.add(kind=kind, version=version, payload=payload, command=command)
     kind = Kind.TRANSACTION
-    return Packed(kind, VERSIONS[kind], message.SerializeToString(deterministic=True))
+    return Packed(kind, version_at(kind, level), message.SerializeToString(deterministic=True))
 
 
 def unpack(kind: int, version: int, payload: bytes) -> Unpacked:
@@ -141,6 +147,12 @@ def _block_out(target: Any, block: Block, replicas: Sequence[int]) -> None:
 
 
 def _cluster_formatted(e: ev.ClusterFormatted) -> Message:
+    message = _cluster_formatted_1(e)
+    message.feature_level = e.feature_level
+    return message
+
+
+def _cluster_formatted_1(e: ev.ClusterFormatted) -> pb.ClusterFormatted:
     return pb.ClusterFormatted(
         cluster_id=e.cluster_id,
         block_size_bytes=e.block_size_bytes,
@@ -152,16 +164,35 @@ def _cluster_formatted(e: ev.ClusterFormatted) -> Message:
 
 def _to_cluster_formatted(m: pb.ClusterFormatted) -> Event:
     return ev.ClusterFormatted(
-        m.cluster_id, m.block_size_bytes, m.replication, m.min_replication, m.allow_degraded
+        m.cluster_id,
+        m.block_size_bytes,
+        m.replication,
+        m.min_replication,
+        m.allow_degraded,
+        m.feature_level,
     )
 
 
 def _leader_changed(e: ev.LeaderChanged) -> Message:
+    return pb.LeaderChanged(
+        leader_id=e.leader_id, storage_id=e.storage_id, release=e.release, feature_level=e.feature_level
+    )
+
+
+def _leader_changed_1(e: ev.LeaderChanged) -> Message:
     return pb.LeaderChanged(leader_id=e.leader_id, storage_id=e.storage_id)
 
 
 def _to_leader_changed(m: pb.LeaderChanged) -> Event:
-    return ev.LeaderChanged(m.leader_id, m.storage_id)
+    return ev.LeaderChanged(m.leader_id, m.storage_id, m.release, m.feature_level)
+
+
+def _feature_level_raised(e: ev.FeatureLevelRaised) -> Message:
+    return pb.FeatureLevelRaised(level=e.level)
+
+
+def _to_feature_level_raised(m: pb.FeatureLevelRaised) -> Event:
+    return ev.FeatureLevelRaised(m.level)
 
 
 def _datanode_added(e: ev.DataNodeAdded) -> Message:
@@ -397,6 +428,13 @@ _PAIRS: Final[tuple[tuple[Kind, Any, Any, Any, Any], ...]] = (
         _to_cluster_formatted,
     ),
     (Kind.LEADER_CHANGED, ev.LeaderChanged, pb.LeaderChanged, _leader_changed, _to_leader_changed),
+    (
+        Kind.FEATURE_LEVEL_RAISED,
+        ev.FeatureLevelRaised,
+        pb.FeatureLevelRaised,
+        _feature_level_raised,
+        _to_feature_level_raised,
+    ),
     (Kind.DATANODE_ADDED, ev.DataNodeAdded, pb.DataNodeAdded, _datanode_added, _to_datanode_added),
     (Kind.VOTERS_CHANGED, ev.VotersChanged, pb.VotersChanged, _voters_changed, _to_voters_changed),
     (Kind.DIRECTORY_MADE, ev.DirectoryMade, pb.DirectoryMade, _directory_made, _to_directory_made),
@@ -413,6 +451,11 @@ _PAIRS: Final[tuple[tuple[Kind, Any, Any, Any, Any], ...]] = (
 _ENCODERS: Final[dict[type, tuple[int, Callable[[Any], Any]]]] = {
     event: (int(kind), encode) for kind, event, _, encode, _ in _PAIRS
 }
+_OLDER: Final[dict[tuple[int, int], Callable[[Any], Any]]] = {
+    (int(Kind.CLUSTER_FORMATTED), 1): _cluster_formatted_1,
+    (int(Kind.LEADER_CHANGED), 1): _leader_changed_1,
+}
+"""(kind, version) -> the encoder of a shape that is no longer the newest."""
 _DECODERS: Final[dict[int, tuple[Any, Callable[[Any], Event]]]] = {
     int(kind): (message, decode) for kind, _, message, _, decode in _PAIRS
 }

@@ -21,6 +21,7 @@ class Kind(IntEnum):
     TRANSACTION = 3
     DATANODE_ADDED = 4
     VOTERS_CHANGED = 5
+    FEATURE_LEVEL_RAISED = 9
     DIRECTORY_MADE = 10
     FILE_OPENED = 11
     BLOCKS_ALLOCATED = 12
@@ -33,21 +34,38 @@ class Kind(IntEnum):
     SUBTREE_LINKED = 19
 
 
-class ClusterFormatted(msgspec.Struct, frozen=True):
-    """Versions: 1."""
+class ClusterFormatted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Versions: 1; 2 (feature level 2) has ``feature_level``, the one the cluster begins at.
+
+    A default is left out wherever this is stored, so that level 1 is stored as before there were levels.
+    """
 
     cluster_id: str
     block_size_bytes: int
     replication: int
     min_replication: int
     allow_degraded: bool
+    feature_level: int = 1
 
 
 class LeaderChanged(msgspec.Struct, frozen=True):
-    """Versions: 1."""
+    """Versions: 1; 2 (feature level 2) says what the leader is.
+
+    Attributes:
+        release: Of its program; "" = not told.
+        feature_level: What it writes from here on: the cluster's, as far as it has applied.
+    """
 
     leader_id: str
     storage_id: str
+    release: str = ""
+    feature_level: int = 1
+
+
+class FeatureLevelRaised(msgspec.Struct, frozen=True):
+    """Versions: 1. From the next record on, shapes of ``level`` may be written."""
+
+    level: int
 
 
 class DataNodeAdded(msgspec.Struct, frozen=True):
@@ -213,6 +231,7 @@ class SubtreeLinked(msgspec.Struct, frozen=True):
 Event: TypeAlias = (
     ClusterFormatted
     | LeaderChanged
+    | FeatureLevelRaised
     | DataNodeAdded
     | VotersChanged
     | DirectoryMade

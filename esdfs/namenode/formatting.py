@@ -15,6 +15,7 @@ from esdfs.journal.sql import open_journal
 from esdfs.namenode.config import NameNodeConfig, save
 from esdfs.namenode.control_records import draft
 from esdfs.namenode.events import ClusterFormatted, VoterEntry, VotersChanged
+from esdfs.namenode.upcasters import LEVEL_NEWEST
 
 FORMAT_EPOCH = Epoch(0)
 """Formatting writes outside any leader's epoch."""
@@ -28,8 +29,9 @@ def cluster_settings(
     replication: int = 2,
     min_replication: int = 2,
     allow_degraded: bool = False,
+    feature_level: int = LEVEL_NEWEST,
 ) -> ClusterFormatted:
-    """What every node of a new cluster agrees on, for ever.
+    """What every node of a new cluster agrees on, for ever; but its feature level may be raised.
 
     Raises:
         InvalidRequest: Out of bounds; says which.
@@ -39,7 +41,12 @@ def cluster_settings(
     if not 1 <= min_replication <= replication <= 32:
         raise InvalidRequest("replication must be between min_replication and 32, min_replication at least 1")
     return ClusterFormatted(
-        cluster_id or rng.uuid(), block_size_bytes, replication, min_replication, allow_degraded
+        cluster_id or rng.uuid(),
+        block_size_bytes,
+        replication,
+        min_replication,
+        allow_degraded,
+        feature_level,
     )
 
 
@@ -64,6 +71,9 @@ def format_namenode(
     """
     if problems := config.validate():
         raise InvalidRequest("; ".join(problems))
+    level = cluster.feature_level
+    if not config.features.has(level):
+        raise InvalidRequest(f"{config.node_id} does not read feature level {level}, only {_text(config)}")
     storage_ids = [voter.storage_id for voter in voters if voter.node_id == config.node_id]
     if voters and len(storage_ids) != 1:
         raise InvalidRequest(f"{config.node_id} must be among the voters, once")
@@ -71,9 +81,9 @@ def format_namenode(
     stamp = Micros(ts_us or clock.wall_us())
     config.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     identity = Identity(cluster.cluster_id, 1, config.node_id, storage_id)
-    drafts = [draft(cluster, stamp)]
+    drafts = [draft(cluster, stamp, level=level)]
     if voters:
-        drafts.append(draft(VotersChanged(tuple(voters)), stamp))
+        drafts.append(draft(VotersChanged(tuple(voters)), stamp, level=level))
     first = seal(Head(FORMAT_EPOCH, Txid(0), NO_CHAIN), FORMAT_EPOCH, drafts)
     upgrade(config.database_url)
     journal = open_journal(config.database_url)
@@ -88,3 +98,7 @@ def format_namenode(
         floor.close()
     save(config)
     return identity
+
+
+def _text(config: NameNodeConfig) -> str:
+    return " to ".join(map(str, config.features))

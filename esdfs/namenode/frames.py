@@ -66,7 +66,15 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
     """What the engine knows about itself, the DataNodes' health and the repair queues."""
 
 
-Body: TypeAlias = Execute | RenewLeases | Register | NodeHeartbeat | BlockReport | ReadIndex | Status
+class Upgrade(msgspec.Struct, frozen=True, tag="upgrade"):
+    """What holds the cluster's feature level back; with ``finalize``, raise it. Only the leader knows."""
+
+    finalize: bool = False
+
+
+Body: TypeAlias = (
+    Execute | RenewLeases | Register | NodeHeartbeat | BlockReport | ReadIndex | Status | Upgrade
+)
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True):

@@ -4,13 +4,15 @@ Made before the service, started with it.
 """
 
 import asyncio
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
 
+from esdfs import __version__
 from esdfs.env import Clock, Rng
 from esdfs.errors import InvalidRequest
 from esdfs.ids import NodeId, Txid
 from esdfs.journal.driver import QuorumDriver
-from esdfs.journal.entry import Identity
+from esdfs.journal.entry import Entry, Identity
 from esdfs.journal.floor import FILE as FLOOR_FILE
 from esdfs.journal.floor import AckFloor
 from esdfs.journal.log import Journal
@@ -26,10 +28,15 @@ from esdfs.namenode.control_records import VOTERS_KIND, EventControlRecords, add
 from esdfs.namenode.engine import Internal
 from esdfs.namenode.formatting import FORMAT_EPOCH
 from esdfs.namenode.leading import Alone, InQuorum, Quorum
+from esdfs.namenode.projection.lmdb import ProjectionStore
+from esdfs.namenode.projection.writer import Writer
 from esdfs.namenode.service import Service
+from esdfs.namenode.upgrading import require_readable
 from esdfs.rpc.namenode import NameNodeServicer, PeerTransport, serve
+from esdfs.rpc.peer_features import PeerFeatures
 
-_INCARNATION_FILE = "incarnation"
+_INCARNATION_FILE: Final = "incarnation"
+_APPLY_AFTER_S: Final = 0.002  # a follower first writes what it fetched: the leader waits for that
 
 
 class Part(Protocol):
@@ -59,13 +66,18 @@ class LonePart:
 
     def __init__(self, config: NameNodeConfig, journal: Journal, identity: Identity) -> None:
         self.replication = SoloReplication(journal)
-        self.quorum = Alone(self.replication, config.node_id, f"http://{config.rest_host}:{config.rest_port}")
+        rest = f"http://{config.rest_host}:{config.rest_port}"
+        self.quorum = Alone(self.replication, config.node_id, rest, config.features)
         self._identity = identity
 
     async def start(self, service: Service) -> None:
         """See ``Part.start``."""
-        opened = ev.LeaderChanged(self._identity.node_id, self._identity.storage_id)
-        await service.propose(Internal(lambda _: opened))
+
+        def opened(writer: Writer) -> ev.Event:
+            node_id, storage_id = self._identity.node_id, self._identity.storage_id
+            return ev.LeaderChanged(node_id, storage_id, __version__, writer.feature_level())
+
+        await service.propose(Internal(opened))
 
     async def stop(self) -> None:
         """See ``Part.stop``."""
@@ -80,11 +92,16 @@ class VoterPart:
         config: NameNodeConfig,
         journal: Journal,
         identity: Identity,
-        applied_txid: int,
+        store: ProjectionStore,
         clock: Clock,
         rng: Rng,
     ) -> None:
-        control = EventControlRecords()
+        def level() -> int:
+            with store.present() as view:
+                return view.feature_level()
+
+        control = EventControlRecords(level, __version__)
+        peers = PeerFeatures(identity.cluster_id, *config.features, clock)
         self._config = config
         self._floor = AckFloor(config.path / FLOOR_FILE, identity)
         quorum_config = QuorumConfig()
@@ -94,10 +111,11 @@ class VoterPart:
             control=control,
             voters_kind=VOTERS_KIND,
             incarnation=next_incarnation(config.path / _INCARNATION_FILE),
-            applied_txid=Txid(applied_txid),
+            applied_txid=Txid(store.meta().applied_txid),
             recent_records=quorum_config.uncommitted_records,
         )
         self._service: Service | None = None
+        self._applying: asyncio.TimerHandle | None = None
         self._server: Any = None
         self.driver = QuorumDriver(
             stored,
@@ -105,13 +123,15 @@ class VoterPart:
             control=control,
             journal=journal,
             floor=self._floor,
-            transport=PeerTransport(self._address_of),
+            transport=PeerTransport(self._address_of, peers),
             clock=clock,
             rng=rng,
             on_commit=self._on_commit,
             on_role=self._on_role,
+            on_stored=self._on_stored,
         )
-        self.replication = self.quorum = InQuorum(self.driver)
+        self._peers = peers
+        self.replication = self.quorum = InQuorum(self.driver, config.node_id, config.features, peers)
 
     async def start(self, service: Service) -> None:
         """See ``Part.start``."""
@@ -119,7 +139,7 @@ class VoterPart:
         self.driver.failed.add_done_callback(
             lambda failed: None if failed.cancelled() else service.fail(failed.result())
         )
-        servicer = NameNodeServicer(self.driver)
+        servicer = NameNodeServicer(self.driver, self._peers)
         self._server, _ = await serve(self._config.grpc_host, self._config.grpc_port, servicer)
         service.role_changed()
         await self.driver.start()
@@ -139,8 +159,20 @@ class VoterPart:
 
     def _on_commit(self, _txid: Txid) -> None:
         if self._service is not None:
-            self._service.apply_committed()
+            if self.driver.is_active:
+                self._service.apply_committed()
+            elif self._applying is None:
+                self._applying = asyncio.get_running_loop().call_later(_APPLY_AFTER_S, self._apply)
             self._service.role_changed_if_new()
+
+    def _apply(self) -> None:
+        self._applying = None
+        if self._service is not None:
+            self._service.apply_committed()
+
+    def _on_stored(self, entries: Sequence[Entry]) -> None:
+        # Before it could be elected: a leader must know what it leads.
+        require_readable(entries, self._config.features)
 
     def _on_role(self, _change: RoleChanged) -> None:
         if self._service is not None:

@@ -3,13 +3,19 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Final, Protocol
 
 from esdfs.ids import Epoch, Txid
 from esdfs.journal.driver import QuorumDriver
 from esdfs.journal.entry import Draft, Entry, Head
+from esdfs.journal.quorum.messages import SyncKind
 from esdfs.journal.solo import SoloReplication
 from esdfs.namenode.control_records import addresses
+from esdfs.namenode.features import FeatureRange
+from esdfs.namenode.upgrading import NodeFeatures
+from esdfs.rpc.peer_features import PeerFeatures
+
+_SILENT_NS: Final = 10_000_000_000
 
 
 class Quorum(Protocol):
@@ -32,12 +38,24 @@ class Quorum(Protocol):
         """
         ...
 
+    def is_alone(self) -> bool:
+        """Whether nobody else has to hold what is committed."""
+        ...
+
+    def is_opening(self) -> bool:
+        """Whether this node was just elected and will lead as soon as its first record is committed."""
+        ...
+
     def leader(self) -> tuple[str, str]:
         """(node id, REST URL) of the leader; empty while nobody is known to lead."""
         ...
 
     def role(self) -> str:
         """What this node is: leader, follower, candidate, and so on."""
+        ...
+
+    def features(self) -> list[NodeFeatures]:
+        """See ``Fleet.features``."""
         ...
 
 
@@ -47,9 +65,12 @@ class Alone:
     One thread for the journal, so that an fsync delays no heartbeat.
     """
 
-    def __init__(self, replication: SoloReplication, node_id: str, rest: str) -> None:
+    def __init__(
+        self, replication: SoloReplication, node_id: str, rest: str, supported: FeatureRange
+    ) -> None:
         self._replication = replication
         self._leader = (node_id, rest)
+        self._supported = supported
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
 
     async def committed(self, entries: Sequence[Entry]) -> None:
@@ -60,6 +81,14 @@ class Alone:
         """See ``Quorum.read_index``: there is nobody else who could have acknowledged anything."""
         return self._replication.commit_txid
 
+    def is_alone(self) -> bool:
+        """See ``Quorum.is_alone``."""
+        return True
+
+    def is_opening(self) -> bool:
+        """See ``Quorum.is_opening``: nobody else has to hold the first record."""
+        return False
+
     def leader(self) -> tuple[str, str]:
         """See ``Quorum.leader``."""
         return self._leader
@@ -67,6 +96,10 @@ class Alone:
     def role(self) -> str:
         """See ``Quorum.role``."""
         return "leader" if self._replication.is_leader else "unattached"
+
+    def features(self) -> list[NodeFeatures]:
+        """See ``Fleet.features``: there is nobody else."""
+        return [NodeFeatures(self._leader[0], "voter", *self._supported)]
 
     def close(self) -> None:
         """Wait for the write under way."""
@@ -76,8 +109,11 @@ class Alone:
 class InQuorum:
     """One of several: ``Replication`` and ``Quorum`` on the quorum's driver."""
 
-    def __init__(self, driver: QuorumDriver) -> None:
+    def __init__(
+        self, driver: QuorumDriver, node_id: str, supported: FeatureRange, peers: PeerFeatures
+    ) -> None:
         self._driver = driver
+        self._node_id, self._supported, self._peers = node_id, supported, peers
 
     @property
     def epoch(self) -> Epoch:
@@ -115,6 +151,14 @@ class InQuorum:
         """See ``Quorum.read_index``."""
         return await self._driver.read_index()
 
+    def is_alone(self) -> bool:
+        """See ``Quorum.is_alone``."""
+        return len(self._driver.node.voters.ids) < 2
+
+    def is_opening(self) -> bool:
+        """See ``Quorum.is_opening``."""
+        return self._driver.is_opening
+
     def leader(self) -> tuple[str, str]:
         """See ``Quorum.leader``."""
         leader_id = self._driver.leader_id
@@ -124,3 +168,19 @@ class InQuorum:
     def role(self) -> str:
         """See ``Quorum.role``."""
         return self._driver.role
+
+    def features(self) -> list[NodeFeatures]:
+        """See ``Fleet.features``; whoever fetches was heard from within a second."""
+        heard = self._peers.since(_SILENT_NS)
+        found = []
+        for voter in self._driver.node.voters:
+            seen = heard.pop((voter.node_id, voter.storage_id), None)
+            reads = (seen.oldest, seen.newest) if seen else (0, 0)
+            if voter.node_id == self._node_id:
+                reads = self._supported
+            found.append(NodeFeatures(voter.node_id, voter.kind.value, *reads))
+        return found + [
+            NodeFeatures(seen.node_id, "observer", seen.oldest, seen.newest)
+            for _, seen in sorted(heard.items())
+            if seen.kind == SyncKind.OBSERVER
+        ]

@@ -41,6 +41,7 @@ from esdfs.namenode.projection.rebuild import catch_up, forget_if_foreign
 from esdfs.namenode.rest.gunicorn_conf import command
 from esdfs.namenode.service import Service
 from esdfs.namenode.socket_server import Connection, bind
+from esdfs.namenode.upgrading import require_supported
 from esdfs.telemetry import configure_logging
 
 EXIT_FAILED: Final = 70
@@ -82,7 +83,9 @@ async def _run(config: NameNodeConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     journal, identity = _open(config)
-    store = ProjectionStore(config.path, bytes_max=config.projection_bytes_max)
+    store = ProjectionStore(
+        config.path, bytes_max=config.projection_bytes_max, level_max=config.features.newest
+    )
     part = _part(config, journal, identity, store, clock, rng)
     metadata = MetadataManager(journal, identity, part.replication, store)
     locations = LocationsStore(config.path)
@@ -133,6 +136,8 @@ def _part(
     rng: Rng,
 ) -> Part:
     """This node's part, with the projection as far as this node alone knows what is committed."""
+    forget_if_foreign(store, journal)
+    require_supported(store, journal, config.features)
     voters = formatted_voters(journal)
     if voters is None:
         part = LonePart(config, journal, identity)
@@ -140,10 +145,9 @@ def _part(
         _log.info("projection caught up", records=applied, txid=store.meta().applied_txid)
         return part
     own_voter(voters, config.node_id)
-    forget_if_foreign(store, journal)
     if not store.meta().applied_txid:
         catch_up(store, journal, until=formatted_txid(journal))
-    return VoterPart(config, journal, identity, store.meta().applied_txid, clock, rng)
+    return VoterPart(config, journal, identity, store, clock, rng)
 
 
 def _open(config: NameNodeConfig) -> tuple[SqlJournal, Identity]:

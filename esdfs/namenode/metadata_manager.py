@@ -83,6 +83,10 @@ class MetadataManager:
         """The cluster's settings."""
         return self._read(lambda view: view.cluster())
 
+    def feature_level(self) -> int:
+        """What may be written: see ``upcasters``."""
+        return self._read(lambda view: view.feature_level())
+
     def number_of(self, node_id: str, uuid: str) -> int | None:
         """A DataNode's number; None when it has none yet.
 

@@ -22,6 +22,7 @@ from esdfs.journal.quorum.messages import (
 )
 from esdfs.rpc import quorum_wire as wire
 from esdfs.rpc.channel import CHANNEL_OPTIONS
+from esdfs.rpc.peer_features import PeerFeatures
 from esdfs.rpc.server import SERVER_OPTIONS
 from esdfs.rpc.status import status_of, trailer_of
 
@@ -61,8 +62,8 @@ class QuorumPort(Protocol):
 class NameNodeServicer(pb_grpc.NameNodeServiceServicer):
     """gRPC's side of a `QuorumPort`. Nothing to say is a response without an envelope."""
 
-    def __init__(self, node: QuorumPort) -> None:
-        self._node = node
+    def __init__(self, node: QuorumPort, features: PeerFeatures | None = None) -> None:
+        self._node, self._features = node, features
 
     async def RequestVote(  # noqa: N802 - gRPC's name
         self, request: pb.VoteRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -70,6 +71,8 @@ class NameNodeServicer(pb_grpc.NameNodeServiceServicer):
         """Vote, or say what one would vote."""
 
         async def answered() -> pb.VoteResponse:
+            if self._features is not None:
+                self._features.heard(request.envelope)
             response = await self._node.answer(wire.decode_vote_request(request))
             assert response is None or isinstance(response, VoteResponse), "a vote answers a vote"
             return pb.VoteResponse() if response is None else wire.encode_vote_response(response)
@@ -94,6 +97,8 @@ class NameNodeServicer(pb_grpc.NameNodeServiceServicer):
         """Serve a fetch, now or as soon as there is something to bring."""
 
         async def answered() -> pb.SyncResponse:
+            if self._features is not None:
+                self._features.heard(request.envelope, request.kind)
             response = await self._node.answer(wire.decode_sync_request(request))
             assert response is None or isinstance(response, SyncResponse), "as asked"
             return pb.SyncResponse() if response is None else wire.encode_sync_response(response)
@@ -125,10 +130,13 @@ class PeerTransport:
     Args:
         address_of: Where a node listens, as ``host:port``; None when not known. An address that another
             node told us is used then.
+        features: What this node reads; None says nothing, as releases before feature levels did.
     """
 
-    def __init__(self, address_of: Callable[[NodeId], str | None]) -> None:
-        self._address_of = address_of
+    def __init__(
+        self, address_of: Callable[[NodeId], str | None], features: PeerFeatures | None = None
+    ) -> None:
+        self._address_of, self._features = address_of, features
         self._told: dict[NodeId, str] = {}
         self._peers: dict[NodeId, _Peer] = {}
         self._receive: Callable[[VoteResponse | HeartbeatResponse | SyncResponse], None] | None = None
@@ -179,7 +187,7 @@ class PeerTransport:
             del self._peers[node_id]
         if address is None:
             return None
-        peer = self._peers[node_id] = _Peer(address)
+        peer = self._peers[node_id] = _Peer(address, self._features)
         return peer
 
     async def _call(self, peer: "_Peer", message: VoteRequest | HeartbeatRequest | SyncRequest) -> None:
@@ -197,8 +205,8 @@ class PeerTransport:
 class _Peer:
     """One channel."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self, address: str, features: PeerFeatures | None) -> None:
+        self.address, self._features = address, features
         self.channel = grpc.aio.insecure_channel(address, options=[*_OPTIONS, *_SIZES])
         self.fetch: asyncio.Task[None] | None = None
         # Its calls are awaitable; the generated stub is typed for the other API.
@@ -215,9 +223,9 @@ class _Peer:
         """
         match request:
             case VoteRequest():
-                vote: pb.VoteResponse = await self._stub.RequestVote(
-                    wire.encode_vote_request(request), timeout=_CALL_TIMEOUT_S
-                )
+                asked = wire.encode_vote_request(request)
+                self._say(asked.envelope)
+                vote: pb.VoteResponse = await self._stub.RequestVote(asked, timeout=_CALL_TIMEOUT_S)
                 return wire.decode_vote_response(vote) if vote.HasField("envelope") else None
             case HeartbeatRequest():
                 heartbeat: pb.HeartbeatResponse = await self._stub.Heartbeat(
@@ -227,10 +235,15 @@ class _Peer:
                     return None
                 return wire.decode_heartbeat_response(heartbeat)
             case SyncRequest():
-                sync: pb.SyncResponse = await self._stub.SyncMetadata(
-                    wire.encode_sync_request(request), timeout=_CALL_TIMEOUT_S + request.max_wait_ms / 1000
-                )
+                fetch = wire.encode_sync_request(request)
+                self._say(fetch.envelope)
+                timeout_s = _CALL_TIMEOUT_S + request.max_wait_ms / 1000
+                sync: pb.SyncResponse = await self._stub.SyncMetadata(fetch, timeout=timeout_s)
                 return wire.decode_sync_response(sync) if sync.HasField("envelope") else None
+
+    def _say(self, envelope: pb.Envelope) -> None:
+        if self._features is not None:
+            self._features.stamp(envelope)
 
 
 async def _aborting(context: grpc.aio.ServicerContext[Any, Any], work: Awaitable[_Reply]) -> _Reply:

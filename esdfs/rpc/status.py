@@ -69,6 +69,7 @@ _STATUS: Final[dict[str, grpc.StatusCode]] = {
     "journal-unavailable": grpc.StatusCode.UNAVAILABLE,
     "journal-corrupt": grpc.StatusCode.DATA_LOSS,
     "newer-release": grpc.StatusCode.UNIMPLEMENTED,
+    "upgrade-held-back": grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 # A peer that died, a proxy, gRPC itself: a status without our trailer.

@@ -70,6 +70,8 @@ def evolve(tables: Tables, event: Event, *, txid: int, ts_us: int) -> None:
             tables.used_inodes(ROOT + 1)
         case ev.VotersChanged():
             tables.put_voters(event)
+        case ev.FeatureLevelRaised(level):
+            tables.put_feature_level(level)
         case ev.LeaderChanged():
             return  # who leads is the journal's own matter; the record opens an epoch
         case _:

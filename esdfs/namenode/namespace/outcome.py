@@ -27,6 +27,8 @@ def outcome(event: Event) -> dict[str, Any]:
             return {"inode": event.first_inode, "inode_count": event.inode_count}
         case ev.DataNodeAdded():
             return {"number": event.number}
+        case ev.FeatureLevelRaised():
+            return {"level": event.level}
         case ev.FileAborted() | ev.ClusterFormatted() | ev.LeaderChanged() | ev.VotersChanged():
             return {}
         case _:

@@ -42,6 +42,10 @@ class Present(View, Protocol):
         """The cluster's settings."""
         ...
 
+    def feature_level(self) -> int:
+        """What may be written: see ``upcasters``."""
+        ...
+
     def past(self, txid: int) -> View:
         """The namespace as it was after ``txid``.
 
@@ -121,6 +125,14 @@ class Tables(Present, Protocol):
 
     def put_voters(self, event: VotersChanged) -> None:
         """Which NameNodes vote, and where they are reached."""
+        ...
+
+    def put_feature_level(self, level: int) -> None:
+        """What may be written from the next transaction on.
+
+        Raises:
+            NewerRelease: More than this node may read: it must stop.
+        """
         ...
 
     def used_inodes(self, below: int) -> None:

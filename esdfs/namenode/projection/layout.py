@@ -19,6 +19,7 @@ results    client 16 ‖ seq 8                  [request_hash, txid, [result…]
 results_at ts 8 ‖ txid 8                      client 16 ‖ seq 8
 times      ts 8                               last txid stamped so
 meta       "meta", "cluster", "voters"        Meta, ClusterFormatted, VotersChanged (msgpack)
+meta       "level"                            the feature level 4, once it was raised
 ========== ================================== ====================================================
 
 ``from`` is inclusive and ``until`` exclusive: an entry was so for from <= txid < until.

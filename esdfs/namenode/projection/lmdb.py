@@ -19,6 +19,7 @@ from esdfs.namenode.projection.layout import Meta
 from esdfs.namenode.projection.snapshot import Snapshot
 from esdfs.namenode.projection.views import Dbs, PresentView, read_meta
 from esdfs.namenode.projection.writer import Writer
+from esdfs.namenode.upcasters import LEVEL_NEWEST
 
 DIRECTORY: Final = "namespace.mdb"
 _TRUST = "TRUST"
@@ -34,9 +35,11 @@ class ProjectionStore:
     Args:
         directory: The NameNode's directory.
         bytes_max: LMDB's address space; reserves no disk.
+        level_max: The highest feature level that records may raise the cluster to.
     """
 
-    def __init__(self, directory: Path, *, bytes_max: int) -> None:
+    def __init__(self, directory: Path, *, bytes_max: int, level_max: int = LEVEL_NEWEST) -> None:
+        self._level_max = level_max
         self.path = directory / DIRECTORY
         if self.path.exists() and not self._trusted():
             shutil.rmtree(self.path)
@@ -81,7 +84,7 @@ class ProjectionStore:
             txn = self._env.begin(write=True)
         except lmdb.MapFullError as error:
             raise InsufficientStorage(f"{self.path} is full: {error}") from error
-        return Writer(self._env, txn, self._dbs, read_meta(txn, self._dbs))
+        return Writer(self._env, txn, self._dbs, read_meta(txn, self._dbs), level_max=self._level_max)
 
     @contextmanager
     def present(self) -> Iterator[PresentView]:

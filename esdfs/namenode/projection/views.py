@@ -13,6 +13,7 @@ from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile
 from esdfs.namenode.namespace.view import View
 from esdfs.namenode.projection import layout
 from esdfs.namenode.projection.layout import END, U32, U64, Meta
+from esdfs.namenode.upcasters import LEVEL_OLDEST
 
 _open_file = msgspec.msgpack.Decoder(OpenFile).decode
 _cluster = msgspec.msgpack.Decoder(ClusterFormatted).decode
@@ -93,6 +94,13 @@ class PresentView:
         """The NameNodes that vote; empty in a journal that was formatted for one and never said so."""
         value = self._txn.get(b"voters", db=self._dbs[b"meta"])
         return () if value is None else _voters(value).voters
+
+    def feature_level(self) -> int:
+        """See ``Present.feature_level``."""
+        value = self._txn.get(b"level", db=self._dbs[b"meta"])
+        if value is not None:
+            return int(U32.unpack(value)[0])
+        return self.cluster().feature_level if self._meta.applied_txid else LEVEL_OLDEST
 
     def past(self, txid: int) -> View:
         """See ``Present.past``."""

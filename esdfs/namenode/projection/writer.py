@@ -7,8 +7,10 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from esdfs.errors import NewerRelease
 from esdfs.namenode.event_codec import unpack
 from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, Event, VotersChanged
+from esdfs.namenode.features import at_record, beyond
 from esdfs.namenode.namespace.evolve import evolve
 from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile
 from esdfs.namenode.namespace.outcome import outcome
@@ -25,8 +27,9 @@ _encode = msgspec.msgpack.Encoder().encode
 class Writer(PresentView):
     """The present, being changed record by record; see ``Tables`` for what each change means."""
 
-    def __init__(self, env: Any, txn: Any, dbs: Dbs, meta: Meta) -> None:
+    def __init__(self, env: Any, txn: Any, dbs: Dbs, meta: Meta, *, level_max: int) -> None:
         super().__init__(txn, dbs, meta)
+        self._level_max = level_max
         self._env = env
         self._hist = dbs[b"hist"]
         self._ino = dbs[b"ino"]
@@ -39,12 +42,19 @@ class Writer(PresentView):
     # --- records ------------------------------------------------------------------------------
 
     def apply_row(self, row: Sequence[Any]) -> tuple[Event, ...]:
-        """Fold one committed journal row (the columns of ``Entry``) in; returns its events."""
+        """Fold one committed journal row (the columns of ``Entry``) in; returns its events.
+
+        Raises:
+            NewerRelease: It is of a kind, a version or a feature level unknown here. Never skip it: stop.
+        """
         txid, epoch, ts_us, kind, version, client_id, seq, _, _, payload, _, chain = row
-        events, commands, request_hash = unpack(kind, version, payload)
-        self.begin_record(txid, epoch, ts_us)
-        for event in events:
-            evolve(self, event, txid=txid, ts_us=ts_us)
+        try:
+            events, commands, request_hash = unpack(kind, version, payload)
+            self.begin_record(txid, epoch, ts_us)
+            for event in events:
+                evolve(self, event, txid=txid, ts_us=ts_us)
+        except NewerRelease as error:
+            raise at_record(error, txid) from error
         if client_id:
             self.remember(client_id, seq, request_hash, results_of(events, commands))
         self._meta.chain = chain
@@ -118,6 +128,7 @@ class Writer(PresentView):
 
     def format(self, cluster: ClusterFormatted) -> None:
         """See ``Tables.format``."""
+        self._require_level(cluster.feature_level)
         self._txn.put(b"cluster", _encode(cluster), db=self._dbs[b"meta"])
 
     def add_entry(self, parent: int, name: str, inode: Inode) -> None:
@@ -195,6 +206,15 @@ class Writer(PresentView):
     def put_voters(self, event: VotersChanged) -> None:
         """See ``Tables.put_voters``."""
         self._txn.put(b"voters", _encode(event), db=self._dbs[b"meta"])
+
+    def put_feature_level(self, level: int) -> None:
+        """See ``Tables.put_feature_level``."""
+        self._require_level(level)
+        self._txn.put(b"level", U32.pack(level), db=self._dbs[b"meta"])
+
+    def _require_level(self, level: int) -> None:
+        if level > self._level_max:
+            raise beyond(level, self._level_max)
 
     def used_inodes(self, below: int) -> None:
         """See ``Tables.used_inodes``."""

@@ -13,6 +13,7 @@ from esdfs.namenode.rest.cluster import Cluster, Live, Ready
 from esdfs.namenode.rest.datanodes import DataNodeBlocks, DataNodeHeartbeat, DataNodeRegister, DataNodes
 from esdfs.namenode.rest.directories import Directories, Directory
 from esdfs.namenode.rest.edge import Edge
+from esdfs.namenode.rest.feature_level import FeatureLevel
 from esdfs.namenode.rest.files import (
     File,
     FileAbort,
@@ -91,6 +92,7 @@ ROUTES: Final = {
     "/datanodes/{node_id}/heartbeat": DataNodeHeartbeat,
     "/datanodes/{node_id}/blocks": DataNodeBlocks,
     "/cluster": Cluster,
+    "/quorum/feature-level": FeatureLevel,
     "/fsck": Fsck,
     "/health/live": Live,
     "/health/ready": Ready,

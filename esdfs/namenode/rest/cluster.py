@@ -48,6 +48,7 @@ class Cluster:
                 "epoch": status["epoch"],
                 "last_txid": status["last_txid"],
                 "commit_txid": status["commit_txid"],
+                "feature_level": status.get("feature_level"),
                 "namenodes": status.get("namenodes")
                 or [{"node_id": status["node_id"], "role": status["role"], "last_txid": status["last_txid"]}],
                 "datanodes": {state.value: states[state.value] for state in DataNodeStatus},

@@ -185,6 +185,10 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "One page of a block report", dict, (), dict, (200,), (404, 409)
     ),
     ("GET", "/cluster"): Operation("The cluster in one object"),
+    ("GET", "/quorum/feature-level"): Operation("The feature level, and which nodes hold it back"),
+    ("POST", "/quorum/feature-level"): Operation(
+        "Raise it to the newest that every node reads; 409 names who does not", dict, (), None, (200,), (409,)
+    ),
     ("GET", "/fsck"): Operation(
         "Files and their replicas, one page; totals are of the page",
         dict,

@@ -14,6 +14,7 @@ from esdfs.namenode.rest.answers import iso
 _KINDS = {
     "ClusterFormatted": Kind.CLUSTER_FORMATTED,
     "LeaderChanged": Kind.LEADER_CHANGED,
+    "FeatureLevelRaised": Kind.FEATURE_LEVEL_RAISED,
     "DataNodeAdded": Kind.DATANODE_ADDED,
     "DirectoryMade": Kind.DIRECTORY_MADE,
     "FileOpened": Kind.FILE_OPENED,

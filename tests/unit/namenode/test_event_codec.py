@@ -12,9 +12,10 @@ from esdfs.errors import JournalCorrupt, NewerRelease
 from esdfs.namenode import events as ev
 from esdfs.namenode.event_codec import pack, pack_all, unpack
 from esdfs.namenode.events import Event, Kind
-from esdfs.namenode.upcasters import VERSIONS, upcasters
+from esdfs.namenode.upcasters import LEVEL_NEWEST, LEVEL_OLDEST, VERSIONS, upcasters, version_at
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "events_v1.json"
+GOLDEN = {level: Path(__file__).parents[2] / "golden" / f"events_v{level}.json" for level in (1, 2)}
+LEVELS = range(LEVEL_OLDEST, LEVEL_NEWEST + 1)
 
 BLOCK = Block(7, 1, 100, 90, 0xDEADBEEF, True)
 SAMPLES: tuple[Event, ...] = (
@@ -40,39 +41,62 @@ SAMPLES: tuple[Event, ...] = (
     ev.FileLinked(5, 1, "h", 0o600, "ann", "users", 2, 1 << 27, 100, 1, 5, (BLOCK,), 3, 12, 0),
     ev.SubtreeLinked(1, "t", 2, 12, 6, 40),
 )
+SAMPLES_2: tuple[Event, ...] = (
+    ev.ClusterFormatted("c0ffee", 1 << 27, 2, 2, False, 2),
+    ev.LeaderChanged("nn-1", "storage", "0.1.0", 2),
+    *SAMPLES[2:],
+    ev.FeatureLevelRaised(2),
+)
+"""What level 2 added is told apart from its defaults."""
+
+
+@pytest.mark.parametrize("event", SAMPLES_2, ids=lambda event: type(event).__name__)
+def test_an_event_comes_back_as_it_was(event: Event) -> None:
+    assert unpack(*pack(event, 99, level=2)) == ((event,), (0,), 99)
 
 
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: type(event).__name__)
-def test_an_event_comes_back_as_it_was(event: Event) -> None:
-    assert unpack(*pack(event, 99)) == ((event,), (0,), 99)
+def test_at_an_older_level_it_is_written_in_the_older_shape_and_lifted_when_read(event: Event) -> None:
+    packed = pack(event, 99, level=1)
+
+    assert packed.version == version_at(packed.kind, 1) == 1
+    assert unpack(*packed) == ((event,), (0,), 99)
 
 
 def test_a_transaction_keeps_its_events_in_order_and_whose_they_are() -> None:
-    numbers = tuple(range(len(SAMPLES)))
-    packed = pack_all(SAMPLES, numbers, 5)
+    numbers = tuple(range(len(SAMPLES_2)))
+    packed = pack_all(SAMPLES_2, numbers, 5, level=2)
 
     assert packed.kind == Kind.TRANSACTION
-    assert unpack(*packed) == (SAMPLES, numbers, 5)
+    assert unpack(*packed) == (SAMPLES_2, numbers, 5)
 
 
 def test_every_kind_has_a_sample_and_a_golden_payload() -> None:
-    kinds = {pack(event).kind for event in SAMPLES} | {Kind.TRANSACTION}
-    golden = {row["kind"] for row in json.loads(GOLDEN.read_text())}
+    kinds = {pack(event, level=2).kind for event in SAMPLES_2} | {Kind.TRANSACTION}
+    golden = {
+        (row["kind"], row["version"]) for file in GOLDEN.values() for row in json.loads(file.read_text())
+    }
 
-    assert kinds == golden == set(map(int, Kind))
+    assert kinds == set(map(int, Kind))
+    assert golden == {(kind, version) for kind in kinds for version in range(1, VERSIONS[kind] + 1)}
 
 
-def test_golden_payloads_read_as_the_events_they_were() -> None:
-    rows = json.loads(GOLDEN.read_text())
+@pytest.mark.parametrize(("level", "samples"), [(1, SAMPLES), (2, SAMPLES_2)])
+def test_golden_payloads_read_as_the_events_they_were(level: int, samples: tuple[Event, ...]) -> None:
+    rows = json.loads(GOLDEN[level].read_text())
     read = [unpack(row["kind"], row["version"], bytes.fromhex(row["payload"])) for row in rows]
 
-    assert tuple(unpacked.events[0] for unpacked in read[:-1]) == SAMPLES
-    assert read[-1].events == SAMPLES
+    assert tuple(unpacked.events[0] for unpacked in read[:-1]) == samples
+    assert read[-1].events == samples
 
 
-def test_todays_encoding_of_the_golden_events_is_byte_for_byte_the_same() -> None:
-    rows = json.loads(GOLDEN.read_text())
-    packed = [pack(event, 99) for event in SAMPLES] + [pack_all(SAMPLES, range(len(SAMPLES)), 99)]
+@pytest.mark.parametrize(("level", "samples"), [(1, SAMPLES), (2, SAMPLES_2)])
+def test_todays_encoding_of_the_golden_events_is_byte_for_byte_the_same(
+    level: int, samples: tuple[Event, ...]
+) -> None:
+    rows = json.loads(GOLDEN[level].read_text())
+    packed = [pack(event, 99, level=level) for event in samples]
+    packed.append(pack_all(samples, range(len(samples)), 99, level=level))
 
     assert [(p.kind, p.version, p.payload.hex()) for p in packed] == [
         (row["kind"], row["version"], row["payload"]) for row in rows
@@ -87,6 +111,12 @@ def test_no_version_lacks_the_step_that_lifts_it() -> None:
 def test_what_a_newer_release_wrote_stops_this_one(kind: int, version: int) -> None:
     with pytest.raises(NewerRelease):
         unpack(kind, version, b"")
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_kind_has_a_version_at_every_level_that_is_read(level: int) -> None:
+    assert all(1 <= version_at(kind, level) <= newest for kind, newest in VERSIONS.items())
+    assert level < LEVEL_NEWEST or all(version_at(kind, level) == newest for kind, newest in VERSIONS.items())
 
 
 @given(st.binary(max_size=64), st.sampled_from(sorted(VERSIONS)))

@@ -3,6 +3,7 @@ import base64
 from esdfs.journal.entry import Entry
 from esdfs.namenode.event_codec import pack_all
 from esdfs.namenode.events import DirectoryMade, Kind, Renamed
+from esdfs.namenode.upcasters import LEVEL_NEWEST
 from tests.unit.namenode.rest.world import STATUS, World, directory, file
 
 
@@ -73,7 +74,7 @@ def test_a_record_has_its_event_and_what_its_chain_value_was_made_of(world: Worl
 def test_a_record_of_several_events_lists_them_and_history_names_the_one_meant(world: World) -> None:
     made = DirectoryMade(1, "d", 20, 0o755, "ada", "users")
     moved = Renamed(21, 1, "a", 1, "b", 0)
-    packed = pack_all([made, moved], [0, 1])
+    packed = pack_all([made, moved], [0, 1], level=LEVEL_NEWEST)
     entry = world.journal.entries[1]
     world.journal.entries[1] = Entry(
         entry.txid,

@@ -19,6 +19,7 @@ from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, DirectoryMade
 from esdfs.namenode.frames import Answer, Body, Execute, Status
 from esdfs.namenode.namespace.inodes import Inode, Version
 from esdfs.namenode.rest.app import create_app
+from esdfs.namenode.upcasters import LEVEL_NEWEST
 
 MTIME_US = 1_769_860_800_123_456
 
@@ -230,7 +231,7 @@ class Journal:
 
 
 def _entry(txid: int) -> Entry:
-    packed = pack(DirectoryMade(1, f"d{txid}", txid + 10, 0o755, "ada", "users"))
+    packed = pack(DirectoryMade(1, f"d{txid}", txid + 10, 0o755, "ada", "users"), level=LEVEL_NEWEST)
     return Entry(
         Txid(txid),
         Epoch(1),
