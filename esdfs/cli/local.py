@@ -33,8 +33,8 @@ def up(
     journal: Annotated[
         str,
         typer.Option(
-            help="sqlite or a PostgreSQL URL, or one for each NameNode, with commas between. Several NameNodes "
-            "at one URL each get a database beside the one it names: NAME_nn_1, NAME_nn_2, …"
+            help="sqlite or a PostgreSQL URL, or one for each NameNode, with commas between. Several "
+            "NameNodes at one URL each get a database beside the one it names: NAME_nn_1, NAME_nn_2, …"
         ),
     ] = SQLITE,
     block_size: Annotated[str, typer.Option(help="Of new files, like 64M.")] = str(BLOCK_BYTES),

@@ -93,7 +93,9 @@ class Layout:
         (root / "logs").mkdir(parents=True, exist_ok=True)
         homes = [root / f"nn-{number}" for number in range(1, self.namenodes + 1)]
         if unknown := sorted(set(self.of_node) - {home.name for home in homes}):
-            raise InvalidRequest(f"--set {unknown[0]}.…: there is no such NameNode; there are {_names(homes)}")
+            raise InvalidRequest(
+                f"--set {unknown[0]}.…: there is no such NameNode; there are {_names(homes)}"
+            )
         if not (homes[-1] / "namenode.toml").exists():
             self._format(homes)
         return self.more_datanodes(root, ClusterRecord([_record(home) for home in homes], []), self.datanodes)

@@ -66,16 +66,16 @@ def after(state: State, done: Operation) -> State | None:
     """The state once ``done`` happened to ``state``; None when it could not have gone that way."""
     here = state[done.name]
     other = state[1 - done.name]
+    if done.kind is Kind.READ:
+        return state if here == done.value else None
     match done.kind:
-        case Kind.READ:
-            return state if here == done.value else None
         case Kind.MAKE:
             allowed, changed = here == ABSENT, (done.value, other)
         case Kind.SET:
             allowed, changed = here != ABSENT, (done.value, other)
         case Kind.REMOVE:
             allowed, changed = here != ABSENT, (ABSENT, other)
-        case Kind.RENAME:
+        case _:
             allowed, changed = here != ABSENT and other == ABSENT, (ABSENT, here)
     if done.outcome is Outcome.REFUSED:
         return None if allowed else state

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.faults.history import ABSENT, EMPTY, Kind, Operation, Outcome, State, after, is_linearizable, unexplained
+from tests.faults.history import (
+    ABSENT,
+    EMPTY,
+    Kind,
+    Operation,
+    Outcome,
+    State,
+    after,
+    is_linearizable,
+    unexplained,
+)
 
 
 def call(

@@ -8,6 +8,7 @@ import pytest
 from psycopg import sql
 
 from esdfs.errors import JournalError
+from esdfs.journal.databases import create_if_absent
 from esdfs.namenode.config import load
 from tests import postgres
 from tests.cluster import Cluster, cluster, eventually
@@ -64,7 +65,5 @@ def test_a_role_that_may_make_no_database_is_told_which_one_it_needs(
 
 
 def test_a_server_that_is_not_there_is_said_to_be(tmp_path: Path) -> None:
-    from esdfs.journal.databases import create_if_absent
-
     with pytest.raises(JournalError, match="cannot be reached"):
         create_if_absent("postgresql://127.0.0.1:9/x?connect_timeout=1")
