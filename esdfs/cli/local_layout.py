@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -69,7 +70,7 @@ class Layout:
         block_size_bytes: int,
         namenode: Mapping[str, Any],
         datanode: Mapping[str, Any],
-        of_node: Mapping[str, Mapping[str, Any]],
+        of_node: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> None:
         self._clock = clock
         self._rng = rng
