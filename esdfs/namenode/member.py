@@ -107,5 +107,7 @@ class Member:
         self.driver.refused(by, error)
 
     def _address_of(self, node_id: NodeId) -> str | None:
+        if node_id in self._config.peer_addresses:
+            return self._config.peer_addresses[node_id]
         voter = self.driver.node.voters.get(node_id)
         return self._seeds.get(node_id) if voter is None else addresses(voter.endpoint)[0]
