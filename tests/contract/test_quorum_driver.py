@@ -222,6 +222,23 @@ def test_a_stopping_leader_hands_over_without_an_election_timeout(tmp_path: Path
     asyncio.run(story())
 
 
+def test_a_stopping_leader_gives_its_own_vote_to_its_successor(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path) as cluster:
+            leader = await cluster.leader()
+            entry = await leader.write("x")
+            heir, away = cluster.others(leader)
+            await cluster.stop(away.node_id)
+            await until(lambda: heir.driver.node.durable_txid >= entry.txid, "the heir has everything")
+            epoch = leader.driver.epoch
+            # Of three votes there are only these two: without the leader's own, nobody is elected.
+            await cluster.stop(leader.node_id)
+            assert heir.driver.node.is_leader
+            assert heir.driver.epoch == epoch + 1
+
+    asyncio.run(story())
+
+
 class DyingJournal(SqlJournal):
     """Refuses appends from the moment its disk is ``full``."""
 
