@@ -20,6 +20,7 @@ from esdfs.journal.quorum.voters import Voter, VoterKind, VoterSet
 from esdfs.journal.quorum_disk import find_voters, load, next_incarnation
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.control_records import VOTERS_KIND, EventControlRecords, addresses
+from esdfs.namenode.mending import mend
 from esdfs.namenode.upgrading import require_readable
 from esdfs.rpc.namenode import NameNodeServicer, PeerTransport, serve
 from esdfs.rpc.peer_features import PeerFeatures
@@ -44,12 +45,14 @@ class Disk(NamedTuple):
 
 
 def examine(config: NameNodeConfig, journal: Journal, identity: Identity) -> Disk:
-    """Look who votes, and whether this node may.
+    """Mend the journal, and look who votes and whether this node may.
 
     Raises:
-        JournalCorrupt: The only vote there is has lost records, or nobody can tell: an operator must decide.
+        JournalCorrupt: See ``mend``; or the only vote there is has lost records, or nobody can tell: an
+            operator must decide.
         JournalUnavailable: Nobody votes, or the floor cannot be read.
     """
+    mend(journal, config)
     me = NodeId(identity.node_id)
     voters = find_voters(
         journal,
@@ -77,8 +80,8 @@ def _require_complete(config: NameNodeConfig, journal: Journal, floor: Position 
         f" epoch {floor.epoch} was acknowledged: {max(0, floor.txid - head.last_txid)} records are missing"
     )
     raise JournalCorrupt(
-        f"{what}. There is no other NameNode to get them from: restore the journal; or, to go on with what it"
-        f" holds, run `esdfs namenode force-standalone --dir {config.dir} --i-know-the-others-are-dead`",
+        f"{what}; no other NameNode votes, so nobody else can say. Restore what is missing, or go on with what"
+        f" there is: `esdfs namenode trust-journal --dir {config.dir}`",
         txid=head.last_txid,
         damage="tail",
     )
@@ -165,5 +168,7 @@ class Member:
         self.driver.refused(by, error)
 
     def _address_of(self, node_id: NodeId) -> str | None:
+        if node_id in self._config.peer_addresses:
+            return self._config.peer_addresses[node_id]
         voter = self.driver.node.voters.get(node_id)
         return self._seeds.get(node_id) if voter is None else addresses(voter.endpoint)[0]
