@@ -80,8 +80,8 @@ def _require_complete(config: NameNodeConfig, journal: Journal, floor: Position 
         f" epoch {floor.epoch} was acknowledged: {max(0, floor.txid - head.last_txid)} records are missing"
     )
     raise JournalCorrupt(
-        f"{what}; no other NameNode votes, so nobody else can say. Restore what is missing, or go on with what"
-        f" there is: `esdfs namenode trust-journal --dir {config.dir}`",
+        f"{what}; no other NameNode votes, so nobody else can say. Restore what is missing, or go on with"
+        f" what there is: `esdfs namenode trust-journal --dir {config.dir}`",
         txid=head.last_txid,
         damage="tail",
     )

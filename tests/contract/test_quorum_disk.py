@@ -9,10 +9,10 @@ from esdfs.errors import JournalCorrupt, JournalUnavailable
 from esdfs.ids import Epoch, Micros, NodeId, Position, Txid
 from esdfs.journal.chain import seal
 from esdfs.journal.engines import sqlite_url
-from esdfs.journal.entry import Draft, Entry, Head
+from esdfs.journal.entry import Draft, Entry, Head, Vote
 from esdfs.journal.floor import FILE, AckFloor
 from esdfs.journal.quorum.inputs import Stored
-from esdfs.journal.quorum.voters import Voter
+from esdfs.journal.quorum.voters import Voter, VoterSet
 from esdfs.journal.quorum_disk import find_voters, load, next_incarnation
 from esdfs.journal.sql import open_journal
 from tests.drivers import draft, format_disk, voters
@@ -79,8 +79,41 @@ def test_a_projection_that_knows_more_than_the_journal_proves_nothing_beyond_it(
 
 def test_a_journal_without_an_identity_is_refused(tmp_path: Path) -> None:
     in_sqlite(tmp_path)
-    with pytest.raises(JournalUnavailable, match="never formatted"):
+    with pytest.raises(JournalUnavailable, match="namenode format"):
         found(tmp_path)
+
+
+def unnamed(directory: Path, *epochs: int, vote: Vote | None = None) -> None:
+    """The journal of a cluster of one, of before its only voter was journaled."""
+    journal = open_journal(in_sqlite(directory))
+    journal.format(OURS, [])
+    head = journal.head()
+    for epoch in epochs:
+        journal.append(seal(head, Epoch(epoch), [draft("a")]))
+        head = journal.head()
+    if vote:
+        journal.remember_vote(vote)
+    journal.close()
+
+
+OURSELVES = Voter(NodeId(OURS.node_id), OURS.storage_id)
+
+
+@pytest.mark.parametrize("vote", [None, Vote(Epoch(3), OURS.node_id, OURS.storage_id)])
+def test_a_journal_that_names_no_voters_is_one_voters_own(tmp_path: Path, vote: Vote | None) -> None:
+    unnamed(tmp_path, 0, 1, vote=vote)
+    assert found(tmp_path, sole=OURSELVES).voters == ((0, VoterSet([OURSELVES])),)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "vote"), [((), None), ((0, 1), Vote(Epoch(1), "", "")), ((0, 1), Vote(Epoch(1), "x", "x"))]
+)
+def test_who_only_fetched_a_journal_that_names_no_voters_is_none(
+    tmp_path: Path, epochs: tuple[int, ...], vote: Vote | None
+) -> None:
+    unnamed(tmp_path, *epochs, vote=vote)
+    with pytest.raises(JournalUnavailable, match="names no voters"):
+        found(tmp_path, sole=OURSELVES)
 
 
 def test_a_damaged_recent_record_is_refused(tmp_path: Path) -> None:
