@@ -37,7 +37,7 @@ class LoneVoter:
             applied_txid=Txid(0),
             recent_records=config.uncommitted_records,
         )
-        self._disk = QuorumDisk(journal, floor)
+        self._disk = QuorumDisk(journal, floor, clock=clock, is_sole=lambda: False)
         self._node = QuorumNode(stored, config=config, control=control, rng=rng)
         self._effects: list[Effect] = self._node.start(self._now())
         self._effects += self._node.tick(self._now())

@@ -124,7 +124,7 @@ class QuorumDriver:
         self._node = QuorumNode(stored, config=config, control=control, rng=rng, seeds=seeds)
         self._config, self._clock, self._transport = config, clock, transport
         self._journal, self._checkpoints = journal, checkpoints
-        self._disk = QuorumDisk(journal, floor, checkpoints)
+        self._disk = QuorumDisk(journal, floor, checkpoints, clock=clock, is_sole=self._is_sole)
         self._on_commit, self._on_role, self._on_stored = on_commit, on_role, on_stored
         self._recent = RecentRecords(stored.base, stored.recent)
         self._loop = asyncio.get_running_loop()
@@ -159,6 +159,8 @@ class QuorumDriver:
         self._end(OutcomeUnknown("this NameNode stopped: repeat the request under the same key"))
         if self._writing is not None:
             await asyncio.wait([self._writing])
+        if not self.failed.done():
+            await self._loop.run_in_executor(self._writer, self._disk.settle)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -168,7 +170,7 @@ class QuorumDriver:
 
     async def leave_office(self) -> None:
         """Stop leading, in favour of the best successor; returns when it leads, or there is none."""
-        if self._is_over or not self._node.is_leader or self._node.voters.ids == (self.identity.node_id,):
+        if self._is_over or not self._node.is_leader or self._is_sole():
             return  # with the only vote there is nobody to leave it to
         successor = self._node.successor
         if (successor is None or not await self.hand_over(successor)) and not self._is_over:
@@ -195,6 +197,9 @@ class QuorumDriver:
             async with asyncio.timeout(patience_s):
                 await self._following.wait()
         return True
+
+    def _is_sole(self) -> bool:
+        return self._node.voters.ids == (self.identity.node_id,)
 
     # --- what is so ---
 

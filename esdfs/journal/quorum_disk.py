@@ -1,10 +1,11 @@
 """What the quorum asks of a disk: its writes in order, and what a node finds there at its start."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol, assert_never
 
+from esdfs.env import Clock
 from esdfs.errors import JournalCorrupt, JournalUnavailable
 from esdfs.ids import Epoch, NodeId, Position, Txid
 from esdfs.journal.chain import verify_rows
@@ -24,6 +25,7 @@ from esdfs.journal.quorum.messages import CheckpointOffer
 from esdfs.journal.quorum.voters import Voter, VoterSet
 
 _EMPTY: Final = Head(Epoch(0), Txid(0), NO_CHAIN)
+_SOLE_FLOOR_NS: Final = 1_000_000_000
 _KIND: Final = Entry.__struct_fields__.index("kind")
 
 
@@ -40,10 +42,26 @@ class CheckpointPort(Protocol):
 
 
 class QuorumDisk:
-    """Carries out writes, durably, in the order they come. For one thread."""
+    """Carries out writes, durably, in the order they come. For one thread.
 
-    def __init__(self, journal: Journal, floor: AckFloor, checkpoints: CheckpointPort | None = None) -> None:
+    Args:
+        is_sole: Whether this node has the only vote. The ack floor is then raised once a second, not with
+            every append: no election depends on it, and it costs as much as the append itself.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        floor: AckFloor,
+        checkpoints: CheckpointPort | None = None,
+        *,
+        clock: Clock,
+        is_sole: Callable[[], bool],
+    ) -> None:
         self._journal, self._floor, self._checkpoints = journal, floor, checkpoints
+        self._clock, self._is_sole = clock, is_sole
+        self._due: Position | None = None
+        self._raised_ns = 0
 
     def write(self, writes: Sequence[Write]) -> None:
         """Durable on return. ``writes`` is what ``together`` allows in one go.
@@ -56,8 +74,11 @@ class QuorumDisk:
             assert len(appends) == len(writes), "appends are written together only with appends"
             self._journal.append([entry for write in appends for entry in write.entries])
             # The journal first: a floor beyond its end would mean lost records.
-            self._raise_floor(appends[-1].floor)
+            self._due = appends[-1].floor
+            if not self._is_sole() or self._clock.monotonic_ns() - self._raised_ns >= _SOLE_FLOOR_NS:
+                self.settle()
             return
+        self.settle()
         (write,) = writes
         match write:
             case RememberVote(vote):
@@ -73,6 +94,12 @@ class QuorumDisk:
                 raise AssertionError("written above")
             case _:
                 assert_never(write)
+
+    def settle(self) -> None:
+        """Raise the floor to the last append, if that was put off."""
+        if self._due is not None:
+            self._raise_floor(self._due)
+            self._due, self._raised_ns = None, self._clock.monotonic_ns()
 
     def _install(self, write: InstallCheckpoint) -> None:
         assert self._checkpoints is not None, "nobody can have fetched a checkpoint"

@@ -22,9 +22,9 @@ from esdfs.journal.migrate import upgrade
 from esdfs.journal.quorum.voters import Voter, VoterSet
 from esdfs.journal.sql import SqlJournal, open_journal, open_reader
 from esdfs.journal.verify import verify
-from tests.journals import EMPTY, OURS, draft, drafts, end, entries, in_sqlite
+from tests.journals import EMPTY, OURS, draft, end, entries, in_sqlite
 from tests.lone import LoneVoter
-from tests.sim.machine import CONTROL
+from tests.sim.machine import COMMAND, CONTROL
 
 DEADLINE_S = 60
 
@@ -94,16 +94,17 @@ def test_a_restarted_node_fences_the_process_it_replaces(url: str, tmp_path: Pat
         floor.write(Position(Epoch(0), Txid(1)))
         return LoneVoter(journal, floor, members, CONTROL, OsClock(), OsRng())
 
+    record = Draft(ts_us=1, kind=COMMAND, version=1, payload=b"x")
     old = open_journal(url)
     old.format(OURS, entries(1, epoch=0))
     replaced = lead(old)
-    replaced.commit(replaced.propose(drafts(3)))
+    replaced.commit(replaced.propose([record] * 3))
     new = open_journal(url)
     successor = lead(new)
-    successor.commit(successor.propose(drafts(1)))
+    successor.commit(successor.propose([record]))
 
     with pytest.raises(JournalFenced):
-        replaced.commit(replaced.propose(drafts(1)))
+        replaced.commit(replaced.propose([record]))
     assert successor.epoch > replaced.epoch
     assert verify(new).last_txid == 7  # each began its epoch with a record
     old.close()

@@ -270,5 +270,6 @@ def test_a_new_cluster_begins_at_the_newest_level_and_an_older_node_cannot_be_fo
     assert not (home / "nn" / "namenode.toml").exists()
     assert run("namenode", "format", "--dir", str(home / "nn")).returncode == 0
     with closing(open_reader(f"sqlite:///{home / 'nn' / 'journal.sqlite'}")) as reader:
-        (first,) = reader.read(Txid(0), limit=10)
+        first, second = reader.read(Txid(0), limit=10)
     assert (first.kind, first.version) == (Kind.CLUSTER_FORMATTED, 2)
+    assert second.kind == Kind.VOTERS_CHANGED, "a cluster of one, too, says who votes"
