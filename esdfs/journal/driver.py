@@ -194,6 +194,11 @@ class QuorumDriver:
         return not self._is_over and self._node.is_active
 
     @property
+    def is_opening(self) -> bool:
+        """Whether it was elected and waits for its first record to be committed."""
+        return not self._is_over and self._node.is_leader and not self._node.is_active
+
+    @property
     def role(self) -> str:
         """See ``QuorumNode.role``."""
         return self._node.role
@@ -399,6 +404,7 @@ class QuorumDriver:
             case Persist():
                 self._queue.append(effect)
             case Commit(txid):
+                self._start_write()  # applying may take a while
                 self._committed(txid)
             case Reply(read_id, answer):
                 self._reply(read_id, answer)

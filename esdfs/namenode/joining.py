@@ -5,7 +5,7 @@ Made before the service, started with it.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from esdfs import __version__
 from esdfs.env import Clock, Rng
@@ -35,7 +35,8 @@ from esdfs.namenode.upgrading import require_readable
 from esdfs.rpc.namenode import NameNodeServicer, PeerTransport, serve
 from esdfs.rpc.peer_features import PeerFeatures
 
-_INCARNATION_FILE = "incarnation"
+_INCARNATION_FILE: Final = "incarnation"
+_APPLY_AFTER_S: Final = 0.002  # a follower first writes what it fetched: the leader waits for that
 
 
 class Part(Protocol):
@@ -114,6 +115,7 @@ class VoterPart:
             recent_records=quorum_config.uncommitted_records,
         )
         self._service: Service | None = None
+        self._applying: asyncio.TimerHandle | None = None
         self._server: Any = None
         self.driver = QuorumDriver(
             stored,
@@ -155,12 +157,20 @@ class VoterPart:
 
     def _on_commit(self, _txid: Txid) -> None:
         if self._service is not None:
-            self._service.apply_committed()
+            if self.driver.is_active:
+                self._service.apply_committed()
+            elif self._applying is None:
+                self._applying = asyncio.get_running_loop().call_later(_APPLY_AFTER_S, self._apply)
             self._service.role_changed_if_new()
 
     def _on_stored(self, entries: Sequence[Entry]) -> None:
         # Before it could be elected: a leader must know what it leads.
         require_readable(entries, self._config.features)
+
+    def _apply(self) -> None:
+        self._applying = None
+        if self._service is not None:
+            self._service.apply_committed()
 
     def _on_role(self, _change: RoleChanged) -> None:
         if self._service is not None:

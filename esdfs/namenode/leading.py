@@ -38,6 +38,14 @@ class Quorum(Protocol):
         """
         ...
 
+    def is_alone(self) -> bool:
+        """Whether nobody else has to hold what is committed."""
+        ...
+
+    def is_opening(self) -> bool:
+        """Whether this node was just elected and will lead as soon as its first record is committed."""
+        ...
+
     def leader(self) -> tuple[str, str]:
         """(node id, REST URL) of the leader; empty while nobody is known to lead."""
         ...
@@ -72,6 +80,14 @@ class Alone:
     async def read_index(self) -> Txid:
         """See ``Quorum.read_index``: there is nobody else who could have acknowledged anything."""
         return self._replication.commit_txid
+
+    def is_alone(self) -> bool:
+        """See ``Quorum.is_alone``."""
+        return True
+
+    def is_opening(self) -> bool:
+        """See ``Quorum.is_opening``: nobody else has to hold the first record."""
+        return False
 
     def leader(self) -> tuple[str, str]:
         """See ``Quorum.leader``."""
@@ -134,6 +150,14 @@ class InQuorum:
     async def read_index(self) -> Txid:
         """See ``Quorum.read_index``."""
         return await self._driver.read_index()
+
+    def is_alone(self) -> bool:
+        """See ``Quorum.is_alone``."""
+        return len(self._driver.node.voters.ids) < 2
+
+    def is_opening(self) -> bool:
+        """See ``Quorum.is_opening``."""
+        return self._driver.is_opening
 
     def leader(self) -> tuple[str, str]:
         """See ``Quorum.leader``."""

@@ -44,6 +44,7 @@ from esdfs.namenode.frames import (
     Status,
     Upgrade,
 )
+from esdfs.namenode.gathering import Gathering
 from esdfs.namenode.leading import Quorum
 from esdfs.namenode.leases import LeaseTable
 from esdfs.namenode.metadata_manager import MetadataManager
@@ -56,6 +57,7 @@ BATCH_COMMANDS_MAX: Final = 4_000
 PENDING_REQUESTS_MAX: Final = 20_000
 APPLY_RECORDS_MAX: Final = 500
 TICK_S: Final = 0.5
+_LOOK_AGAIN_S: Final = 0.001
 
 _encode = msgspec.msgpack.Encoder().encode
 _log = structlog.get_logger(__name__)
@@ -90,6 +92,8 @@ class Service:
         self._arrived = asyncio.Event()
         self._monitor = DataNodeMonitor(blocks, structlog.get_logger("blocks"))
         self._moved = asyncio.Event()
+        self._gathering = Gathering()
+        self._enough = asyncio.Event()
         self._speculating = False
         self._led = metadata.replication.is_leader
         self._tasks: set[asyncio.Task[None]] = set()
@@ -160,6 +164,8 @@ class Service:
         self._counters["requests"] += 1
         self._pending.append(_Pending(request, reply))
         self._arrived.set()
+        if len(self._pending) >= self._gathering.expected:
+            self._enough.set()
 
     async def propose(self, internal: Internal) -> Settled:
         """Make a change of the NameNode's own; returns when it is committed.
@@ -191,7 +197,7 @@ class Service:
         self._answer(reply, msgspec.Raw(_encode(result)))
 
     def _require_leader(self) -> None:
-        if not self._metadata.replication.is_leader:
+        if not self._metadata.replication.is_leader and not self._quorum.is_opening():
             raise self._not_leader()
 
     def _not_leader(self) -> NotLeader:
@@ -204,10 +210,11 @@ class Service:
 
     async def _read_index(self, reply: "_Reply") -> None:
         try:
+            while self._quorum.is_opening():
+                await self._move()
             txid = await self._quorum.read_index()
             while self._metadata.meta().applied_txid < txid:
-                self._moved.clear()
-                await self._moved.wait()
+                await self._move()
         except NotLeader:
             self._refuse(reply, self._not_leader())
         except EsdfsError as error:
@@ -249,6 +256,9 @@ class Service:
         while True:
             await self._arrived.wait()
             await self._until_up_to_date()
+            if not self._quorum.is_alone():
+                await self._gather()
+            began_ns = self._clock.monotonic_ns()
             taken = self._take()
             if not replication.is_leader:
                 self._refuse_all(taken, self._not_leader())
@@ -258,7 +268,18 @@ class Service:
                 await self._run_batch(taken)
             finally:
                 self._speculating = False
+            self._gathering.settled(
+                len(taken), len(self._pending), began_ns=began_ns, now_ns=self._clock.monotonic_ns()
+            )
             self.apply_committed()
+
+    async def _gather(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._gathering.is_worth_it(len(self._pending), self._clock.monotonic_ns()):
+            self._enough.clear()
+            timer = loop.call_later(_LOOK_AGAIN_S, self._enough.set)
+            await self._enough.wait()
+            timer.cancel()
 
     async def _run_batch(self, taken: "list[_Pending]") -> None:
         batch = self._engine.prepare([pending.request for pending in taken])
@@ -290,12 +311,16 @@ class Service:
     async def _until_up_to_date(self) -> None:
         """A leader decides upon everything before its own next record: wait until that is applied."""
         replication = self._metadata.replication
-        while replication.is_leader:
+        while replication.is_leader or self._quorum.is_opening():
             self.apply_committed()
-            if self._metadata.meta().applied_txid == replication.head.last_txid:
+            if replication.is_leader and self._metadata.meta().applied_txid == replication.head.last_txid:
                 return
-            self._moved.clear()
-            await self._moved.wait()
+            await self._move()
+
+    async def _move(self) -> None:
+        """Return when more is applied, or this node's role changed."""
+        self._moved.clear()
+        await self._moved.wait()
 
     def apply_committed(self) -> None:
         """Fold committed records into the projection.

@@ -20,6 +20,7 @@ class QuorumConfig(msgspec.Struct, frozen=True):
         check_quorum_ms: A leader that heard from no majority for this long resigns.
         fetch_wait_ms: How long the leader may hold a fetch that has nothing to bring.
         fetch_grace_ms: Added to it before a fetch counts as lost.
+        commit_notice_ms: How long the leader may hold the news of a commit for records to travel with.
         journal_stall_ms: A leader whose own journal has not finished a write for this long resigns.
         lease_reads: Whether a leader may answer reads without asking a majority each time. Assumes
             clocks whose rates differ by at most ``clock_drift_percent``.
@@ -36,6 +37,7 @@ class QuorumConfig(msgspec.Struct, frozen=True):
     check_quorum_ms: int = 1000
     fetch_wait_ms: int = 200
     fetch_grace_ms: int = 150
+    commit_notice_ms: int = 10
     journal_stall_ms: int = 5000
     lease_reads: bool = False
     clock_drift_percent: int = 5
@@ -55,6 +57,7 @@ class Waits:
         self.check_quorum = _ns(config.check_quorum_ms)
         self.fetch_wait = _ns(config.fetch_wait_ms)
         self.fetch_deadline = _ns(config.fetch_wait_ms + config.fetch_grace_ms)
+        self.commit_notice = _ns(config.commit_notice_ms)
         self.journal_stall = _ns(config.journal_stall_ms)
         # A lease ends early and a silence lasts long, by the drift clocks are allowed.
         self.lease = Nanos(self.election_min * (100 - config.clock_drift_percent) // 100)

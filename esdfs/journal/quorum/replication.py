@@ -59,9 +59,15 @@ class LeaderReplication:
         if state.set_commit(committed):
             if self._handover.left_after_removal():
                 return
-            for progress in list(role.peers.values()):
-                self._unpark(progress)
+            self._announce_commit(role)
         self._reads.answer_ready()
+
+    def _announce_commit(self, role: Leader) -> None:
+        """Soon, not at once: under load the next records bring the news along, at half the messages."""
+        soon_ns = Nanos(self._state.now_ns + self._state.waits.commit_notice)
+        for progress in role.peers.values():
+            if progress.parked and soon_ns < progress.parked.until_ns:
+                progress.parked = Parked(progress.parked.request, soon_ns)
 
     def commit_rule(self, held: list[Txid], epoch_began_after: Txid) -> Txid:
         """See ``epochs.commit_txid``."""
@@ -205,11 +211,12 @@ class LeaderReplication:
                 if state.role is not role:
                     state.refuse_sync(request, SyncError.NOT_LEADER, state.leader_id)
                     return
-        news = state.tail.last.txid > request.last.txid or state.commit_txid > request.known_commit_txid
-        if news or not may_park:
+        if state.tail.last.txid > request.last.txid or not may_park:
             self._send_records(request)
         else:
             wait_ns = min(request.max_wait_ms * 1_000_000, state.waits.fetch_wait)
+            if state.commit_txid > request.known_commit_txid:
+                wait_ns = min(wait_ns, state.waits.commit_notice)
             progress.parked = Parked(request, Nanos(state.now_ns + wait_ns))
         self._handover.continue_transfer()
         self._handover.hand_over_as_caretaker(request)

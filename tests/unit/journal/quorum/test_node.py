@@ -218,7 +218,6 @@ def test_records_leave_while_our_own_disk_still_writes() -> None:
     bench.receive(fetch(bench, B, 1, 1))
     bench.take()
     _, bench.effects = bench.node.propose([draft()], bench.now())
-    bench.receive(fetch(bench, B, 1, 1, seq=2))
 
     (answer,) = [message for message in bench.sent() if isinstance(message, SyncResponse)]
     assert [entry.txid for entry in answer.records] == [2]
@@ -238,6 +237,31 @@ def test_a_parked_fetch_is_answered_by_the_next_record() -> None:
     (answer,) = bench.sent()
     assert isinstance(answer, SyncResponse)
     assert answer.fetch_seq == 2
+
+
+def test_news_of_a_commit_travel_with_the_next_records() -> None:
+    bench = Bench()
+    bench.become_leader(B)
+    bench.receive(fetch(bench, B, 1, 1))
+    bench.take()
+
+    _, bench.effects = bench.node.propose([draft()], bench.now())
+    (answer,) = bench.sent()
+    assert isinstance(answer, SyncResponse)
+    assert ([entry.txid for entry in answer.records], answer.commit_txid) == ([2], 1)
+
+
+def test_news_of_a_commit_wait_for_no_records_longer_than_a_moment() -> None:
+    bench = Bench()
+    bench.become_leader(B)
+    bench.take()
+    bench.receive(fetch(bench, B, 1, 1))
+    held_back = not [message for message in bench.sent() if isinstance(message, SyncResponse)]
+    assert (bench.node.commit_txid, held_back) == (1, True)
+
+    bench.wait(bench.config.commit_notice_ms)
+    answers = [message for message in bench.sent() if isinstance(message, SyncResponse)]
+    assert [(answer.records, answer.commit_txid) for answer in answers] == [((), 1)]
 
 
 def test_a_fetch_of_an_older_process_is_dropped() -> None:
