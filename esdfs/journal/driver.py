@@ -11,14 +11,14 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, Protocol, TypeAlias, assert_never
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, assert_never
 
 import msgspec
 
 from esdfs.env import Clock, Rng
 from esdfs.errors import Compacted, EsdfsError, NotLeader, OutcomeUnknown
 from esdfs.ids import Epoch, NodeId, Txid
-from esdfs.journal.entry import Draft, Entry, Head
+from esdfs.journal.entry import Base, Draft, Entry, Head
 from esdfs.journal.floor import AckFloor
 from esdfs.journal.log import Journal
 from esdfs.journal.quorum.config import QuorumConfig
@@ -38,6 +38,7 @@ from esdfs.journal.quorum.effects import (
 )
 from esdfs.journal.quorum.inputs import ControlRecords, Instant, Stored
 from esdfs.journal.quorum.messages import (
+    CheckpointOffer,
     HeartbeatRequest,
     HeartbeatResponse,
     Message,
@@ -53,6 +54,8 @@ from esdfs.journal.recent import RecentRecords
 
 Request: TypeAlias = VoteRequest | HeartbeatRequest | SyncRequest
 Response: TypeAlias = VoteResponse | HeartbeatResponse | SyncResponse
+
+T = TypeVar("T")
 
 _ANSWER_TIMEOUT_S: Final = 5.0
 _NS_PER_S: Final = 1_000_000_000
@@ -273,6 +276,9 @@ class QuorumDriver:
         until = self._node.commit_txid
         if after >= until:
             return []
+        if after < (base := self._node.base.txid):
+            # Perhaps still on the disk, and perhaps not what was committed there.
+            raise Compacted(f"records up to {base} are no longer here", oldest_txid=base + 1)
         found = self._recent.read(after, limit=limit, until=until)
         if found is not None:
             return found
@@ -293,6 +299,20 @@ class QuorumDriver:
         """Put ``voters`` in force. See ``QuorumNode.change_voters``."""
         self._refuse_when_over()
         self._feed(partial(self._node.change_voters, voters))
+
+    # --- checkpoints ---
+
+    async def in_journal(self, work: Callable[[], T]) -> T:
+        """Do ``work`` in the journal's thread, after the write under way: it may write the journal, too."""
+        return await self._loop.run_in_executor(self._writer, work)
+
+    def checkpointed(self, offer: CheckpointOffer) -> None:
+        """A newer checkpoint is durable here and may be offered. See ``QuorumNode.checkpointed``."""
+        self._node.checkpointed(offer)
+
+    def compacted(self, base: Base) -> None:
+        """Records up to ``base`` are about to leave the journal. See ``QuorumNode.compacted``."""
+        self._node.compacted(base.head, base.ts_us)
 
     # --- other nodes ---
 
@@ -343,6 +363,10 @@ class QuorumDriver:
             )
         except EsdfsError:
             # The follower asks again. A database that is gone for good fails our next write.
+            found = []
+        if (
+            found and found[0].txid != effect.after + 1
+        ):  # compacted meanwhile: it will be offered a checkpoint
             found = []
         records = _fitting(found, effect.max_bytes)
         # Whoever led since may have replaced what was read.

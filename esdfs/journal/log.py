@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from esdfs.ids import Txid
-from esdfs.journal.checkpoint import Checkpoint
+from esdfs.journal.checkpoint import Checkpoint, Checkpoints
 from esdfs.journal.entry import Base, Entry, Head, Identity, Vote
 
 
@@ -44,7 +44,7 @@ class JournalReader(Protocol):
         ...
 
 
-class Journal(JournalReader, Protocol):
+class Journal(JournalReader, Checkpoints, Protocol):
     """A durable, gapless, fenced sequence of records with one writer at a time."""
 
     def format(self, identity: Identity, first: Sequence[Entry]) -> None:

@@ -5,6 +5,7 @@ Made before the service, started with it.
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 from esdfs import __version__
@@ -23,9 +24,14 @@ from esdfs.journal.quorum_disk import load, next_incarnation
 from esdfs.journal.replication import Replication
 from esdfs.journal.solo import SoloReplication
 from esdfs.namenode import events as ev
+from esdfs.namenode.checkpoints.files import CheckpointFiles
+from esdfs.namenode.checkpoints.image import ImageHeader, require_layout
+from esdfs.namenode.checkpoints.recovery import Found
+from esdfs.namenode.checkpoints.transfer import CheckpointExchange
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.control_records import VOTERS_KIND, EventControlRecords, addresses
 from esdfs.namenode.engine import Internal
+from esdfs.namenode.features import beyond
 from esdfs.namenode.formatting import FORMAT_EPOCH
 from esdfs.namenode.leading import Alone, InQuorum, Quorum
 from esdfs.namenode.projection.lmdb import ProjectionStore
@@ -95,6 +101,8 @@ class VoterPart:
         store: ProjectionStore,
         clock: Clock,
         rng: Rng,
+        *,
+        found: Found | None,
     ) -> None:
         def level() -> int:
             with store.present() as view:
@@ -105,6 +113,7 @@ class VoterPart:
         self._config = config
         self._floor = AckFloor(config.path / FLOOR_FILE, identity)
         quorum_config = QuorumConfig()
+        base = journal.base()
         stored = load(
             journal,
             self._floor,
@@ -113,22 +122,39 @@ class VoterPart:
             incarnation=next_incarnation(config.path / _INCARNATION_FILE),
             applied_txid=Txid(store.meta().applied_txid),
             recent_records=quorum_config.uncommitted_records,
+            known_voters=None if found is None else found.voters,
+            base=base.head,
+            base_ts_us=base.ts_us,
+            checkpoint=None if found is None else found.offer,
         )
         self._service: Service | None = None
         self._applying: asyncio.TimerHandle | None = None
         self._server: Any = None
+        transport = PeerTransport(self._address_of, peers)
+        self._checkpoints = CheckpointExchange(
+            CheckpointFiles(config.path),
+            journal,
+            clock,
+            cluster_id=identity.cluster_id,
+            fetch_chunk=partial(transport.fetch_chunk, cluster_id=identity.cluster_id),
+            check=self._require_loadable,
+            on_unfit=self._on_unfit,
+            on_installed=self._on_installed,
+            free_bytes_min=config.free_bytes_min,
+        )
         self.driver = QuorumDriver(
             stored,
             config=quorum_config,
             control=control,
             journal=journal,
             floor=self._floor,
-            transport=PeerTransport(self._address_of, peers),
+            transport=transport,
             clock=clock,
             rng=rng,
             on_commit=self._on_commit,
             on_role=self._on_role,
             on_stored=self._on_stored,
+            checkpoints=self._checkpoints,
         )
         self._peers = peers
         self.replication = self.quorum = InQuorum(self.driver, config.node_id, config.features, peers)
@@ -139,7 +165,7 @@ class VoterPart:
         self.driver.failed.add_done_callback(
             lambda failed: None if failed.cancelled() else service.fail(failed.result())
         )
-        servicer = NameNodeServicer(self.driver, self._peers)
+        servicer = NameNodeServicer(self.driver, self._peers, self._checkpoints)
         self._server, _ = await serve(self._config.grpc_host, self._config.grpc_port, servicer)
         service.role_changed()
         await self.driver.start()
@@ -166,6 +192,19 @@ class VoterPart:
     def _on_stored(self, entries: Sequence[Entry]) -> None:
         # Before it could be elected: a leader must know what it leads.
         require_readable(entries, self._config.features)
+
+    def _require_loadable(self, header: ImageHeader) -> None:
+        require_layout(header)
+        if header.feature_level > self._config.features.newest:
+            raise beyond(header.feature_level, self._config.features.newest)
+
+    def _on_unfit(self, why: str) -> None:
+        if self._service is not None:
+            self._service.fail(why)
+
+    def _on_installed(self, txid: Txid) -> None:
+        if self._service is not None:
+            self._service.checkpoint_installed(txid)
 
     def _apply(self) -> None:
         self._applying = None

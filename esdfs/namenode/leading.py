@@ -1,14 +1,15 @@
 """How a NameNode's changes become committed: alone, or as one of a quorum. The service asks only this."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from esdfs.ids import Epoch, Txid
 from esdfs.journal.driver import QuorumDriver
-from esdfs.journal.entry import Draft, Entry, Head
-from esdfs.journal.quorum.messages import SyncKind
+from esdfs.journal.entry import Base, Draft, Entry, Head
+from esdfs.journal.quorum.messages import CheckpointOffer, SyncKind
+from esdfs.journal.quorum.voters import VoterSet
 from esdfs.journal.solo import SoloReplication
 from esdfs.namenode.control_records import addresses
 from esdfs.namenode.features import FeatureRange
@@ -16,6 +17,8 @@ from esdfs.namenode.upgrading import NodeFeatures
 from esdfs.rpc.peer_features import PeerFeatures
 
 _SILENT_NS: Final = 10_000_000_000
+
+T = TypeVar("T")
 
 
 class Quorum(Protocol):
@@ -52,6 +55,22 @@ class Quorum(Protocol):
 
     def role(self) -> str:
         """What this node is: leader, follower, candidate, and so on."""
+        ...
+
+    def voters_at(self, txid: Txid) -> tuple[Txid, VoterSet]:
+        """The set in force at ``txid``, and the record that holds it; nobody in a cluster of one."""
+        ...
+
+    async def in_journal(self, work: Callable[[], T]) -> T:
+        """Do ``work`` in the journal's thread, between writes."""
+        ...
+
+    def checkpointed(self, offer: CheckpointOffer) -> None:
+        """A newer checkpoint is durable here and may be offered."""
+        ...
+
+    def compacted(self, base: Base) -> None:
+        """Records up to ``base`` are about to leave the journal."""
         ...
 
     def features(self) -> list[NodeFeatures]:
@@ -100,6 +119,21 @@ class Alone:
     def features(self) -> list[NodeFeatures]:
         """See ``Fleet.features``: there is nobody else."""
         return [NodeFeatures(self._leader[0], "voter", *self._supported)]
+
+    def voters_at(self, txid: Txid) -> tuple[Txid, VoterSet]:
+        """See ``Quorum.voters_at``."""
+        del txid
+        return Txid(0), VoterSet(())
+
+    async def in_journal(self, work: Callable[[], T]) -> T:
+        """See ``Quorum.in_journal``."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def checkpointed(self, offer: CheckpointOffer) -> None:
+        """See ``Quorum.checkpointed``: nobody asks for it."""
+
+    def compacted(self, base: Base) -> None:
+        """See ``Quorum.compacted``: nobody fetches."""
 
     def close(self) -> None:
         """Wait for the write under way."""
@@ -184,3 +218,19 @@ class InQuorum:
             for _, seen in sorted(heard.items())
             if seen.kind == SyncKind.OBSERVER
         ]
+
+    def voters_at(self, txid: Txid) -> tuple[Txid, VoterSet]:
+        """See ``Quorum.voters_at``."""
+        return self._driver.node.voters_at(txid)
+
+    async def in_journal(self, work: Callable[[], T]) -> T:
+        """See ``Quorum.in_journal``."""
+        return await self._driver.in_journal(work)
+
+    def checkpointed(self, offer: CheckpointOffer) -> None:
+        """See ``Quorum.checkpointed``."""
+        self._driver.checkpointed(offer)
+
+    def compacted(self, base: Base) -> None:
+        """See ``Quorum.compacted``."""
+        self._driver.compacted(base)

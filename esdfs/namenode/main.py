@@ -25,6 +25,8 @@ from esdfs.journal.entry import Identity
 from esdfs.journal.sql import SqlJournal, open_journal
 from esdfs.namenode.blocks.locations import LocationsStore
 from esdfs.namenode.blocks.manager import BlockManager
+from esdfs.namenode.checkpoints.keeper import CheckpointKeeper
+from esdfs.namenode.checkpoints.recovery import Found, restore
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.joining import (
     LonePart,
@@ -86,12 +88,15 @@ async def _run(config: NameNodeConfig) -> int:
     store = ProjectionStore(
         config.path, bytes_max=config.projection_bytes_max, level_max=config.features.newest
     )
-    part = _part(config, journal, identity, store, clock, rng)
+    found, part = _part(config, journal, identity, store, clock, rng)
     metadata = MetadataManager(journal, identity, part.replication, store)
     locations = LocationsStore(config.path)
     blocks = BlockManager(config, locations, metadata, clock, rng, structlog.get_logger("blocks"))
     leases = LeaseTable(clock, soft_ms=config.lease_soft_ms, hard_ms=config.lease_hard_ms)
-    service = Service(config, metadata, blocks, leases, clock, quorum=part.quorum)
+    checkpoints = CheckpointKeeper(
+        config, journal, metadata, part.quorum, clock, newest=None if found is None else found.checkpoint
+    )
+    service = Service(config, metadata, blocks, leases, clock, quorum=part.quorum, checkpoints=checkpoints)
     service.start()
     await part.start(service)
     server = await loop.create_unix_server(lambda: Connection(service.receive), sock=bind(config.socket_path))
@@ -106,6 +111,7 @@ async def _run(config: NameNodeConfig) -> int:
     finally:
         await _end(rest)
         server.close()
+        await checkpoints.stop()
         await part.stop()
         await service.stop()
         blocks.close()
@@ -134,20 +140,21 @@ def _part(
     store: ProjectionStore,
     clock: Clock,
     rng: Rng,
-) -> Part:
+) -> tuple[Found | None, Part]:
     """This node's part, with the projection as far as this node alone knows what is committed."""
     forget_if_foreign(store, journal)
+    found = restore(store, journal, config.path, _loading)
     require_supported(store, journal, config.features)
-    voters = formatted_voters(journal)
-    if voters is None:
+    voters = formatted_voters(journal) if found is None else found.offer.voters
+    if not voters:
         part = LonePart(config, journal, identity)
         applied = catch_up(store, journal, progress=_progress)
         _log.info("projection caught up", records=applied, txid=store.meta().applied_txid)
-        return part
+        return found, part
     own_voter(voters, config.node_id)
     if not store.meta().applied_txid:
         catch_up(store, journal, until=formatted_txid(journal))
-    return VoterPart(config, journal, identity, store, clock, rng)
+    return found, VoterPart(config, journal, identity, store, clock, rng, found=found)
 
 
 def _open(config: NameNodeConfig) -> tuple[SqlJournal, Identity]:
@@ -165,6 +172,10 @@ def _open(config: NameNodeConfig) -> tuple[SqlJournal, Identity]:
 def _progress(applied: int, target: int) -> None:
     if target - applied > 0 or applied > 500_000:
         print(f"rebuilding: {applied} of {target} records", file=sys.stderr)  # noqa: T201
+
+
+def _loading(done_bytes: int, total_bytes: int) -> None:
+    print(f"loading a checkpoint: {done_bytes} of {total_bytes} bytes", file=sys.stderr)  # noqa: T201
 
 
 async def _wait_ready(config: NameNodeConfig, rest: asyncio.subprocess.Process) -> None:

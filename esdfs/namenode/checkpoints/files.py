@@ -2,22 +2,26 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from esdfs.errors import CheckpointDamaged, JournalUnavailable
 from esdfs.ids import Epoch, NodeId, Position, Txid
-from esdfs.journal.checkpoint import Checkpoint
+from esdfs.journal.checkpoint import Checkpoint, Checkpoints
 from esdfs.journal.entry import Base
 from esdfs.journal.quorum.messages import CheckpointOffer
 from esdfs.journal.quorum.voters import Voter, VoterKind, VoterSet
 from esdfs.namenode.checkpoints.image import ImageHeader, VoterOf, read_header
 
 DIRECTORY: Final = "checkpoints"
+KEPT: Final = 2
+"""Checkpoints kept: the newest, and the one before it in case that is damaged."""
+
 _BEGUN: Final = ".tmp"
 _ARRIVING: Final = ".part"
+_DIFFERS: Final = ".differs"
 _READ_BYTES: Final = 1 << 20
 
 
@@ -30,7 +34,7 @@ class CheckpointFiles:
 
     def __init__(self, directory: Path) -> None:
         self._root = directory
-        self._path = directory / DIRECTORY
+        self.directory = self._path = directory / DIRECTORY
         self._path.mkdir(mode=0o700, exist_ok=True)
 
     def relative(self, txid: int) -> str:
@@ -66,13 +70,13 @@ class CheckpointFiles:
         except OSError as error:
             raise JournalUnavailable(f"the checkpoint {unfinished} cannot be kept: {error}") from error
 
-    def tidy(self, keep: Iterator[int] | list[int]) -> list[str]:
+    def tidy(self, keep: Iterable[int]) -> list[str]:
         """Remove what no catalogue names and no download can go on from; returns the names."""
         kept = {self.path(txid).name for txid in keep}
         gone = [
             file.name
             for file in sorted(self._path.iterdir())
-            if file.name not in kept and file.suffix != _ARRIVING
+            if file.name not in kept and file.suffix not in (_ARRIVING, _DIFFERS)
         ]
         for name in gone:
             (self._path / name).unlink()
@@ -82,10 +86,17 @@ class CheckpointFiles:
         """Remove the file; the catalogue has forgotten it before."""
         self.path(txid).unlink(missing_ok=True)
 
-    def forget_arriving(self) -> None:
-        """Remove every download that was not finished."""
+    def set_aside(self, txid: int) -> Path:
+        """Keep a file that nobody may go on from, for whoever finds out why; returns where it is."""
+        aside = self.path(txid).with_suffix(_DIFFERS)
+        self.path(txid).replace(aside)
+        return aside
+
+    def forget_arriving(self, but: Path) -> None:
+        """Remove every download that was not finished, except ``but``."""
         for file in self._path.glob(f"*{_ARRIVING}"):
-            file.unlink(missing_ok=True)
+            if file != but:
+                file.unlink(missing_ok=True)
 
     def header(self, checkpoint: Checkpoint) -> ImageHeader:
         """What the file says it is of, checked against the catalogue.
@@ -114,6 +125,13 @@ class CheckpointFiles:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def forget_old(catalogue: Checkpoints, files: CheckpointFiles) -> None:
+    """Keep the newest checkpoints only. Called where the journal is written."""
+    for old in catalogue.checkpoints()[KEPT:]:
+        catalogue.forget_checkpoint(old.txid)  # first: a file that the catalogue names must be there
+        files.forget(old.txid)
 
 
 @contextmanager

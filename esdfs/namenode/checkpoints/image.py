@@ -90,6 +90,18 @@ class Source(Protocol):
         ...
 
 
+class SeekableSource(Source, Protocol):
+    """One that can skip."""
+
+    def seek(self, offset: int, /) -> int:
+        """Go on at ``offset``."""
+        ...
+
+    def tell(self) -> int:
+        """Where it is."""
+        ...
+
+
 _encode: Final = msgspec.msgpack.Encoder().encode
 _header: Final = msgspec.msgpack.Decoder(ImageHeader).decode
 _trailer: Final = msgspec.msgpack.Decoder(ImageTrailer).decode
@@ -155,6 +167,53 @@ def read_header(source: Source) -> ImageHeader:
     return header
 
 
+def read_trailer(source: SeekableSource) -> ImageTrailer:
+    """What the end of a file says, when ``source`` stands before its first frame. Skips what lies between.
+
+    Raises:
+        CheckpointDamaged: There is no such end.
+    """
+    while True:
+        at = source.tell()
+        head = source.read(_FRAME.size)
+        if len(head) < _FRAME.size:
+            raise CheckpointDamaged("a checkpoint file is cut short")
+        table, _, _, stored_bytes, _ = _FRAME.unpack(head)
+        if table == _END:
+            source.seek(at)
+            return _trailer(_read_frame(source)[1])
+        source.seek(at + _FRAME.size + stored_bytes)
+
+
+def _read_frame(source: Source) -> tuple[int, bytes]:
+    head = source.read(_FRAME.size)
+    if len(head) < _FRAME.size:
+        raise CheckpointDamaged("a checkpoint file is cut short")
+    table, packed, size, stored_bytes, crc = _FRAME.unpack(head)
+    if size > GROUP_BYTES or stored_bytes > GROUP_BYTES or packed > 1:
+        raise CheckpointDamaged("a group of a checkpoint file has an impossible size")
+    stored = source.read(stored_bytes)
+    if len(stored) < stored_bytes or crc32c(stored) != crc:
+        raise CheckpointDamaged("a group of a checkpoint file does not match its checksum")
+    try:
+        return table, decompress_group(stored, size) if packed else stored
+    except ChecksumMismatch as error:
+        raise CheckpointDamaged("a group of a checkpoint file does not decompress") from error
+
+
+def require_layout(header: ImageHeader) -> None:
+    """Whether this program knows the tables of a file.
+
+    Raises:
+        NewerRelease: It does not.
+    """
+    if header.layout_format != layout.FORMAT:
+        raise NewerRelease(
+            f"the checkpoint at txid {header.txid} has tables of layout {header.layout_format}, this program"
+            f" reads layout {layout.FORMAT}: run the same release on every NameNode"
+        )
+
+
 class Reader:
     """The tables of a file whose header was read, in order.
 
@@ -163,13 +222,9 @@ class Reader:
     """
 
     def __init__(self, header: ImageHeader, source: Source) -> None:
-        if header.layout_format != layout.FORMAT:
-            raise NewerRelease(
-                f"the checkpoint at txid {header.txid} has tables of layout {header.layout_format}, this program"
-                f" reads layout {layout.FORMAT}: run the same release on every NameNode"
-            )
+        require_layout(header)
         self._source = source
-        self._next = self._frame()
+        self._next = _read_frame(self._source)
         self._digest = StateDigest()
         self._counts: list[int] = []
         self.trailer: ImageTrailer | None = None
@@ -209,25 +264,10 @@ class Reader:
                 count += 1
                 at = end
             rest = data[at:]
-            self._next = self._frame()
+            self._next = _read_frame(self._source)
         if rest:
             raise CheckpointDamaged(f"a checkpoint file ends within a pair of table {name.decode()}")
         self._counts.append(count)
-
-    def _frame(self) -> tuple[int, bytes]:
-        head = self._source.read(_FRAME.size)
-        if len(head) < _FRAME.size:
-            raise CheckpointDamaged("a checkpoint file is cut short")
-        table, packed, size, stored_bytes, crc = _FRAME.unpack(head)
-        if size > GROUP_BYTES or stored_bytes > GROUP_BYTES or packed > 1:
-            raise CheckpointDamaged("a group of a checkpoint file has an impossible size")
-        stored = self._source.read(stored_bytes)
-        if len(stored) < stored_bytes or crc32c(stored) != crc:
-            raise CheckpointDamaged("a group of a checkpoint file does not match its checksum")
-        try:
-            return table, decompress_group(stored, size) if packed else stored
-        except ChecksumMismatch as error:
-            raise CheckpointDamaged("a group of a checkpoint file does not decompress") from error
 
 
 def _frame(table: int, group: bytes) -> bytes:
