@@ -75,6 +75,7 @@ class Journal(JournalReader, Checkpoints, Protocol):
         """Begin after ``base``, for which ``checkpoint`` stands, and remember that; all or nothing.
 
         Args:
+            base: Beyond the last record here, or one of them.
             checkpoint: Its file is durable already.
             keep_tail: Records after ``base`` stay, because they continue it; else all go.
         """

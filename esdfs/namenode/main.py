@@ -98,6 +98,7 @@ async def _run(config: NameNodeConfig) -> int:
     )
     service = Service(config, metadata, blocks, leases, clock, quorum=part.quorum, checkpoints=checkpoints)
     service.start()
+    await checkpoints.start()
     await part.start(service)
     server = await loop.create_unix_server(lambda: Connection(service.receive), sock=bind(config.socket_path))
     # What was built until here lives as long as the process: collections need not look at it again.

@@ -506,7 +506,7 @@ class Service:
             "applied_txid": meta.applied_txid,
             "checkpoint_txid": self._checkpoints.newest_txid,
             "base_txid": self._checkpoints.base_txid,
-            "oldest_txid": meta.oldest_txid,
+            "oldest_txid": self._checkpoints.base_txid + 1,
             "feature_level": self._metadata.feature_level(),
             "chain": meta.chain.hex(),
             "read_only": self._read_only,

@@ -9,7 +9,6 @@ priority is the lowest: whatever the engine has to do comes first.
 import asyncio
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -17,9 +16,12 @@ from typing import Any, Final, TypeAlias
 import lmdb
 import msgspec
 
-from esdfs.env_os import die_with
+from esdfs.env_os import OsClock, die_with
 from esdfs.errors import EsdfsError, JournalUnavailable, from_code
+from esdfs.ids import Txid
+from esdfs.journal.sql import open_reader as open_journal_reader
 from esdfs.namenode.checkpoints import making
+from esdfs.namenode.checkpoints.archive import Archive
 from esdfs.namenode.checkpoints.files import CheckpointFiles
 from esdfs.namenode.checkpoints.image import VoterOf
 from esdfs.namenode.projection.lmdb import ProjectionLoader, open_reader
@@ -43,7 +45,16 @@ class LoadImage(msgspec.Struct, frozen=True, tag="load"):
     txid: int
 
 
-Job: TypeAlias = TakeImage | LoadImage
+class ArchiveRecords(msgspec.Struct, frozen=True, tag="archive"):
+    """Seal records after ``after`` up to ``until`` into a segment."""
+
+    journal_url: str
+    cluster_id: str
+    after: int
+    until: int
+
+
+Job: TypeAlias = TakeImage | LoadImage | ArchiveRecords
 
 
 class Opened(msgspec.Struct, frozen=True, tag="opened"):
@@ -99,9 +110,9 @@ class Helper:
         return self._lock.locked()
 
     async def start(self) -> None:
-        """Have the process ready, so that the first job does not wait for its start."""
+        """Have the process started, so that the first job waits less; before gRPC, which dislikes forks."""
         async with self._lock:
-            await self._running()
+            await self._started()
 
     async def run(self, job: Job, told: Callable[[Opened | Progressed], None]) -> Done:
         """Have ``job`` done; ``told`` hears what comes before its end.
@@ -110,7 +121,7 @@ class Helper:
             EsdfsError: It was not done. A helper that died is `JournalUnavailable`.
         """
         async with self._lock:
-            process = await self._running()
+            process = await self._started()
             assert process.stdin is not None
             assert process.stdout is not None
             try:
@@ -143,13 +154,11 @@ class Helper:
             process.kill()
             await process.wait()
 
-    async def _running(self) -> asyncio.subprocess.Process:
+    async def _started(self) -> asyncio.subprocess.Process:
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
             )
-            assert self._process.stdout is not None
-            await self._process.stdout.readline()  # it is ready
         return self._process
 
 
@@ -165,12 +174,13 @@ class _Program:
 
     def serve(self) -> None:
         """Until nobody asks any more."""
-        self._tell(Opened())
+        clock = OsClock()
         for line in sys.stdin.buffer:
-            began = time.monotonic()
+            began_ns = clock.monotonic_ns()
             try:
                 done = self._do(_job(line))
-                self._tell(msgspec.structs.replace(done, duration_ms=round(1e3 * (time.monotonic() - began))))
+                duration_ms = (clock.monotonic_ns() - began_ns) // 1_000_000
+                self._tell(msgspec.structs.replace(done, duration_ms=duration_ms))
             except EsdfsError as error:
                 self._tell(Failed(error.code, error.message))
             except lmdb.Error as error:
@@ -186,6 +196,13 @@ class _Program:
                     making.load(target, self._files.path(txid), lambda *far: self._tell(Progressed(*far)))
                 finally:
                     target.close()
+                return Done(0)
+            case ArchiveRecords(url, cluster_id, after, until):
+                journal = open_journal_reader(url)
+                try:
+                    Archive(self._directory).seal(journal, cluster_id, Txid(after), Txid(until))
+                finally:
+                    journal.close()
                 return Done(0)
 
     def _take(self, job: TakeImage) -> Done:

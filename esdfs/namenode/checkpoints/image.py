@@ -5,25 +5,23 @@ groups of 1 MiB wherever that falls. Big-endian::
 
     8   magic, ``ESDFCK01``
     4   length of the header; 4  its CRC32C; the header (msgpack of ``ImageHeader``)
-    then frames, each
-        1   table, an index into ``layout.TABLES``; 255 ends the file
-        1   1 = compressed, 0 = as it is
-        4   bytes of the group; 4  bytes as stored; 4  CRC32C as stored
-        the group as stored
+    then groups (``journal.groups``), tagged with the table's index in ``layout.TABLES``
 
 The groups of one table, put together, are its pairs: 4 length of the key, 4 length of the value, key, value.
-The last frame holds the msgpack of ``ImageTrailer``. The SHA-256 of the whole file is its name among nodes.
+The last group, tagged 255, holds the msgpack of ``ImageTrailer``. The SHA-256 of the whole file
+is its name among nodes.
 """
 
 from collections.abc import Iterable, Iterator
+from io import BytesIO
 from struct import Struct
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import msgspec
 
 from esdfs.checksum import crc32c
-from esdfs.compression import GROUP_BYTES, compress_group, decompress_group
 from esdfs.errors import CheckpointDamaged, ChecksumMismatch, NewerRelease
+from esdfs.journal.groups import GroupBuffer, SeekableSource, Source, pack_group, skip_to, unpack_group
 from esdfs.namenode.projection import layout
 from esdfs.namenode.projection.digest import StateDigest
 
@@ -31,7 +29,6 @@ FORMAT: Final = 1
 MAGIC: Final = b"ESDFCK01"
 
 _PREFIX: Final = Struct(">8sII")
-_FRAME: Final = Struct(">BBIII")
 _PAIR: Final = Struct(">II")
 _END: Final = 255
 _HEADER_BYTES_MAX: Final = 1 << 20
@@ -82,26 +79,6 @@ class ImageTrailer(msgspec.Struct, frozen=True, array_like=True):
     state_digest: bytes
 
 
-class Source(Protocol):
-    """Where the bytes of a file come from."""
-
-    def read(self, size: int, /) -> bytes:
-        """Exactly ``size`` bytes, or fewer at the end."""
-        ...
-
-
-class SeekableSource(Source, Protocol):
-    """One that can skip."""
-
-    def seek(self, offset: int, /) -> int:
-        """Go on at ``offset``."""
-        ...
-
-    def tell(self) -> int:
-        """Where it is."""
-        ...
-
-
 _encode: Final = msgspec.msgpack.Encoder().encode
 _header: Final = msgspec.msgpack.Decoder(ImageHeader).decode
 _trailer: Final = msgspec.msgpack.Decoder(ImageTrailer).decode
@@ -120,26 +97,20 @@ def encode(header: ImageHeader, tables: Iterable[tuple[bytes, Pairs]]) -> Iterat
         assert name == layout.TABLES[index], f"{name!r} is not table {index}"
         digest.table(name)
         count = 0
-        buffer = bytearray()
+        groups = GroupBuffer(index)
         for key, value in pairs:
             count += 1
             packed_pair = _PAIR.pack(len(key), len(value)) + key + value
             digest.pair(name, key, value, packed_pair)
-            buffer += packed_pair
-            while len(buffer) >= GROUP_BYTES:
-                yield _frame(index, bytes(buffer[:GROUP_BYTES]))
-                del buffer[:GROUP_BYTES]
-        if buffer:
-            yield _frame(index, bytes(buffer))
+            yield from groups.add(packed_pair)
+        yield from groups.rest()
         counts.append(count)
-    yield _frame(_END, _encode(ImageTrailer(tuple(counts), digest.value()[1])))
+    yield pack_group(_END, _encode(ImageTrailer(tuple(counts), digest.value()[1])))
 
 
 def state_digest_of(last_piece: bytes) -> bytes:
     """The digest in the last piece that ``encode`` made."""
-    stored = last_piece[_FRAME.size :]
-    _, packed, size, _, _ = _FRAME.unpack_from(last_piece)
-    return _trailer(decompress_group(stored, size) if packed else stored).state_digest
+    return _trailer(unpack_group(BytesIO(last_piece))[1]).state_digest
 
 
 def read_header(source: Source) -> ImageHeader:
@@ -173,32 +144,18 @@ def read_trailer(source: SeekableSource) -> ImageTrailer:
     Raises:
         CheckpointDamaged: There is no such end.
     """
-    while True:
-        at = source.tell()
-        head = source.read(_FRAME.size)
-        if len(head) < _FRAME.size:
-            raise CheckpointDamaged("a checkpoint file is cut short")
-        table, _, _, stored_bytes, _ = _FRAME.unpack(head)
-        if table == _END:
-            source.seek(at)
-            return _trailer(_read_frame(source)[1])
-        source.seek(at + _FRAME.size + stored_bytes)
-
-
-def _read_frame(source: Source) -> tuple[int, bytes]:
-    head = source.read(_FRAME.size)
-    if len(head) < _FRAME.size:
-        raise CheckpointDamaged("a checkpoint file is cut short")
-    table, packed, size, stored_bytes, crc = _FRAME.unpack(head)
-    if size > GROUP_BYTES or stored_bytes > GROUP_BYTES or packed > 1:
-        raise CheckpointDamaged("a group of a checkpoint file has an impossible size")
-    stored = source.read(stored_bytes)
-    if len(stored) < stored_bytes or crc32c(stored) != crc:
-        raise CheckpointDamaged("a group of a checkpoint file does not match its checksum")
     try:
-        return table, decompress_group(stored, size) if packed else stored
+        skip_to(source, _END)
     except ChecksumMismatch as error:
-        raise CheckpointDamaged("a group of a checkpoint file does not decompress") from error
+        raise CheckpointDamaged(f"a checkpoint file is damaged: {error.message}") from error
+    return _trailer(_next_group(source)[1])
+
+
+def _next_group(source: Source) -> tuple[int, bytes]:
+    try:
+        return unpack_group(source)
+    except ChecksumMismatch as error:
+        raise CheckpointDamaged(f"a checkpoint file is damaged: {error.message}") from error
 
 
 def require_layout(header: ImageHeader) -> None:
@@ -224,7 +181,7 @@ class Reader:
     def __init__(self, header: ImageHeader, source: Source) -> None:
         require_layout(header)
         self._source = source
-        self._next = _read_frame(self._source)
+        self._next = _next_group(self._source)
         self._digest = StateDigest()
         self._counts: list[int] = []
         self.trailer: ImageTrailer | None = None
@@ -264,13 +221,7 @@ class Reader:
                 count += 1
                 at = end
             rest = data[at:]
-            self._next = _read_frame(self._source)
+            self._next = _next_group(self._source)
         if rest:
             raise CheckpointDamaged(f"a checkpoint file ends within a pair of table {name.decode()}")
         self._counts.append(count)
-
-
-def _frame(table: int, group: bytes) -> bytes:
-    compressed = compress_group(group)
-    stored, packed = (compressed, 1) if len(compressed) < len(group) else (group, 0)
-    return _FRAME.pack(table, packed, len(group), len(stored), crc32c(stored)) + stored

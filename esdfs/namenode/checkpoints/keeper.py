@@ -8,7 +8,7 @@ another digest stops. Only an image that agreed is put into the catalogue: offer
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -19,10 +19,10 @@ from esdfs.ids import Epoch, Micros, Txid
 from esdfs.journal.checkpoint import Checkpoint
 from esdfs.journal.entry import Base, Entry
 from esdfs.journal.log import Journal
-from esdfs.journal.quorum.messages import CheckpointOffer
-from esdfs.journal.quorum.voters import VoterSet
+from esdfs.namenode.checkpoints.compaction import Compaction
 from esdfs.namenode.checkpoints.files import CheckpointFiles, forget_old, offer_of, voters_in
 from esdfs.namenode.checkpoints.helper import Done, Helper, LoadImage, Opened, Progressed, TakeImage
+from esdfs.namenode.checkpoints.journal_side import JournalSide
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.engine import Internal
 from esdfs.namenode.events import CheckpointMarked, CheckpointTaken, Kind
@@ -39,27 +39,6 @@ _REMEMBERED: Final = 8
 _OPENING, _LOADING = "opening", "loading"
 
 _log = structlog.get_logger(__name__)
-T = TypeVar("T")
-
-
-class JournalSide(Protocol):
-    """What a keeper needs of the quorum, or of the lone journal."""
-
-    def voters_at(self, txid: Txid) -> tuple[Txid, VoterSet]:
-        """The set in force at ``txid``, and the record that holds it; nobody in a cluster of one."""
-        ...
-
-    async def in_journal(self, work: Callable[[], T]) -> T:
-        """Do ``work`` in the journal's thread, between writes."""
-        ...
-
-    def checkpointed(self, offer: CheckpointOffer) -> None:
-        """A newer checkpoint is durable here and may be offered."""
-        ...
-
-    def compacted(self, base: Base) -> None:
-        """Records up to ``base`` are about to leave the journal."""
-        ...
 
 
 class _Image(msgspec.Struct, frozen=True):
@@ -99,6 +78,10 @@ class CheckpointKeeper:
         self._quorum, self._clock = quorum, clock
         self._files = CheckpointFiles(config.path)
         self._helper = Helper(config.path, bytes_max=config.projection_bytes_max)
+        self._compaction = Compaction(
+            config, journal, metadata.identity.cluster_id, quorum, self._helper, self._moved
+        )
+        self._compacting = asyncio.Lock()
         self._newest = newest
         self._base_txid = journal.base().last_txid
         self._marked_txid = newest.txid if newest is not None else Txid(0)
@@ -133,15 +116,18 @@ class CheckpointKeeper:
         while self._holds:
             await self._free.wait()
 
+    async def start(self) -> None:
+        """Start the helper process."""
+        await self._helper.start()
+
     async def keep(self, propose: Callable[[Internal], Awaitable[Any]]) -> None:
         """On a leader, journal marks when they are due. For ever."""
-        await self._helper.start()
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             try:
+                await self._announce(propose)
                 if self._is_due():
                     await propose(Internal(self._mark, ends_batch=True))
-                await self._announce(propose)
             except EsdfsError as error:  # another one leads by now, and does it
                 _log.info("checkpoint not journaled", why=error.message)
 
@@ -161,6 +147,7 @@ class CheckpointKeeper:
             and replication.commit_txid - self._marked_txid >= every
             and self._clock.monotonic_ns() >= self._not_before_ns
             and not self._helper.is_busy
+            and not self._images
             and version_at(Kind.CHECKPOINT_MARKED, self._metadata.feature_level()) > 0
         )
 
@@ -231,8 +218,8 @@ class CheckpointKeeper:
             self.on_failed(
                 f"this node's state differs from the leader's at txid {txid}: its digest is"
                 f" {image.digest.hex()}, the leader's {event.state_digest.hex()}. Nothing was removed; the"
-                f" image of this state is {kept}. Verify both journals (`esdfs journal verify`). If this node's is"
-                f" sound, remove {self._metadata.projection_path} and start it again: its state is rebuilt"
+                f" image of this state is {kept}. Verify both journals (`esdfs journal verify`). If this one"
+                f" is sound, remove {self._metadata.projection_path} and start it again: its state is rebuilt"
                 " from the last checkpoint that agreed and the journal. If it differs again, replay the"
                 " leader's (`esdfs journal replay`): then the leader's state is the wrong one"
             )
@@ -267,6 +254,7 @@ class CheckpointKeeper:
         await self._quorum.in_journal(remember)
         self._newest = checkpoint
         self._quorum.checkpointed(offer)
+        self._spawn(self._compact(txid))
         _log.info("checkpoint kept", txid=txid, state_digest=done.state_digest)
 
     async def _forget_images(self) -> None:
@@ -276,6 +264,16 @@ class CheckpointKeeper:
             del self._images[txid]
             if txid not in known:
                 self._files.forget(txid)
+
+    async def _compact(self, txid: Txid) -> None:
+        async with self._compacting:
+            try:
+                await self._compaction.run(txid)
+            except EsdfsError as error:
+                _log.error("journal not compacted", why=error.message)
+
+    def _moved(self, base: Base) -> None:
+        self._base_txid = base.last_txid
 
     # --- being given one ------------------------------------------------------------------------
 
