@@ -1,6 +1,12 @@
 """Where the journal begins: the last record that was compacted away
 
-Rules for migrations: see 0001.
+Every migration keeps these rules:
+
+- The previous release must still be able to read and append while this one is in place: nodes are upgraded
+  one after another. Add; drop only what the previous release no longer names.
+- Tables only. A journaled payload is never rewritten; a changed event gets a new version and an upcaster.
+- It imports nothing from `esdfs`: it must mean the same in ten years.
+- `downgrade` undoes it. Raise REVISION in `esdfs/journal/tables.py`.
 
 Revision: 0002, after 0001. A release that knows only 0001 reads and appends as before, as long as nothing
 was compacted: do not turn compaction on before every node has this one.
