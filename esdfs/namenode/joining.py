@@ -189,10 +189,6 @@ class VoterPart:
                 self._applying = asyncio.get_running_loop().call_later(_APPLY_AFTER_S, self._apply)
             self._service.role_changed_if_new()
 
-    def _on_stored(self, entries: Sequence[Entry]) -> None:
-        # Before it could be elected: a leader must know what it leads.
-        require_readable(entries, self._config.features)
-
     def _require_loadable(self, header: ImageHeader) -> None:
         require_layout(header)
         if header.feature_level > self._config.features.newest:
@@ -210,6 +206,10 @@ class VoterPart:
         self._applying = None
         if self._service is not None:
             self._service.apply_committed()
+
+    def _on_stored(self, entries: Sequence[Entry]) -> None:
+        # Before it could be elected: a leader must know what it leads.
+        require_readable(entries, self._config.features)
 
     def _on_role(self, _change: RoleChanged) -> None:
         if self._service is not None:

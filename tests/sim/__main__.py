@@ -16,6 +16,7 @@ from tests.scenario.story import tell
 from tests.sim.mutants import MUTANTS
 from tests.sim.run import Result, simulate
 
+_REPORT_SEEDS = 100
 STORIES = Path(__file__).parent.parent / "scenario"
 
 
@@ -27,6 +28,8 @@ def main() -> int:
     totals: Counter[str] = Counter()
     simulated_s, events, broken = 0.0, 0, 0
     for result in _results(range(first, last + 1), options.mutant, options.procs):
+        if not (result.seed - first + 1) % _REPORT_SEEDS:
+            _remark(f"{result.seed - first + 1} of {last - first + 1} seeds, {broken} broken")
         totals.update(result.stats)
         simulated_s += result.simulated_s
         events += result.events
@@ -65,6 +68,10 @@ def _results(seeds: Iterable[int], mutant: str, procs: int) -> Iterator[Result]:
         return
     with Pool(procs) as pool:
         yield from pool.imap(run, seeds)
+
+
+def _remark(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - a command
 
 
 def _say(text: str) -> None:

@@ -11,7 +11,8 @@ from esdfs.journal.quorum.state import NodeState
 from esdfs.journal.quorum.voters import Voter, VoterKind, VoterSet
 
 _FRESH_NS: Final = 1_000_000_000  # a new voter has fetched this recently
-_LAG_RECORDS: Final = 1000  # and lacks no more than this
+_LAG_RECORDS: Final = 1000  # and lacks no more than this,
+_LAG_FETCHES: Final = 16  # and no more than this many fetches bring: commits may have to wait for it
 
 
 class Membership:
@@ -66,7 +67,8 @@ class Membership:
         if is_new:
             if state.now_ns - progress.seen_ns > _FRESH_NS:
                 raise Unavailable(f"{voter.node_id} has not fetched recently: start it first")
-            if state.tail.last.txid - progress.fetched_txid > _LAG_RECORDS:
+            lag_max = min(_LAG_RECORDS, _LAG_FETCHES * state.config.fetch_records)
+            if state.tail.last.txid - progress.fetched_txid > lag_max:
                 raise Unavailable(f"{voter.node_id} has not caught up yet")
         elif state.now_ns - progress.voter_seen_ns > state.waits.check_quorum:
             raise Unavailable(f"{voter.node_id} does not answer: bring it back, or remove it first")

@@ -18,6 +18,7 @@ from esdfs.namenode.namespace.inodes import Inode
 from esdfs.namenode.namespace.paths import parse_point
 from esdfs.namenode.rest import answers, request
 from esdfs.namenode.rest.answers import CommandResult, FileStatus, LocatedBlock
+from esdfs.namenode.rest.confirming import Confirmations
 from esdfs.namenode.rest.ports import Engine, JournalReader, LocationsReader, ProjectionReader, View
 
 T = TypeVar("T")
@@ -66,6 +67,7 @@ class Edge:
         self.clock = clock
         self.rng = rng
         self._alone: bool | None = None
+        self._confirmations = Confirmations(lambda: engine.call(ReadIndex()))
         self._journal = journal
         self._digest = digest
         self._stopping = stopping
@@ -103,7 +105,7 @@ class Edge:
             with self.reader.snapshot() as view:
                 self._alone = len(view.voters()) < 2
         if not self._alone:
-            await self.engine.call(ReadIndex())
+            await self._confirmations.confirm()
 
     def txid_of(self, point: str) -> int:
         """The txid that a point in time stands for."""
