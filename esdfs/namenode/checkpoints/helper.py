@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-import lmdb
 import msgspec
 
 from esdfs.env_os import OsClock, die_with
@@ -183,8 +182,6 @@ class _Program:
                 self._tell(msgspec.structs.replace(done, duration_ms=duration_ms))
             except EsdfsError as error:
                 self._tell(Failed(error.code, error.message))
-            except lmdb.Error as error:
-                self._tell(Failed("journal-unavailable", f"the projection cannot be used: {error}"))
 
     def _do(self, job: Job) -> Done:
         match job:

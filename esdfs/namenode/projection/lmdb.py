@@ -29,6 +29,18 @@ _READERS_MAX = 512
 _READER_BYTES_MAX: Final = 1 << 42
 
 
+class Image(NamedTuple):
+    """All of one committed state.
+
+    Attributes:
+        tables: (name, its pairs in key order), in the order of ``layout.TABLES``.
+    """
+
+    meta: Meta
+    feature_level: int
+    tables: Iterator[tuple[bytes, Iterator[tuple[bytes, bytes]]]]
+
+
 class ProjectionStore:
     """The projection's one writer. Open it after any fork, in one process only.
 
@@ -92,6 +104,12 @@ class ProjectionStore:
         with self._env.begin() as txn:
             yield PresentView(txn, self._dbs, read_meta(txn, self._dbs))
 
+    @contextmanager
+    def image(self) -> Iterator[Image]:
+        """See ``ProjectionReader.image``."""
+        with self._env.begin() as txn:
+            yield _image(txn, self._dbs)
+
     def clear(self) -> None:
         """Empty every table: the projection is to be rebuilt from the journal's first record."""
         with self._env.begin(write=True) as txn:
@@ -107,18 +125,6 @@ class ProjectionStore:
         self._env.sync(True)
         self._env.close()
         self._mark(_CLEAN)
-
-
-class Image(NamedTuple):
-    """All of one committed state.
-
-    Attributes:
-        tables: (name, its pairs in key order), in the order of ``layout.TABLES``.
-    """
-
-    meta: Meta
-    feature_level: int
-    tables: Iterator[tuple[bytes, Iterator[tuple[bytes, bytes]]]]
 
 
 class ProjectionReader:
@@ -156,9 +162,7 @@ class ProjectionReader:
     def image(self) -> Iterator[Image]:
         """The newest committed state, which stays readable until the end, whatever is committed meanwhile."""
         with self._env.begin() as txn:
-            present = PresentView(txn, self._dbs, read_meta(txn, self._dbs))
-            tables = ((name, iter(txn.cursor(self._dbs[name]))) for name in layout.TABLES)
-            yield Image(present.meta, present.feature_level(), tables)
+            yield _image(txn, self._dbs)
 
     def applied_txid(self) -> int:
         """The newest transaction readers can see."""
@@ -201,6 +205,12 @@ class ProjectionLoader:
     def close(self) -> None:
         """Release the environment."""
         self._env.close()
+
+
+def _image(txn: Any, dbs: Dbs) -> Image:
+    present = PresentView(txn, dbs, read_meta(txn, dbs))
+    tables = ((name, iter(txn.cursor(dbs[name]))) for name in layout.TABLES)
+    return Image(present.meta, present.feature_level(), tables)
 
 
 def _replace(
