@@ -83,10 +83,8 @@ def compact(trio: Cluster, beyond: int, home: str) -> None:
 
 
 def digests(trio: Cluster) -> set[tuple[int, str]]:
-    return {
-        (told["txid"], told["digest"])
-        for told in (get(node["rest"], "/journal/digest?consistency=stale") for node in trio.info["namenodes"])
-    }
+    told = [get(node["rest"], "/journal/digest?consistency=stale") for node in trio.info["namenodes"]]
+    return {(each["txid"], each["digest"]) for each in told}
 
 
 def log(trio: Cluster, name: str) -> str:
@@ -204,5 +202,6 @@ def test_readers_of_the_feed_are_told_where_it_begins(trio: Cluster) -> None:
 
     problem = get(rest(trio, status["node_id"]), "/journal?from=1&consistency=stale")
     assert (problem["code"], problem["oldest_txid"]) == (Compacted.code, status["base_txid"] + 1)
-    first = get(rest(trio, status["node_id"]), f"/journal?from={head['oldest_txid']}&limit=1&consistency=stale")
+    path = f"/journal?from={head['oldest_txid']}&limit=1&consistency=stale"
+    first = get(rest(trio, status["node_id"]), path)
     assert first["records"][0]["txid"] == head["oldest_txid"]
