@@ -26,7 +26,7 @@ from esdfs.journal.checkpoint import Checkpoint
 from esdfs.journal.log import Journal
 from esdfs.journal.quorum.effects import InstallCheckpoint
 from esdfs.journal.quorum.messages import CheckpointOffer
-from esdfs.namenode.checkpoints.files import CheckpointFiles, base_of, forget_old, sha256_of, voters_of
+from esdfs.namenode.checkpoints.files import CheckpointFiles, base_of, forget_old, voters_of
 from esdfs.namenode.checkpoints.image import ImageHeader, read_header, read_trailer
 from esdfs.rpc.chunks import CHUNK_BYTES, ChunkAsked
 
@@ -94,20 +94,11 @@ class CheckpointExchange:
     async def fetch(self, source: NodeId, offer: CheckpointOffer) -> None:
         """See ``CheckpointPort.fetch``. What came before it failed is kept for the next try."""
         try:
-            if not await asyncio.to_thread(self._has, offer):
-                await self._download(source, offer)
+            await self._download(source, offer)
         except EsdfsError as error:
             _log.warning("checkpoint not fetched", source=source, txid=offer.last.txid, why=error.message)
             await asyncio.sleep(_RETRY_S)  # the quorum asks again at once
             raise
-
-    def _has(self, offer: CheckpointOffer) -> bool:
-        """Also after a crash between the download and the journal's own change."""
-        path = self._files.path(offer.last.txid)
-        if not path.exists() or sha256_of(path) != offer.sha256:
-            return False
-        self._vet(path, offer)
-        return True
 
     async def _download(self, source: NodeId, offer: CheckpointOffer) -> None:
         part = self._files.arriving(offer.last.txid, offer.sha256)
