@@ -1,6 +1,6 @@
 """Records older than the newest checkpoint leave the journal: into the archive, then out of the database."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -9,7 +9,7 @@ from esdfs.ids import Txid
 from esdfs.journal.entry import Base
 from esdfs.journal.log import Journal
 from esdfs.namenode.checkpoints.archive import Archive
-from esdfs.namenode.checkpoints.helper import ArchiveRecords, Helper
+from esdfs.namenode.checkpoints.helper import ArchiveRecords
 from esdfs.namenode.checkpoints.journal_side import JournalSide
 from esdfs.namenode.config import NameNodeConfig
 
@@ -23,6 +23,7 @@ class Compaction:
     """Of one journal. One run at a time.
 
     Args:
+        helper: Has records sealed into a segment, durably.
         moved: Told the new base, again and again.
     """
 
@@ -32,7 +33,7 @@ class Compaction:
         journal: Journal,
         cluster_id: str,
         quorum: JournalSide,
-        helper: Helper,
+        helper: Callable[[ArchiveRecords], Awaitable[object]],
         moved: Callable[[Base], None],
     ) -> None:
         self._config, self._journal, self._cluster_id = config, journal, cluster_id
@@ -55,7 +56,7 @@ class Compaction:
         while archived < target:
             until = Txid(min(target, archived + _SEGMENT_RECORDS))
             job = ArchiveRecords(self._config.database_url, self._cluster_id, archived, until)
-            await self._helper.run(job, lambda _: None)
+            await self._helper(job)
             _log.info("records archived", after=archived, until=until)
             archived = until
         # Followers must not be served from where records are vanishing.

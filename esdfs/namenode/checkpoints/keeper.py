@@ -21,7 +21,15 @@ from esdfs.journal.entry import Base, Entry
 from esdfs.journal.log import Journal
 from esdfs.namenode.checkpoints.compaction import Compaction
 from esdfs.namenode.checkpoints.files import CheckpointFiles, forget_old, offer_of, voters_in
-from esdfs.namenode.checkpoints.helper import Done, Helper, LoadImage, Opened, Progressed, TakeImage
+from esdfs.namenode.checkpoints.helper import (
+    ArchiveRecords,
+    Done,
+    Helper,
+    LoadImage,
+    Opened,
+    Progressed,
+    TakeImage,
+)
 from esdfs.namenode.checkpoints.journal_side import JournalSide
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.engine import Internal
@@ -79,7 +87,7 @@ class CheckpointKeeper:
         self._files = CheckpointFiles(config.path)
         self._helper = Helper(config.path, bytes_max=config.projection_bytes_max)
         self._compaction = Compaction(
-            config, journal, metadata.identity.cluster_id, quorum, self._helper, self._moved
+            config, journal, metadata.identity.cluster_id, quorum, self._seal, self._moved
         )
         self._compacting = asyncio.Lock()
         self._newest = newest
@@ -271,6 +279,9 @@ class CheckpointKeeper:
                 await self._compaction.run(txid)
             except EsdfsError as error:
                 _log.error("journal not compacted", why=error.message)
+
+    async def _seal(self, job: ArchiveRecords) -> Done:
+        return await self._helper.run(job, lambda _: None)
 
     def _moved(self, base: Base) -> None:
         self._base_txid = base.last_txid
