@@ -10,6 +10,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -18,7 +19,6 @@ import msgspec
 from esdfs.env_os import OsClock, die_with
 from esdfs.errors import EsdfsError, JournalUnavailable, from_code
 from esdfs.ids import Txid
-from esdfs.journal.sql import open_reader as open_journal_reader
 from esdfs.namenode.checkpoints import making
 from esdfs.namenode.checkpoints.archive import Archive
 from esdfs.namenode.checkpoints.files import CheckpointFiles
@@ -104,6 +104,11 @@ class Helper:
         self._lock = asyncio.Lock()
 
     @property
+    def pid(self) -> int | None:
+        """The process's id; None when there is none."""
+        return None if self._process is None else self._process.pid
+
+    @property
     def is_busy(self) -> bool:
         """Whether a job is under way; another one would wait."""
         return self._lock.locked()
@@ -139,6 +144,8 @@ class Helper:
             except asyncio.CancelledError:
                 process.kill()  # its answers are nobody's any more
                 raise
+            process.kill()
+            await process.wait()  # so that the next job starts another
             raise JournalUnavailable("the helper process ended in the middle of its job")
 
     async def stop(self) -> None:
@@ -195,11 +202,10 @@ class _Program:
                     target.close()
                 return Done(0)
             case ArchiveRecords(url, cluster_id, after, until):
-                journal = open_journal_reader(url)
-                try:
+                from esdfs.journal import sql  # noqa: PLC0415 - SQLAlchemy, for those who compact
+
+                with closing(sql.open_reader(url)) as journal:
                     Archive(self._directory).seal(journal, cluster_id, Txid(after), Txid(until))
-                finally:
-                    journal.close()
                 return Done(0)
 
     def _take(self, job: TakeImage) -> Done:
