@@ -1,8 +1,9 @@
 """Where the nodes of a local cluster live, which ports they get, and their settings."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -17,16 +18,19 @@ from esdfs.namenode.config import NameNodeConfig, load
 _PORT_FIRST, _PORT_COUNT = 20_000, 10_000
 _HOST: Final = "127.0.0.1"
 
+WITNESS: Final = "witness-1"
+
 T = TypeVar("T")
 
 
 class NameNodeRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A NameNode, as started last."""
+    """A NameNode, as started last. ``rest`` is "" for a witness."""
 
     id: str
     dir: str
     rest: str
     grpc: str
+    kind: str = "voter"
     process: Process | None = None
 
 
@@ -53,8 +57,9 @@ class Layout:
     """How to lay out a cluster that does not exist yet.
 
     Attributes:
-        journal: SQLAlchemy URL; "" = SQLite in the NameNode's directory.
+        journals: SQLAlchemy URL of each NameNode's journal; "" = SQLite in its directory.
         namenode, datanode: Settings of ``namenode.toml`` and ``datanode.toml`` over our own.
+        of_node: Settings of single NameNodes over those of all, by node id.
     """
 
     def __init__(
@@ -63,20 +68,24 @@ class Layout:
         rng: Rng,
         *,
         namenodes: int = 1,
+        witness: bool = False,
         datanodes: int,
-        journal: str,
+        journals: Sequence[str],
         block_size_bytes: int,
-        namenode: Mapping[str, str],
-        datanode: Mapping[str, str],
+        namenode: Mapping[str, Any],
+        datanode: Mapping[str, Any],
+        of_node: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> None:
         self._clock = clock
         self._rng = rng
         self.namenodes = namenodes
+        self.witness = witness
         self.datanodes = datanodes
-        self.journal = journal
+        self.journals = journals
         self.block_size_bytes = block_size_bytes
         self.namenode = namenode
         self.datanode = datanode
+        self.of_node = of_node
 
     def make(self, root: Path) -> ClusterRecord:
         """Format the NameNode and lay out the DataNodes below ``root``; what is there already is kept.
@@ -89,18 +98,25 @@ class Layout:
         _convert({"node_id": "dn-0", "volumes": ["v"], "namenodes": [], **self.datanode}, DataNodeConfig)
         (root / "logs").mkdir(parents=True, exist_ok=True)
         homes = [root / f"nn-{number}" for number in range(1, self.namenodes + 1)]
+        if self.witness:
+            homes.append(root / WITNESS)
+        if unknown := sorted(set(self.of_node) - {home.name for home in homes}):
+            raise InvalidRequest(
+                f"--set {unknown[0]}.…: there is no such NameNode; there are {_names(homes)}"
+            )
         if not (homes[-1] / "namenode.toml").exists():
             self._format(homes)
         return self.more_datanodes(root, ClusterRecord([_record(home) for home in homes], []), self.datanodes)
 
     def more_datanodes(self, root: Path, record: ClusterRecord, count: int) -> ClusterRecord:
         """``record`` with ``count`` further DataNodes, laid out below ``root``."""
-        configs = [load(Path(namenode.dir)) for namenode in record.namenodes]
+        configs = [load(Path(namenode.dir)) for namenode in record.namenodes if namenode.rest]
         there = len(record.datanodes)
         more = [self._lay_out(root / f"dn-{there + number}", configs) for number in range(1, count + 1)]
         return ClusterRecord(record.namenodes, [*record.datanodes, *more])
 
     def _format(self, homes: list[Path]) -> None:
+        from esdfs.journal.databases import create_if_absent  # noqa: PLC0415 - as below
         from esdfs.namenode.events import VoterEntry  # noqa: PLC0415 - as below
         from esdfs.namenode.formatting import (  # noqa: PLC0415 - the database's libraries are slow to load
             cluster_settings,
@@ -112,23 +128,28 @@ class Layout:
                 {
                     "node_id": home.name,
                     "dir": str(home),
-                    "journal_url": self.journal,
+                    "kind": "witness" if home.name == WITNESS else "voter",
+                    "journal_url": journal,
                     "rest_port": self._free_port(),
                     "grpc_port": self._free_port(),
                     "safe_mode_min_ms": 0,  # a whole cluster that starts at once has nothing to wait for
                     **self.namenode,
+                    **self.of_node.get(home.name, {}),
                 },
                 NameNodeConfig,
             )
-            for home in homes
+            for home, journal in zip(homes, self.journals, strict=True)
         ]
+        if len(configs) > 1:
+            for config in configs:
+                create_if_absent(config.database_url)
         voters = [
             VoterEntry(
                 config.node_id,
                 self._rng.uuid(),
-                "voter",
-                f"{config.grpc_host}:{config.grpc_port}",
-                f"http://{config.rest_host}:{config.rest_port}",
+                config.kind,
+                config.grpc_address,
+                config.rest_url,
             )
             for config in configs
         ]
@@ -181,6 +202,10 @@ class Layout:
             return port
 
 
+def _names(homes: Sequence[Path]) -> str:
+    return ", ".join(home.name for home in homes)
+
+
 def _convert(given: Mapping[str, Any], type_: type[T]) -> T:
     try:
         return msgspec.convert(given, type_, strict=False)
@@ -190,5 +215,4 @@ def _convert(given: Mapping[str, Any], type_: type[T]) -> T:
 
 def _record(home: Path) -> NameNodeRecord:
     config = load(home)
-    rest = f"http://{config.rest_host}:{config.rest_port}"
-    return NameNodeRecord(home.name, str(home), rest, f"{config.grpc_host}:{config.grpc_port}")
+    return NameNodeRecord(home.name, str(home), config.rest_url, config.grpc_address, config.kind)

@@ -3,16 +3,20 @@
 What must be equal on every node (block size, replication, …) is in the journal's first record.
 """
 
+import re
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from esdfs.errors import InvalidRequest
+from esdfs.ids import NodeId
 from esdfs.namenode.features import SUPPORTED, FeatureRange, limited
 
 CHECKPOINT_RECORDS_MIN: Final = 10
 """A checkpoint takes two records itself."""
+
+_ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/]+):[1-9][0-9]{0,4}")
 
 
 class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -20,11 +24,15 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     Attributes:
         dir: Where everything of this node lives.
+        kind: "voter", or "witness": it keeps the journal and votes, but has no namespace and no REST.
+        seeds: NameNodes to ask for the leader before this node's journal knows any: "nn-1=host:port".
         journal_url: SQLAlchemy URL; "" = ``journal.sqlite`` in ``dir``.
         grpc_port, rest_port: 0 = any free one.
         lease_soft_ms: After this long without renewal another client may take a file over.
         lease_hard_ms: After this long an open file is aborted.
         free_bytes_min: Below this much free disk the node refuses changes.
+        peer_addresses: ``host:port`` by node id, where this node reaches another NameNode's gRPC instead of
+            where that is registered: for address translation, or a network of the NameNodes' own.
         feature_level_max: Hold a rolling upgrade back: behave as a release that reads feature levels up to
             this one only; 0 = all that this release reads.
         checkpoint_every_records: A leader has checkpoints taken this often; 0 = never.
@@ -34,6 +42,8 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     node_id: str
     dir: str
+    kind: Literal["voter", "witness"] = "voter"
+    seeds: tuple[str, ...] = ()
     journal_url: str = ""
     rest_host: str = "127.0.0.1"
     rest_port: int = 8870
@@ -49,6 +59,7 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     safe_mode_min_ms: int = 30_000
     free_bytes_min: int = 64 << 20
     projection_bytes_max: int = 1 << 40  # LMDB's address space, not disk
+    peer_addresses: dict[str, str] = {}
     feature_level_max: int = 0
     checkpoint_every_records: int = 100_000
     journal_retain_records: int = 0
@@ -66,6 +77,8 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             problems.append("dead_after_ms must be above inactive_after_ms")
         if self.lease_hard_ms < self.lease_soft_ms:
             problems.append("lease_hard_ms must not be below lease_soft_ms")
+        if not all(name and address.rpartition(":")[2].isdigit() for name, address in self._seeds()):
+            problems.append('seeds must look like "nn-1=host:port"')
         if self.feature_level_max and not SUPPORTED.has(self.feature_level_max):
             problems.append(
                 f"feature_level_max must be 0 or between {SUPPORTED.oldest} and {SUPPORTED.newest}"
@@ -78,6 +91,11 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             f"{name} must be between 0 and 65535"
             for name in ("rest_port", "grpc_port")
             if not 0 <= getattr(self, name) <= 65535
+        ]
+        problems += [
+            f"peer_addresses: {node_id} must be host:port, not {address!r}"
+            for node_id, address in self.peer_addresses.items()
+            if not _ADDRESS.fullmatch(address)
         ]
         return problems
 
@@ -95,6 +113,25 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     def path(self) -> Path:
         """``dir`` as an absolute path."""
         return Path(self.dir).absolute()
+
+    @property
+    def seed_addresses(self) -> dict[NodeId, str]:
+        """``seeds`` by name, but for this node itself."""
+        return {NodeId(name): address for name, address in self._seeds() if name != self.node_id}
+
+    def _seeds(self) -> list[tuple[str, str]]:
+        parts = [seed.partition("=") for seed in self.seeds]
+        return [(name, address) for name, _, address in parts]
+
+    @property
+    def grpc_address(self) -> str:
+        """Where other NameNodes reach this one."""
+        return f"{self.grpc_host}:{self.grpc_port}"
+
+    @property
+    def rest_url(self) -> str:
+        """Of its REST server; "" for a witness, which has none."""
+        return "" if self.kind == "witness" else f"http://{self.rest_host}:{self.rest_port}"
 
     @property
     def socket_path(self) -> Path:
@@ -124,12 +161,19 @@ def load(directory: Path) -> NameNodeConfig:
 
 def save(config: NameNodeConfig) -> None:
     """Write ``namenode.toml`` into the node's directory, readable by its owner only: it may hold a token."""
-    lines = [f"{name} = {msgspec.json.encode(value).decode()}" for name, value in _fields(config)]
+    lines = [f"{name} = {_toml(value)}" for name, value in _fields(config)]
     config.path.mkdir(parents=True, exist_ok=True)
     file = config.path / "namenode.toml"
     file.touch(mode=0o600)
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _fields(config: NameNodeConfig) -> list[tuple[str, str | int]]:
+def _toml(value: str | int | tuple[str, ...] | dict[str, str]) -> str:
+    """JSON's strings and numbers are TOML's; its objects are not."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    return msgspec.json.encode(value).decode()
+
+
+def _fields(config: NameNodeConfig) -> list[tuple[str, str | int | tuple[str, ...] | dict[str, str]]]:
     return [(name, getattr(config, name)) for name in config.__struct_fields__]

@@ -1,48 +1,43 @@
-"""How this NameNode takes part: alone, or as one voter of several.
+"""How this NameNode takes part: alone, or as one of a quorum.
 
 Made before the service, started with it.
 """
 
 import asyncio
-from collections.abc import Sequence
-from functools import partial
 from typing import Any, Final, Protocol
+
+import structlog
+from msgspec.structs import astuple
 
 from esdfs import __version__
 from esdfs.env import Clock, Rng
-from esdfs.errors import InvalidRequest
-from esdfs.ids import NodeId, Txid
-from esdfs.journal.driver import QuorumDriver
-from esdfs.journal.entry import Entry, Identity
-from esdfs.journal.floor import FILE as FLOOR_FILE
-from esdfs.journal.floor import AckFloor
+from esdfs.errors import Compacted
+from esdfs.ids import Txid
+from esdfs.journal.entry import Identity
 from esdfs.journal.log import Journal
-from esdfs.journal.quorum.config import QuorumConfig
 from esdfs.journal.quorum.effects import RoleChanged
-from esdfs.journal.quorum.voters import Voter, VoterSet
-from esdfs.journal.quorum_disk import load, next_incarnation
+from esdfs.journal.quorum.voters import VoterSet
 from esdfs.journal.replication import Replication
 from esdfs.journal.solo import SoloReplication
 from esdfs.namenode import events as ev
 from esdfs.namenode.checkpoints.files import CheckpointFiles
 from esdfs.namenode.checkpoints.image import ImageHeader, require_layout
+from esdfs.namenode.checkpoints.making import load
 from esdfs.namenode.checkpoints.recovery import Found
-from esdfs.namenode.checkpoints.transfer import CheckpointExchange
 from esdfs.namenode.config import NameNodeConfig
-from esdfs.namenode.control_records import VOTERS_KIND, EventControlRecords, addresses
+from esdfs.namenode.control_records import EventControlRecords
 from esdfs.namenode.engine import Internal
 from esdfs.namenode.features import beyond
 from esdfs.namenode.formatting import FORMAT_EPOCH
 from esdfs.namenode.leading import Alone, InQuorum, Quorum
+from esdfs.namenode.member import Member
 from esdfs.namenode.projection.lmdb import ProjectionStore
 from esdfs.namenode.projection.writer import Writer
 from esdfs.namenode.service import Service
-from esdfs.namenode.upgrading import require_readable
-from esdfs.rpc.namenode import NameNodeServicer, PeerTransport, serve
-from esdfs.rpc.peer_features import PeerFeatures
 
-_INCARNATION_FILE: Final = "incarnation"
 _APPLY_AFTER_S: Final = 0.002  # a follower first writes what it fetched: the leader waits for that
+_FIRST_RECORDS: Final = 500
+_log = structlog.get_logger(__name__)
 
 
 class Part(Protocol):
@@ -58,12 +53,23 @@ class Part(Protocol):
         """For the service."""
         ...
 
+    async def begin(self, store: ProjectionStore, stopping: asyncio.Event) -> bool:
+        """Have the cluster's settings in the projection, which who joined has to fetch first.
+
+        False when it was stopped before it had them, or can never go on.
+        """
+        ...
+
     async def start(self, service: Service) -> None:
         """Begin; the service hears of commits and roles from here on."""
         ...
 
+    async def leave(self) -> None:
+        """Hand over leadership, while this node still answers."""
+        ...
+
     async def stop(self) -> None:
-        """Hand over what others wait for, and end."""
+        """End."""
         ...
 
 
@@ -72,9 +78,13 @@ class LonePart:
 
     def __init__(self, config: NameNodeConfig, journal: Journal, identity: Identity) -> None:
         self.replication = SoloReplication(journal)
-        rest = f"http://{config.rest_host}:{config.rest_port}"
-        self.quorum = Alone(self.replication, config.node_id, rest, config.features)
+        self.quorum = Alone(self.replication, identity, config.rest_url, config.features)
         self._identity = identity
+
+    async def begin(self, store: ProjectionStore, stopping: asyncio.Event) -> bool:
+        """See ``Part.begin``."""
+        del store, stopping
+        return True
 
     async def start(self, service: Service) -> None:
         """See ``Part.start``."""
@@ -85,13 +95,16 @@ class LonePart:
 
         await service.propose(Internal(opened))
 
+    async def leave(self) -> None:
+        """See ``Part.leave``: there is nobody."""
+
     async def stop(self) -> None:
         """See ``Part.stop``."""
         await asyncio.to_thread(self.quorum.close)
 
 
-class VoterPart:
-    """One of several NameNodes."""
+class MemberPart:
+    """A voter or an observer."""
 
     def __init__(
         self,
@@ -101,63 +114,73 @@ class VoterPart:
         store: ProjectionStore,
         clock: Clock,
         rng: Rng,
-        *,
         found: Found | None,
     ) -> None:
         def level() -> int:
             with store.present() as view:
                 return view.feature_level()
 
-        control = EventControlRecords(level, __version__)
-        peers = PeerFeatures(identity.cluster_id, *config.features, clock)
-        self._config = config
-        self._floor = AckFloor(config.path / FLOOR_FILE, identity)
-        quorum_config = QuorumConfig()
-        base = journal.base()
-        stored = load(
-            journal,
-            self._floor,
-            control=control,
-            voters_kind=VOTERS_KIND,
-            incarnation=next_incarnation(config.path / _INCARNATION_FILE),
-            applied_txid=Txid(store.meta().applied_txid),
-            recent_records=quorum_config.uncommitted_records,
-            known_voters=None if found is None else found.voters,
-            base=base.head,
-            base_ts_us=base.ts_us,
-            checkpoint=None if found is None else found.offer,
-        )
         self._service: Service | None = None
+        self._config = config
+        self._installed: Txid | None = None
         self._applying: asyncio.TimerHandle | None = None
-        self._server: Any = None
-        transport = PeerTransport(self._address_of, peers)
-        self._checkpoints = CheckpointExchange(
-            CheckpointFiles(config.path),
+        self._seeds = config.seeds
+        self._is_started = False
+        self._news = asyncio.Event()
+        self._has_records = bool(journal.head().last_txid)
+        self._member = Member(
+            config,
             journal,
+            identity,
             clock,
-            cluster_id=identity.cluster_id,
-            fetch_chunk=partial(transport.fetch_chunk, cluster_id=identity.cluster_id),
+            rng,
+            level=level,
+            applied_txid=Txid(store.meta().applied_txid),
+            found=found,
             check=self._require_loadable,
-            on_unfit=self._on_unfit,
             on_installed=self._on_installed,
-            free_bytes_min=config.free_bytes_min,
-        )
-        self.driver = QuorumDriver(
-            stored,
-            config=quorum_config,
-            control=control,
-            journal=journal,
-            floor=self._floor,
-            transport=transport,
-            clock=clock,
-            rng=rng,
             on_commit=self._on_commit,
             on_role=self._on_role,
-            on_stored=self._on_stored,
-            checkpoints=self._checkpoints,
         )
-        self._peers = peers
-        self.replication = self.quorum = InQuorum(self.driver, config.node_id, config.features, peers)
+        self.driver = self._member.driver
+        self.replication = self.quorum = InQuorum(self.driver, config.features, self._member.peers, clock)
+
+    async def begin(self, store: ProjectionStore, stopping: asyncio.Event) -> bool:
+        """See ``Part.begin``."""
+        if self._has_records:
+            return True
+        await self._start_member()
+        _log.info("fetching the first records", seeds=self._seeds)
+        while not store.meta().applied_txid:
+            waits = [asyncio.ensure_future(event.wait()) for event in (stopping, self._news)]
+            ends: set[asyncio.Future[Any]] = {*waits, self.driver.failed}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+            if stopping.is_set() or self.driver.failed.done():
+                return False
+            self._news.clear()
+            await self._begin_with(store)
+        return True
+
+    async def _begin_with(self, store: ProjectionStore) -> None:
+        """The first records, or a checkpoint when the others have these no longer."""
+        if self._installed is not None:
+            path = CheckpointFiles(self._config.path).path(self._installed)
+            await asyncio.to_thread(load, store, path)
+            return
+        try:
+            entries = self.driver.records(Txid(0), _FIRST_RECORDS)
+        except Compacted:
+            return  # it is being installed
+        writer = store.begin()
+        try:
+            for entry in entries:
+                writer.apply_row(astuple(entry))
+        except BaseException:
+            writer.abort()
+            raise
+        writer.commit()
 
     async def start(self, service: Service) -> None:
         """See ``Part.start``."""
@@ -165,23 +188,25 @@ class VoterPart:
         self.driver.failed.add_done_callback(
             lambda failed: None if failed.cancelled() else service.fail(failed.result())
         )
-        servicer = NameNodeServicer(self.driver, self._peers, self._checkpoints)
-        self._server, _ = await serve(self._config.grpc_host, self._config.grpc_port, servicer)
         service.role_changed()
-        await self.driver.start()
+        await self._start_member()
+        self._on_commit(self.driver.commit_txid)
+
+    async def _start_member(self) -> None:
+        if not self._is_started:
+            self._is_started = True
+            await self._member.start()
+
+    async def leave(self) -> None:
+        """See ``Part.leave``."""
+        await self.driver.leave_office()
 
     async def stop(self) -> None:
         """See ``Part.stop``."""
-        await self.driver.stop()
-        if self._server is not None:
-            await self._server.stop(0.2)
-        self._floor.close()
-
-    def _address_of(self, node_id: NodeId) -> str | None:
-        voter = self.driver.node.voters.get(node_id)
-        return None if voter is None else addresses(voter.endpoint)[0]
+        await self._member.stop()
 
     def _on_commit(self, _txid: Txid) -> None:
+        self._news.set()
         if self._service is not None:
             if self.driver.is_active:
                 self._service.apply_committed()
@@ -189,31 +214,39 @@ class VoterPart:
                 self._applying = asyncio.get_running_loop().call_later(_APPLY_AFTER_S, self._apply)
             self._service.role_changed_if_new()
 
-    def _require_loadable(self, header: ImageHeader) -> None:
-        require_layout(header)
-        if header.feature_level > self._config.features.newest:
-            raise beyond(header.feature_level, self._config.features.newest)
-
-    def _on_unfit(self, why: str) -> None:
-        if self._service is not None:
-            self._service.fail(why)
-
-    def _on_installed(self, txid: Txid) -> None:
-        if self._service is not None:
-            self._service.checkpoint_installed(txid)
-
     def _apply(self) -> None:
         self._applying = None
         if self._service is not None:
             self._service.apply_committed()
 
-    def _on_stored(self, entries: Sequence[Entry]) -> None:
-        # Before it could be elected: a leader must know what it leads.
-        require_readable(entries, self._config.features)
+    def _require_loadable(self, header: ImageHeader) -> None:
+        require_layout(header)
+        if header.feature_level > self._config.features.newest:
+            raise beyond(header.feature_level, self._config.features.newest)
+
+    def _on_installed(self, txid: Txid) -> None:
+        if self._service is not None:
+            self._service.checkpoint_installed(txid)
+        else:
+            self._installed = txid
+            self._news.set()
 
     def _on_role(self, _change: RoleChanged) -> None:
         if self._service is not None:
             self._service.role_changed()
+
+
+def is_lone(config: NameNodeConfig, journal: Journal, identity: Identity, found: Found | None) -> bool:
+    """Whether this cluster was formatted for one NameNode, and never opened to others since.
+
+    ``found`` tells when the first records were compacted away.
+    """
+    joined = bool(config.seeds)
+    if joined or identity.cluster_generation != 1:
+        return False
+    if found is not None and journal.base().last_txid:
+        return found.voters is None
+    return formatted_voters(journal) is None
 
 
 def formatted_voters(journal: Journal) -> VoterSet | None:
@@ -229,15 +262,3 @@ def formatted_txid(journal: Journal) -> Txid:
     """The last record that formatting wrote: the same everywhere, so committed by definition."""
     first = journal.read(Txid(0), limit=4)
     return max((entry.txid for entry in first if entry.epoch == FORMAT_EPOCH), default=Txid(0))
-
-
-def own_voter(voters: VoterSet, node_id: str) -> Voter:
-    """This node among the voters.
-
-    Raises:
-        InvalidRequest: It is not there.
-    """
-    voter = voters.get(NodeId(node_id))
-    if voter is None:
-        raise InvalidRequest(f"{node_id} is not one of this cluster's NameNodes: {', '.join(voters.ids)}")
-    return voter

@@ -1,5 +1,6 @@
 """What checkpoints a node finds at its start, and the projection loaded from one when it is behind."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -38,30 +39,36 @@ class Found(msgspec.Struct, frozen=True):
 
 
 def find(journal: Journal, directory: Path) -> Found | None:
-    """The newest usable checkpoint; leftovers are removed, and what is damaged is forgotten.
+    """The newest usable checkpoint. Changes nothing.
 
     Raises:
         JournalUnavailable: Records were compacted away, and no checkpoint stands for them.
     """
     files, base = CheckpointFiles(directory), journal.base()
-    newest: Found | None = None
     for checkpoint in journal.checkpoints():
-        try:
-            found = Found(checkpoint, files.header(checkpoint))
-        except CheckpointDamaged as error:
-            _log.error("checkpoint forgotten", txid=checkpoint.txid, why=error.message)
-            journal.forget_checkpoint(checkpoint.txid)
-            continue
-        newest = newest or found
-    for name in files.tidy(each.txid for each in journal.checkpoints()):
-        _log.info("leftover removed", file=name)
-    if base.last_txid and (newest is None or newest.checkpoint.txid < base.last_txid):
+        if checkpoint.txid >= base.last_txid:
+            with suppress(CheckpointDamaged):
+                return Found(checkpoint, files.header(checkpoint))
+    if base.last_txid:
         raise JournalUnavailable(
             f"the journal in {directory} begins after txid {base.last_txid}, and no checkpoint stands for"
             f" what came before: put one back into {files.directory} (from a backup of it), or make a new"
             " directory for this node and let it fetch everything from the others"
         )
-    return newest
+    return None
+
+
+def tidy(journal: Journal, directory: Path) -> None:
+    """Forget checkpoints that are damaged, and remove files that nobody names."""
+    files = CheckpointFiles(directory)
+    for checkpoint in journal.checkpoints():
+        try:
+            files.header(checkpoint)
+        except CheckpointDamaged as error:
+            _log.error("checkpoint forgotten", txid=checkpoint.txid, why=error.message)
+            journal.forget_checkpoint(checkpoint.txid)
+    for name in files.tidy(each.txid for each in journal.checkpoints()):
+        _log.info("leftover removed", file=name)
 
 
 def restore(store: ProjectionStore, journal: Journal, directory: Path, progress: Progress) -> Found | None:
@@ -73,6 +80,7 @@ def restore(store: ProjectionStore, journal: Journal, directory: Path, progress:
         JournalUnavailable: See ``find``.
         NewerRelease: The checkpoint has another release's tables.
     """
+    tidy(journal, directory)
     files = CheckpointFiles(directory)
     while (found := find(journal, directory)) is not None:
         applied = store.meta().applied_txid

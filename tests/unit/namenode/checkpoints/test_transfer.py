@@ -26,7 +26,7 @@ from esdfs.namenode.checkpoints import transfer
 from esdfs.namenode.checkpoints.files import CheckpointFiles, offer_of
 from esdfs.namenode.checkpoints.image import ImageHeader, VoterOf
 from esdfs.namenode.checkpoints.making import make
-from esdfs.namenode.checkpoints.recovery import find, restore
+from esdfs.namenode.checkpoints.recovery import find, restore, tidy
 from esdfs.namenode.checkpoints.transfer import CheckpointExchange, FetchChunk
 from esdfs.namenode.projection.digest import digest
 from esdfs.rpc.chunks import ChunkAsked
@@ -190,7 +190,7 @@ def test_a_download_goes_on_where_it_broke_off(leader: Node, follower: Node) -> 
     with pytest.raises(Unreachable):
         run(leader, follower, breaks)
     assert [Path(name).suffix for name in follower.names()] == [".part"]
-    find(follower.reopen(), follower.directory)  # a restart keeps it
+    tidy(follower.reopen(), follower.directory)  # a restart keeps it
 
     asked_for: list[int] = []
     run(leader, follower, asked_for=asked_for)
@@ -349,6 +349,7 @@ def test_leftovers_go_and_what_is_kept_for_a_person_stays(leader: Node) -> None:
         "ckpt-00000000000000000007.differs",
     ):
         (leader.files.directory / name).write_bytes(b"x")
+    tidy(leader.journal, leader.directory)
     assert find(leader.journal, leader.directory) is not None
     assert leader.names() == [
         leader.files.path(LAST.txid).name.replace(f"{LAST.txid:020d}", "0" * 19 + "7") + ".differs",
