@@ -271,6 +271,7 @@ class CheckpointTaken(_message.Message):
     LAYOUT_FORMAT_FIELD_NUMBER: _builtins.int
     STATE_DIGEST_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
     REQUEST_HASH_FIELD_NUMBER: _builtins.int
     of_txid: _builtins.int
     layout_format: _builtins.int
@@ -278,6 +279,8 @@ class CheckpointTaken(_message.Message):
     state_digest: _builtins.bytes
     sha256: _builtins.bytes
     """of the leader's file"""
+    size_bytes: _builtins.int
+    """of that file"""
     request_hash: _builtins.int
     def __init__(
         self,
@@ -286,11 +289,12 @@ class CheckpointTaken(_message.Message):
         layout_format: _builtins.int = ...,
         state_digest: _builtins.bytes = ...,
         sha256: _builtins.bytes = ...,
+        size_bytes: _builtins.int = ...,
         request_hash: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["layout_format", b"layout_format", "of_txid", b"of_txid", "request_hash", b"request_hash", "sha256", b"sha256", "state_digest", b"state_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["layout_format", b"layout_format", "of_txid", b"of_txid", "request_hash", b"request_hash", "sha256", b"sha256", "size_bytes", b"size_bytes", "state_digest", b"state_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -198,12 +198,16 @@ def _to_checkpoint_marked(_: pb.CheckpointMarked) -> Event:
 
 def _checkpoint_taken(e: ev.CheckpointTaken) -> Message:
     return pb.CheckpointTaken(
-        of_txid=e.of_txid, layout_format=e.layout_format, state_digest=e.state_digest, sha256=e.sha256
+        of_txid=e.of_txid,
+        layout_format=e.layout_format,
+        state_digest=e.state_digest,
+        sha256=e.sha256,
+        size_bytes=e.size_bytes,
     )
 
 
 def _to_checkpoint_taken(m: pb.CheckpointTaken) -> Event:
-    return ev.CheckpointTaken(m.of_txid, m.layout_format, m.state_digest, m.sha256)
+    return ev.CheckpointTaken(m.of_txid, m.layout_format, m.state_digest, m.sha256, m.size_bytes)
 
 
 def _feature_level_raised(e: ev.FeatureLevelRaised) -> Message:

@@ -75,13 +75,14 @@ class CheckpointTaken(msgspec.Struct, frozen=True):
         of_txid: The mark.
         layout_format: Of the tables digested; digests of other layouts do not compare.
         state_digest: Equal on every NameNode that applied the same records.
-        sha256: Of the leader's file.
+        sha256, size_bytes: Of the leader's file.
     """
 
     of_txid: int
     layout_format: int
     state_digest: bytes
     sha256: bytes
+    size_bytes: int
 
 
 class FeatureLevelRaised(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from esdfs.journal.entry import Base, Draft, Entry, Head, Identity
 from esdfs.journal.quorum.messages import CheckpointOffer, SyncKind
 from esdfs.journal.quorum.voters import VoterSet
 from esdfs.journal.solo import SoloReplication
+from esdfs.namenode.checkpoints.journal_side import DriverSide
 from esdfs.namenode.control_records import addresses
 from esdfs.namenode.features import FeatureRange
 from esdfs.namenode.frames import QuorumChange
@@ -206,13 +207,13 @@ class Alone:
         self._thread.shutdown(wait=True)
 
 
-class InQuorum:
+class InQuorum(DriverSide):
     """One of several: ``Replication`` and ``Quorum`` on the quorum's driver."""
 
     def __init__(
         self, driver: QuorumDriver, supported: FeatureRange, peers: PeerFeatures, clock: Clock
     ) -> None:
-        self._driver = driver
+        super().__init__(driver)
         self._supported, self._peers = supported, peers
         self._admin = QuorumAdmin(driver, clock)
 
@@ -302,19 +303,3 @@ class InQuorum:
             for _, seen in sorted(heard.items())
             if seen.kind == SyncKind.OBSERVER
         ]
-
-    def voters_at(self, txid: Txid) -> tuple[Txid, VoterSet]:
-        """See ``Quorum.voters_at``."""
-        return self._driver.node.voters_at(txid)
-
-    async def in_journal(self, work: Callable[[], T]) -> T:
-        """See ``Quorum.in_journal``."""
-        return await self._driver.in_journal(work)
-
-    def checkpointed(self, offer: CheckpointOffer) -> None:
-        """See ``Quorum.checkpointed``."""
-        self._driver.checkpointed(offer)
-
-    def compacted(self, base: Base) -> None:
-        """See ``Quorum.compacted``."""
-        self._driver.compacted(base)

@@ -85,7 +85,7 @@ class Member:
             checkpoint=None if found is None else found.offer,
         )
         transport = PeerTransport(self._address_of, self.peers, self._on_refused)
-        self._checkpoints = CheckpointExchange(
+        self.exchange = CheckpointExchange(
             CheckpointFiles(config.path),
             journal,
             clock,
@@ -110,13 +110,13 @@ class Member:
             on_commit=on_commit,
             on_role=on_role,
             on_stored=self._on_stored,
-            checkpoints=self._checkpoints,
+            checkpoints=self.exchange,
             endpoint=f"{config.grpc_address} {config.rest_url}".rstrip(),
         )
 
     async def start(self) -> None:
         """Listen, and take part."""
-        servicer = NameNodeServicer(self.driver, self.peers, self._checkpoints)
+        servicer = NameNodeServicer(self.driver, self.peers, self.exchange)
         self._server, _ = await serve(self._config.grpc_host, self._config.grpc_port, servicer)
         await self.driver.start()
 

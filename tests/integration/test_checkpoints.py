@@ -9,6 +9,7 @@ from typing import Any
 import lmdb
 import pytest
 import urllib3
+from msgspec.structs import replace
 
 from esdfs.errors import Compacted
 from esdfs.ids import Txid
@@ -17,7 +18,9 @@ from esdfs.journal.entry import Entry
 from esdfs.journal.sql import open_reader
 from esdfs.journal.verify import verify
 from esdfs.namenode.checkpoints.archive import Archive, read_segment
+from esdfs.namenode.config import load, save
 from tests.cluster import QUICK, Cluster, cluster, eventually
+from tests.integration.test_quorum_admin import rejoin
 
 EVERY = 30
 RETAIN = 10
@@ -27,7 +30,9 @@ BATCH = 40
 
 @pytest.fixture(scope="module")
 def trio() -> Iterator[Cluster]:
-    with cluster("--namenodes", "3", "--datanodes", "1", settings=SETTINGS) as started:
+    """Two NameNodes and a witness."""
+    options = ("--namenodes", "2", "--witness", "--datanodes", "1")
+    with cluster(*options, settings=SETTINGS) as started:
         yield started
 
 
@@ -36,10 +41,15 @@ def get(url: str, path: str) -> Any:
         return pool.request("GET", url + path).json()
 
 
+def full(cluster_: Cluster) -> list[dict[str, Any]]:
+    """Those with a namespace."""
+    return [node for node in cluster_.info["namenodes"] if node["rest"]]
+
+
 def statuses(cluster_: Cluster) -> dict[str, dict[str, Any]]:
     """What each NameNode that answers says of itself, by its name."""
     found = {}
-    for node in cluster_.info["namenodes"]:
+    for node in full(cluster_):
         try:
             found[node["id"]] = get(node["rest"], "/cluster")
         except urllib3.exceptions.HTTPError:
@@ -57,7 +67,7 @@ def a_follower(trio: Cluster) -> str:
     def all_well() -> bool:
         told = statuses(trio)
         found[:] = [name for name, status in told.items() if status["role"] == "follower"]
-        return len(told) == 3 and len(found) == 2
+        return len(told) == 2 and len(found) == 1
 
     eventually(all_well)
     return found[0]
@@ -83,7 +93,7 @@ def compact(trio: Cluster, beyond: int, home: str) -> None:
 
 
 def digests(trio: Cluster) -> set[tuple[int, str]]:
-    told = [get(node["rest"], "/journal/digest?consistency=stale") for node in trio.info["namenodes"]]
+    told = [get(node["rest"], "/journal/digest?consistency=stale") for node in full(trio)]
     return {(each["txid"], each["digest"]) for each in told}
 
 
@@ -98,7 +108,7 @@ def test_a_follower_that_missed_what_was_compacted_goes_on_from_a_checkpoint(tri
     compact(trio, missed, "/missed")
 
     trio.restart(behind)
-    eventually(lambda: len(statuses(trio)) == 3 and statuses(trio)[behind]["base_txid"] > missed)
+    eventually(lambda: len(statuses(trio)) == 2 and statuses(trio)[behind]["base_txid"] > missed)
     eventually(lambda: len(digests(trio)) == 1, what="equal digests")
     assert "checkpoint installed" in log(trio, behind)
     base = statuses(trio)[behind]["base_txid"]
@@ -115,7 +125,7 @@ def test_a_namespace_that_was_thrown_away_is_rebuilt_from_checkpoint_and_journal
     shutil.rmtree(trio.dir / name / "namespace.mdb")
 
     trio.restart(name)
-    eventually(lambda: len(statuses(trio)) == 3)
+    eventually(lambda: len(statuses(trio)) == 2)
     assert "projection loaded" in log(trio, name)
     eventually(lambda: len(digests(trio)) == 1, what="equal digests")
 
@@ -139,7 +149,7 @@ def test_a_node_whose_state_differs_stops_and_says_where(trio: Cluster) -> None:
     trio.kill(name)
     spoil(trio.dir / name / "namespace.mdb")
     trio.restart(name)
-    eventually(lambda: len(statuses(trio)) == 3)
+    eventually(lambda: len(statuses(trio)) == 2)
 
     rounds = iter(range(100))
 
@@ -158,7 +168,7 @@ def test_a_node_whose_state_differs_stops_and_says_where(trio: Cluster) -> None:
 
     shutil.rmtree(trio.dir / name / "namespace.mdb")
     trio.restart(name)
-    eventually(lambda: len(statuses(trio)) == 3)
+    eventually(lambda: len(statuses(trio)) == 2)
     eventually(lambda: len(digests(trio)) == 1, what="equal digests")
 
 
@@ -205,3 +215,47 @@ def test_readers_of_the_feed_are_told_where_it_begins(trio: Cluster) -> None:
     path = f"/journal?from={head['oldest_txid']}&limit=1&consistency=stale"
     first = get(rest(trio, status["node_id"]), path)
     assert first["records"][0]["txid"] == head["oldest_txid"]
+
+
+def witness_base(trio: Cluster) -> int:
+    reader = open_reader(sqlite_url(trio.dir / "witness-1" / "journal.sqlite"))
+    try:
+        return reader.base().last_txid
+    finally:
+        reader.close()
+
+
+def test_a_witness_keeps_the_checkpoint_it_is_given_and_votes_on(trio: Cluster) -> None:
+    a_follower(trio)
+    trio.kill("witness-1")
+    compact(trio, max(status["last_txid"] for status in statuses(trio).values()), "/without-witness")
+    trio.restart("witness-1")
+    eventually(lambda: "checkpoint installed" in log(trio, "witness-1"))
+
+    base = witness_base(trio)
+    assert base > EVERY
+    assert (trio.dir / "witness-1" / "checkpoints" / f"ckpt-{base:020d}").exists()
+    compact(trio, base, "/with-witness-again")
+    eventually(lambda: witness_base(trio) > base, what="a checkpoint of its own accord, and compaction")
+    killed = a_follower(trio)
+    trio.kill(killed)  # now its vote is needed, and its journal
+    with trio.client() as client:
+        client.make_directory("/with-the-witness")
+    trio.restart(killed)
+    a_follower(trio)
+
+
+def test_who_joins_a_compacted_cluster_begins_with_a_checkpoint(trio: Cluster) -> None:
+    config = load(trio.dir / a_follower(trio))
+    trio.kill(config.node_id)
+    shutil.rmtree(config.path)
+    rejoin(trio, config)
+    made = load(config.path)
+    save(replace(made, checkpoint_every_records=EVERY, journal_retain_records=RETAIN))
+    trio.restart(config.node_id)
+    eventually(lambda: len(digests(trio)) == 1, what="equal digests")
+    assert "checkpoint installed" in log(trio, config.node_id)
+
+    trio.cli("quorum", "remove", config.node_id)
+    trio.cli("quorum", "add", config.node_id)
+    compact(trio, statuses(trio)[config.node_id]["base_txid"], "/with-the-new-disk")

@@ -336,7 +336,11 @@ class CheckpointKeeper:
 
 def _told_by(image: _Image, _: Writer) -> CheckpointTaken:
     return CheckpointTaken(
-        image.meta.applied_txid, layout.FORMAT, image.digest, bytes.fromhex(image.done.sha256)
+        image.meta.applied_txid,
+        layout.FORMAT,
+        image.digest,
+        bytes.fromhex(image.done.sha256),
+        image.done.size_bytes,
     )
 
 

@@ -47,7 +47,7 @@ SAMPLES_2: tuple[Event, ...] = (
     *SAMPLES[2:],
     ev.FeatureLevelRaised(2),
     ev.CheckpointMarked(),
-    ev.CheckpointTaken(70, 1, bytes(range(32)), bytes(range(32, 64))),
+    ev.CheckpointTaken(70, 1, bytes(range(32)), bytes(range(32, 64)), 9_000),
 )
 """What level 2 added is told apart from its defaults."""
 
