@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Final, Protocol, assert_never
+from typing import Any, Final, Protocol, TypeVar, assert_never
 
 import msgspec
 
@@ -19,7 +19,7 @@ from esdfs.errors import Compacted, EsdfsError, GenerationFenced, OutcomeUnknown
 from esdfs.ids import Epoch, NodeId, Txid
 from esdfs.journal.alarm import Alarm
 from esdfs.journal.answers import Answers, Request, Response
-from esdfs.journal.entry import Draft, Entry, Head
+from esdfs.journal.entry import Base, Draft, Entry, Head
 from esdfs.journal.floor import AckFloor
 from esdfs.journal.log import Journal
 from esdfs.journal.pending import Pending, not_leader, unknown
@@ -38,6 +38,7 @@ from esdfs.journal.quorum.effects import (
 )
 from esdfs.journal.quorum.inputs import ControlRecords, Instant, Stored
 from esdfs.journal.quorum.messages import (
+    CheckpointOffer,
     Envelope,
     HeartbeatRequest,
     HeartbeatResponse,
@@ -52,6 +53,8 @@ from esdfs.journal.quorum.node import QuorumNode
 from esdfs.journal.quorum.voters import VoterSet
 from esdfs.journal.quorum_disk import CheckpointPort, QuorumDisk, together
 from esdfs.journal.recent import RecentRecords
+
+T = TypeVar("T")
 
 _RECORD_OVERHEAD_BYTES: Final = 160
 
@@ -279,6 +282,9 @@ class QuorumDriver:
         until = self._node.commit_txid
         if after >= until:
             return []
+        if after < (base := self._node.base.txid):
+            # Perhaps still on the disk, and perhaps not what was committed there.
+            raise Compacted(f"records up to {base} are no longer here", oldest_txid=base + 1)
         found = self._recent.read(after, limit=limit, until=until)
         if found is not None:
             return found
@@ -299,6 +305,24 @@ class QuorumDriver:
         """Put ``voters`` in force. See ``QuorumNode.change_voters``."""
         self._refuse_when_over()
         self._feed(partial(self._node.change_voters, voters))
+
+    # --- checkpoints ---
+
+    async def in_journal(self, work: Callable[[], T]) -> T:
+        """Do ``work`` in the journal's thread, after the write under way: it may write the journal, too."""
+        return await self._loop.run_in_executor(self._writer, work)
+
+    def checkpointed(self, offer: CheckpointOffer) -> None:
+        """A newer checkpoint is durable here and may be offered. See ``QuorumNode.checkpointed``."""
+        self._node.checkpointed(offer)
+
+    def compacted(self, base: Base) -> None:
+        """Records up to ``base`` are about to leave the journal. See ``QuorumNode.compacted``."""
+        self._node.compacted(base.head, base.ts_us)
+
+    def give_up(self, why: str) -> None:
+        """This node can never go on, for a reason that the quorum does not know."""
+        self._fail(why)
 
     # --- other nodes ---
 
@@ -355,6 +379,10 @@ class QuorumDriver:
             )
         except EsdfsError:
             # The follower asks again. A database that is gone for good fails our next write.
+            found = []
+        if (
+            found and found[0].txid != effect.after + 1
+        ):  # compacted meanwhile: it will be offered a checkpoint
             found = []
         records = _fitting(found, effect.max_bytes)
         # Whoever led since may have replaced what was read.

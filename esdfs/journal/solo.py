@@ -28,7 +28,7 @@ class SoloReplication:
         self._epoch = Epoch(max(journal.vote().epoch, self._head.epoch) + 1)
         journal.remember_vote(Vote(self._epoch, identity.node_id, identity.storage_id))
         last = journal.read(Txid(self._head.last_txid - 1), limit=1) if self._head.last_txid else []
-        self._last_ts_us = last[0].ts_us if last else 0
+        self._last_ts_us = last[0].ts_us if last else journal.base().ts_us
         self._in_flight: list[Entry] = []
         self._failed = ""
 

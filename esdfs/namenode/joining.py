@@ -11,6 +11,7 @@ from msgspec.structs import astuple
 
 from esdfs import __version__
 from esdfs.env import Clock, Rng
+from esdfs.errors import Compacted
 from esdfs.ids import Txid
 from esdfs.journal.entry import Identity
 from esdfs.journal.log import Journal
@@ -19,9 +20,14 @@ from esdfs.journal.quorum.voters import VoterSet
 from esdfs.journal.replication import Replication
 from esdfs.journal.solo import SoloReplication
 from esdfs.namenode import events as ev
+from esdfs.namenode.checkpoints.files import CheckpointFiles
+from esdfs.namenode.checkpoints.image import ImageHeader, require_layout
+from esdfs.namenode.checkpoints.making import load
+from esdfs.namenode.checkpoints.recovery import Found
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.control_records import EventControlRecords
 from esdfs.namenode.engine import Internal
+from esdfs.namenode.features import beyond
 from esdfs.namenode.formatting import FORMAT_EPOCH
 from esdfs.namenode.leading import Alone, InQuorum, Quorum
 from esdfs.namenode.member import Member
@@ -108,12 +114,15 @@ class MemberPart:
         store: ProjectionStore,
         clock: Clock,
         rng: Rng,
+        found: Found | None,
     ) -> None:
         def level() -> int:
             with store.present() as view:
                 return view.feature_level()
 
         self._service: Service | None = None
+        self._config = config
+        self._installed: Txid | None = None
         self._applying: asyncio.TimerHandle | None = None
         self._seeds = config.seeds
         self._is_started = False
@@ -127,6 +136,9 @@ class MemberPart:
             rng,
             level=level,
             applied_txid=Txid(store.meta().applied_txid),
+            found=found,
+            check=self._require_loadable,
+            on_installed=self._on_installed,
             on_commit=self._on_commit,
             on_role=self._on_role,
         )
@@ -138,23 +150,37 @@ class MemberPart:
         if self._has_records:
             return True
         await self._start_member()
-        waits = [asyncio.ensure_future(event.wait()) for event in (stopping, self._news)]
-        ends: set[asyncio.Future[Any]] = {*waits, self.driver.failed}
         _log.info("fetching the first records", seeds=self._seeds)
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-        if not self.driver.commit_txid:
-            return False
+        while not store.meta().applied_txid:
+            waits = [asyncio.ensure_future(event.wait()) for event in (stopping, self._news)]
+            ends: set[asyncio.Future[Any]] = {*waits, self.driver.failed}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+            if stopping.is_set() or self.driver.failed.done():
+                return False
+            self._news.clear()
+            await self._begin_with(store)
+        return True
+
+    async def _begin_with(self, store: ProjectionStore) -> None:
+        """The first records, or a checkpoint when the others have these no longer."""
+        if self._installed is not None:
+            path = CheckpointFiles(self._config.path).path(self._installed)
+            await asyncio.to_thread(load, store, path)
+            return
+        try:
+            entries = self.driver.records(Txid(0), _FIRST_RECORDS)
+        except Compacted:
+            return  # it is being installed
         writer = store.begin()
         try:
-            for entry in self.driver.records(Txid(0), _FIRST_RECORDS):
+            for entry in entries:
                 writer.apply_row(astuple(entry))
         except BaseException:
             writer.abort()
             raise
         writer.commit()
-        return True
 
     async def start(self, service: Service) -> None:
         """See ``Part.start``."""
@@ -193,15 +219,34 @@ class MemberPart:
         if self._service is not None:
             self._service.apply_committed()
 
+    def _require_loadable(self, header: ImageHeader) -> None:
+        require_layout(header)
+        if header.feature_level > self._config.features.newest:
+            raise beyond(header.feature_level, self._config.features.newest)
+
+    def _on_installed(self, txid: Txid) -> None:
+        if self._service is not None:
+            self._service.checkpoint_installed(txid)
+        else:
+            self._installed = txid
+            self._news.set()
+
     def _on_role(self, _change: RoleChanged) -> None:
         if self._service is not None:
             self._service.role_changed()
 
 
-def is_lone(config: NameNodeConfig, journal: Journal, identity: Identity) -> bool:
-    """Whether this cluster was formatted for one NameNode, and never opened to others since."""
+def is_lone(config: NameNodeConfig, journal: Journal, identity: Identity, found: Found | None) -> bool:
+    """Whether this cluster was formatted for one NameNode, and never opened to others since.
+
+    ``found`` tells when the first records were compacted away.
+    """
     joined = bool(config.seeds)
-    return not joined and identity.cluster_generation == 1 and formatted_voters(journal) is None
+    if joined or identity.cluster_generation != 1:
+        return False
+    if found is not None and journal.base().last_txid:
+        return found.voters is None
+    return formatted_voters(journal) is None
 
 
 def formatted_voters(journal: Journal) -> VoterSet | None:

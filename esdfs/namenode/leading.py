@@ -1,17 +1,19 @@
 """How a NameNode's changes become committed: alone, or as one of a quorum. The service asks only this."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from esdfs.env import Clock
 from esdfs.errors import MembershipRefused
 from esdfs.ids import Epoch, Txid
 from esdfs.journal.driver import QuorumDriver
-from esdfs.journal.entry import Draft, Entry, Head, Identity
-from esdfs.journal.quorum.messages import SyncKind
+from esdfs.journal.entry import Base, Draft, Entry, Head, Identity
+from esdfs.journal.quorum.messages import CheckpointOffer, SyncKind
+from esdfs.journal.quorum.voters import VoterSet
 from esdfs.journal.solo import SoloReplication
+from esdfs.namenode.checkpoints.journal_side import DriverSide
 from esdfs.namenode.control_records import addresses
 from esdfs.namenode.features import FeatureRange
 from esdfs.namenode.frames import QuorumChange
@@ -20,6 +22,8 @@ from esdfs.namenode.upgrading import NodeFeatures
 from esdfs.rpc.peer_features import PeerFeatures
 
 _SILENT_NS: Final = 10_000_000_000
+
+T = TypeVar("T")
 
 
 class Quorum(Protocol):
@@ -56,6 +60,22 @@ class Quorum(Protocol):
 
     def role(self) -> str:
         """What this node is: leader, follower, candidate, and so on."""
+        ...
+
+    def voters_at(self, txid: Txid) -> tuple[Txid, VoterSet]:
+        """The set in force at ``txid``, and the record that holds it; nobody in a cluster of one."""
+        ...
+
+    async def in_journal(self, work: Callable[[], T]) -> T:
+        """Do ``work`` in the journal's thread, between writes."""
+        ...
+
+    def checkpointed(self, offer: CheckpointOffer) -> None:
+        """A newer checkpoint is durable here and may be offered."""
+        ...
+
+    def compacted(self, base: Base) -> None:
+        """Records up to ``base`` are about to leave the journal."""
         ...
 
     def rests(self) -> tuple[str, ...]:
@@ -167,18 +187,33 @@ class Alone:
         """See ``Fleet.features``: there is nobody else."""
         return [NodeFeatures(self._leader[0], "voter", *self._supported)]
 
+    def voters_at(self, txid: Txid) -> tuple[Txid, VoterSet]:
+        """See ``Quorum.voters_at``."""
+        del txid
+        return Txid(0), VoterSet(())
+
+    async def in_journal(self, work: Callable[[], T]) -> T:
+        """See ``Quorum.in_journal``."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def checkpointed(self, offer: CheckpointOffer) -> None:
+        """See ``Quorum.checkpointed``: nobody asks for it."""
+
+    def compacted(self, base: Base) -> None:
+        """See ``Quorum.compacted``: nobody fetches."""
+
     def close(self) -> None:
         """Wait for the write under way."""
         self._thread.shutdown(wait=True)
 
 
-class InQuorum:
+class InQuorum(DriverSide):
     """One of several: ``Replication`` and ``Quorum`` on the quorum's driver."""
 
     def __init__(
         self, driver: QuorumDriver, supported: FeatureRange, peers: PeerFeatures, clock: Clock
     ) -> None:
-        self._driver = driver
+        super().__init__(driver)
         self._supported, self._peers = supported, peers
         self._admin = QuorumAdmin(driver, clock)
 

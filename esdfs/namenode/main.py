@@ -20,6 +20,8 @@ from esdfs.journal.entry import Identity
 from esdfs.journal.sql import SqlJournal
 from esdfs.namenode.blocks.locations import LocationsStore
 from esdfs.namenode.blocks.manager import BlockManager
+from esdfs.namenode.checkpoints.keeper import CheckpointKeeper
+from esdfs.namenode.checkpoints.recovery import restore
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.directory import locked, open_own_journal, ready_line
 from esdfs.namenode.joining import LonePart, MemberPart, Part, formatted_txid, is_lone
@@ -74,8 +76,12 @@ async def _run(config: NameNodeConfig) -> int:
     locations = LocationsStore(config.path)
     blocks = BlockManager(config, locations, metadata, clock, rng, structlog.get_logger("blocks"))
     leases = LeaseTable(clock, soft_ms=config.lease_soft_ms, hard_ms=config.lease_hard_ms)
-    service = Service(config, metadata, blocks, leases, clock, quorum=part.quorum)
+    checkpoints = CheckpointKeeper(
+        config, journal, metadata, part.quorum, clock, newest=next(iter(journal.checkpoints()), None)
+    )
+    service = Service(config, metadata, blocks, leases, clock, quorum=part.quorum, checkpoints=checkpoints)
     service.start()
+    await checkpoints.start()
     await part.start(service)
     server = await loop.create_unix_server(lambda: Connection(service.receive), sock=bind(config.socket_path))
     # What was built until here lives as long as the process: collections need not look at it again.
@@ -90,6 +96,7 @@ async def _run(config: NameNodeConfig) -> int:
         await part.leave()
         await _end(rest)
         server.close()
+        await checkpoints.stop()
         await part.stop()
         await service.stop()
         blocks.close()
@@ -128,20 +135,25 @@ def _part(
 ) -> Part:
     """This node's part, with the projection as far as this node alone knows what is committed."""
     forget_if_foreign(store, journal)
+    found = restore(store, journal, config.path, _loading)
     require_supported(store, journal, config.features)
-    if is_lone(config, journal, identity):
+    if is_lone(config, journal, identity, found):
         part = LonePart(config, journal, identity)
         applied = catch_up(store, journal, progress=_progress)
         _log.info("projection caught up", records=applied, txid=store.meta().applied_txid)
         return part
     if not store.meta().applied_txid:
         catch_up(store, journal, until=formatted_txid(journal))
-    return MemberPart(config, journal, identity, store, clock, rng)
+    return MemberPart(config, journal, identity, store, clock, rng, found)
 
 
 def _progress(applied: int, target: int) -> None:
     if target - applied > 0 or applied > 500_000:
         print(f"rebuilding: {applied} of {target} records", file=sys.stderr)  # noqa: T201
+
+
+def _loading(done_bytes: int, total_bytes: int) -> None:
+    print(f"loading a checkpoint: {done_bytes} of {total_bytes} bytes", file=sys.stderr)  # noqa: T201
 
 
 async def _wait_ready(config: NameNodeConfig, rest: asyncio.subprocess.Process) -> None:

@@ -1,6 +1,7 @@
 """A node's place in the quorum: its journal and floor, the driver, and the wire. For voters and observers."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -18,6 +19,10 @@ from esdfs.journal.quorum.config import QuorumConfig
 from esdfs.journal.quorum.effects import RoleChanged
 from esdfs.journal.quorum.voters import VoterSet
 from esdfs.journal.quorum_disk import load, next_incarnation
+from esdfs.namenode.checkpoints.files import CheckpointFiles
+from esdfs.namenode.checkpoints.image import ImageHeader
+from esdfs.namenode.checkpoints.recovery import Found
+from esdfs.namenode.checkpoints.transfer import CheckpointExchange
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.control_records import VOTERS_KIND, EventControlRecords, addresses
 from esdfs.namenode.mending import mend
@@ -35,6 +40,8 @@ class Member:
     Args:
         level: The feature level to write at, see ``EventControlRecords``.
         applied_txid: The last record a durable projection holds; 0 when there is none.
+        found: The newest checkpoint here.
+        check: See ``CheckpointExchange``; so for ``on_installed``.
         on_commit: See ``QuorumDriver``.
         on_role: See ``QuorumDriver``.
     """
@@ -49,6 +56,9 @@ class Member:
         *,
         level: Callable[[], int],
         applied_txid: Txid,
+        found: Found | None,
+        check: Callable[[ImageHeader], None],
+        on_installed: Callable[[Txid], None],
         on_commit: Callable[[Txid], None],
         on_role: Callable[[RoleChanged], None],
     ) -> None:
@@ -57,7 +67,9 @@ class Member:
         self._seeds = config.seed_addresses
         self.peers = PeerFeatures(identity.cluster_id, *config.features, clock)
         self._floor = AckFloor(config.path / FLOOR_FILE, identity)
-        mend(journal, config)
+        known = None if found is None else found.voters
+        mend(journal, config, None if known is None else known[1])
+        base = journal.base()
         stored = load(
             journal,
             self._floor,
@@ -67,7 +79,22 @@ class Member:
             applied_txid=applied_txid,
             recent_records=quorum_config.uncommitted_records,
             # Who joined with an empty journal learns who votes from the records it fetches.
-            known_voters=(Txid(0), VoterSet(())) if self._seeds else None,
+            known_voters=known or ((Txid(0), VoterSet(())) if self._seeds else None),
+            base=base.head,
+            base_ts_us=base.ts_us,
+            checkpoint=None if found is None else found.offer,
+        )
+        transport = PeerTransport(self._address_of, self.peers, self._on_refused)
+        self.exchange = CheckpointExchange(
+            CheckpointFiles(config.path),
+            journal,
+            clock,
+            cluster_id=identity.cluster_id,
+            fetch_chunk=partial(transport.fetch_chunk, cluster_id=identity.cluster_id),
+            check=check,
+            on_unfit=self._on_unfit,
+            on_installed=on_installed,
+            free_bytes_min=config.free_bytes_min,
         )
         self._server: Any = None
         self.driver = QuorumDriver(
@@ -77,18 +104,19 @@ class Member:
             seeds=tuple(self._seeds),
             journal=journal,
             floor=self._floor,
-            transport=PeerTransport(self._address_of, self.peers, self._on_refused),
+            transport=transport,
             clock=clock,
             rng=rng,
             on_commit=on_commit,
             on_role=on_role,
             on_stored=self._on_stored,
+            checkpoints=self.exchange,
             endpoint=f"{config.grpc_address} {config.rest_url}".rstrip(),
         )
 
     async def start(self) -> None:
         """Listen, and take part."""
-        servicer = NameNodeServicer(self.driver, self.peers)
+        servicer = NameNodeServicer(self.driver, self.peers, self.exchange)
         self._server, _ = await serve(self._config.grpc_host, self._config.grpc_port, servicer)
         await self.driver.start()
 
@@ -102,6 +130,9 @@ class Member:
     def _on_stored(self, entries: Sequence[Entry]) -> None:
         # Before it could be elected: a leader must know what it leads.
         require_readable(entries, self._config.features)
+
+    def _on_unfit(self, why: str) -> None:
+        self.driver.give_up(why)
 
     def _on_refused(self, by: NodeId, error: EsdfsError) -> None:
         self.driver.refused(by, error)
