@@ -267,6 +267,7 @@ def test_a_cluster_of_one_is_opened_to_others() -> None:
         with Node(first) as one:
             assert run(*join).returncode == 0
             with Node(second) as two:
+                assert ask(two.url, "GET", "/files?path=/").status == 307  # not its word alone
                 eventually(
                     lambda: run("--url", one.url, "quorum", "add", "nn-2").returncode == 0, within_s=20
                 )

@@ -14,6 +14,7 @@ from esdfs.namenode.config import NameNodeConfig, load
 
 _PR_SET_PDEATHSIG: Final = 1
 DIRECTORY_VARIABLE: Final = "ESDFS_NAMENODE_DIR"
+ALONE_VARIABLE: Final = "ESDFS_ALONE"
 _ENGINE_PID_VARIABLE: Final = "ESDFS_ENGINE_PID"
 
 worker_class = "esdfs.namenode.rest.server.Worker"
@@ -30,7 +31,7 @@ loglevel = "warning"
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - gunicorn makes its own file in it
 
 
-def command(config: NameNodeConfig | str | Path, bind: str = "") -> list[str]:
+def command(config: NameNodeConfig | str | Path, bind: str = "", *, alone: bool = False) -> list[str]:
     """The argv with which the engine starts gunicorn, as its direct child.
 
     gunicorn and its workers die with the process that starts them (``gunicorn_conf``).
@@ -38,6 +39,7 @@ def command(config: NameNodeConfig | str | Path, bind: str = "") -> list[str]:
     Args:
         config: Of the NameNode; or its directory, or the ``namenode.toml`` in it.
         bind: ``host:port``, or ``fd://N`` of a listening socket the child inherits; "" = as configured.
+        alone: There can be no other NameNode: reads need nobody's word that this one leads.
     """
     if not isinstance(config, NameNodeConfig):
         path = Path(config).absolute()
@@ -53,6 +55,7 @@ def command(config: NameNodeConfig | str | Path, bind: str = "") -> list[str]:
         f"{DIRECTORY_VARIABLE}={config.path}",
         "--env",
         f"{_ENGINE_PID_VARIABLE}={os.getpid()}",
+        *(["--env", f"{ALONE_VARIABLE}=1"] if alone else []),
         "--workers",
         str(config.rest_workers),
         "--bind",
