@@ -1,5 +1,9 @@
-"""`./dev bench [NAME…]`: JSON lines on stdout, a table on stderr; each row beside a limit of the same run."""
+"""`./dev bench [NAME…] [--rounds N]`: JSON lines on stdout, a table on stderr.
 
+Each row stands beside a limit of the same run.
+"""
+
+import argparse
 import importlib
 import inspect
 import json
@@ -18,9 +22,14 @@ from typing import Any
 import bench
 
 
-def main(wanted: list[str]) -> int:
+def main(args: list[str]) -> int:
     """Run the modules of this package that have a ``run``, or those that are named."""
     runs = _runs()
+    parser = argparse.ArgumentParser(prog="./dev bench", description="Measure, each row beside its limit.")
+    parser.add_argument("name", nargs="*", help=f"{', '.join(runs)}; all if none is named")
+    parser.add_argument("--rounds", type=int, help="how often failover loses its leader (200 = a full proof)")
+    given = parser.parse_args(args)
+    wanted = given.name
     if unknown := [name for name in wanted if name not in runs]:
         sys.stderr.write(f"bench: no {', '.join(unknown)}; there are {', '.join(runs)}\n")
         return 2
@@ -28,7 +37,7 @@ def main(wanted: list[str]) -> int:
     rows = []
     for name in wanted or runs:
         sys.stderr.write(f"bench: {name} …\n")
-        for row in _measure(runs[name]):
+        for row in _measure(runs[name], {} if given.rounds is None else {"rounds": given.rounds}):
             print(json.dumps({"bench": name, **row}), flush=True)
             rows.append((name, row))
     sys.stderr.write(_table(rows))
@@ -45,14 +54,15 @@ def _runs() -> dict[str, Any]:
     return found
 
 
-def _measure(run: Any) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]]
-    if "url" not in inspect.signature(run).parameters:
-        rows = run()
+def _measure(run: Any, options: dict[str, int]) -> Iterator[dict[str, Any]]:
+    """The rows of ``run``, each as soon as it is known."""
+    taken = inspect.signature(run).parameters
+    given = {name: value for name, value in options.items() if name in taken}
+    if "url" not in taken:
+        yield from run(**given)
     else:
         with _cluster() as url:
-            rows = run(url)
-    return rows
+            yield from run(url, **given)
 
 
 @contextmanager

@@ -115,6 +115,16 @@ class Cluster:
             with refused:
                 return Answer(refused.code, refused.headers, _parsed(refused.read()))
 
+    def digests(self) -> list[tuple[int, str]]:
+        """(txid, digest) of each NameNode's own namespace."""
+        found = []
+        for url in self.info["urls"]:
+            target = f"{url}/journal/digest?consistency=stale"
+            with urllib.request.urlopen(target, timeout=20) as answer:  # noqa: S310 - our own server's URL
+                said = json.loads(answer.read())
+            found.append((said["txid"], said["digest"]))
+        return found
+
     def volume(self, node: str) -> Path:
         """Where a DataNode keeps its replicas."""
         return self.dir / node / "data"

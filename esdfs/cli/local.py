@@ -10,6 +10,7 @@ import typer
 from esdfs.blocks import BLOCK_BYTES
 from esdfs.cli.local_cluster import LocalCluster
 from esdfs.cli.local_layout import Layout
+from esdfs.cli.local_options import SQLITE, journal_urls, parse_settings
 from esdfs.cli.sizes import parse_size
 from esdfs.cli.survival import planned, survives
 from esdfs.env_os import OsClock, OsRng
@@ -21,7 +22,6 @@ Dir = Annotated[Path, typer.Option("--dir", help="The cluster's directory.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 Name = Annotated[str, typer.Argument(help="nn-1, witness-1, dn-1, dn-2, …, or leader.")]
 
-_SQLITE: Final = "sqlite"
 _DATANODES: Final = 3
 
 
@@ -34,12 +34,20 @@ def up(
         bool, typer.Option("--witness", help="With --namenodes 2: a third vote without a namespace.")
     ] = False,
     datanodes: Annotated[int | None, typer.Option(help="Default 3, or as many as there are.")] = None,
-    journal: Annotated[str, typer.Option(help="sqlite, or a PostgreSQL URL.")] = _SQLITE,
+    journal: Annotated[
+        str,
+        typer.Option(
+            help="sqlite or a PostgreSQL URL, or one for each NameNode, with commas between. Several "
+            "NameNodes at one URL each get a database beside the one it names: NAME_nn_1, NAME_nn_2, …"
+        ),
+    ] = SQLITE,
     block_size: Annotated[str, typer.Option(help="Of new files, like 64M.")] = str(BLOCK_BYTES),
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="nn.KEY=VALUE or dn.KEY=VALUE: a setting of namenode.toml or datanode.toml."
+            "--set",
+            help="nn.KEY=VALUE or dn.KEY=VALUE: a setting of namenode.toml or datanode.toml; nn-1.KEY=VALUE: "
+            "of one NameNode. A KEY with a dot sets one entry: nn-1.peer_addresses.nn-2=HOST:PORT.",
         ),
     ] = None,
     as_json: Json = False,
@@ -49,21 +57,20 @@ def up(
         raise InvalidRequest("--namenodes must be 1, 3 or 5, or 2 (better with --witness)")
     if witness and namenodes != 2:
         raise InvalidRequest("--witness goes with --namenodes 2: with it, three vote and any one may be lost")
-    if namenodes > 1 and journal != _SQLITE:
-        raise InvalidRequest("several local NameNodes each need their own journal: use --journal sqlite")
     if datanodes is not None and datanodes < 1:
         raise InvalidRequest("--datanodes must be at least 1")
-    of_namenode, of_datanodes = _parse_settings(settings or [])
+    given = parse_settings(settings or [])
     layout = Layout(
         OsClock(),
         OsRng(),
         namenodes=namenodes,
         witness=witness,
         datanodes=datanodes or _DATANODES,
-        journal="" if journal == _SQLITE else journal,
+        journals=journal_urls(journal, namenodes + witness),
         block_size_bytes=parse_size(block_size),
-        namenode=of_namenode,
-        datanode=of_datanodes,
+        namenode=given.pop("nn", {}),
+        datanode=given.pop("dn", {}),
+        of_node=given,
     )
     cluster = LocalCluster(directory, OsClock())
     directory.mkdir(parents=True, exist_ok=True)
@@ -133,17 +140,6 @@ def _refuse_running(cluster: LocalCluster) -> None:
             f"a cluster runs in {cluster.dir} ({', '.join(running)}): "
             f"stop it with `esdfs local down --dir {cluster.dir}`"
         )
-
-
-def _parse_settings(settings: list[str]) -> tuple[dict[str, str], dict[str, str]]:
-    parsed: dict[str, dict[str, str]] = {"nn": {}, "dn": {}}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        kind, dot, key = name.partition(".")
-        if not equals or not dot or kind not in parsed:
-            raise InvalidRequest(f"--set {setting}: write nn.KEY=VALUE or dn.KEY=VALUE")
-        parsed[kind][key] = value
-    return parsed["nn"], parsed["dn"]
 
 
 def _signal(name: str) -> signal.Signals:

@@ -1,8 +1,9 @@
 """Where the nodes of a local cluster live, which ports they get, and their settings."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -56,8 +57,9 @@ class Layout:
     """How to lay out a cluster that does not exist yet.
 
     Attributes:
-        journal: SQLAlchemy URL; "" = SQLite in the NameNode's directory.
+        journals: SQLAlchemy URL of each NameNode's journal; "" = SQLite in its directory.
         namenode, datanode: Settings of ``namenode.toml`` and ``datanode.toml`` over our own.
+        of_node: Settings of single NameNodes over those of all, by node id.
     """
 
     def __init__(
@@ -68,20 +70,22 @@ class Layout:
         namenodes: int = 1,
         witness: bool = False,
         datanodes: int,
-        journal: str,
+        journals: Sequence[str],
         block_size_bytes: int,
-        namenode: Mapping[str, str],
-        datanode: Mapping[str, str],
+        namenode: Mapping[str, Any],
+        datanode: Mapping[str, Any],
+        of_node: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> None:
         self._clock = clock
         self._rng = rng
         self.namenodes = namenodes
         self.witness = witness
         self.datanodes = datanodes
-        self.journal = journal
+        self.journals = journals
         self.block_size_bytes = block_size_bytes
         self.namenode = namenode
         self.datanode = datanode
+        self.of_node = of_node
 
     def make(self, root: Path) -> ClusterRecord:
         """Format the NameNode and lay out the DataNodes below ``root``; what is there already is kept.
@@ -96,6 +100,10 @@ class Layout:
         homes = [root / f"nn-{number}" for number in range(1, self.namenodes + 1)]
         if self.witness:
             homes.append(root / WITNESS)
+        if unknown := sorted(set(self.of_node) - {home.name for home in homes}):
+            raise InvalidRequest(
+                f"--set {unknown[0]}.…: there is no such NameNode; there are {_names(homes)}"
+            )
         if not (homes[-1] / "namenode.toml").exists():
             self._format(homes)
         return self.more_datanodes(root, ClusterRecord([_record(home) for home in homes], []), self.datanodes)
@@ -108,6 +116,7 @@ class Layout:
         return ClusterRecord(record.namenodes, [*record.datanodes, *more])
 
     def _format(self, homes: list[Path]) -> None:
+        from esdfs.journal.databases import create_if_absent  # noqa: PLC0415 - as below
         from esdfs.namenode.events import VoterEntry  # noqa: PLC0415 - as below
         from esdfs.namenode.formatting import (  # noqa: PLC0415 - the database's libraries are slow to load
             cluster_settings,
@@ -120,16 +129,20 @@ class Layout:
                     "node_id": home.name,
                     "dir": str(home),
                     "kind": "witness" if home.name == WITNESS else "voter",
-                    "journal_url": self.journal,
+                    "journal_url": journal,
                     "rest_port": self._free_port(),
                     "grpc_port": self._free_port(),
                     "safe_mode_min_ms": 0,  # a whole cluster that starts at once has nothing to wait for
                     **self.namenode,
+                    **self.of_node.get(home.name, {}),
                 },
                 NameNodeConfig,
             )
-            for home in homes
+            for home, journal in zip(homes, self.journals, strict=True)
         ]
+        if len(configs) > 1:
+            for config in configs:
+                create_if_absent(config.database_url)
         voters = [
             VoterEntry(
                 config.node_id,
@@ -187,6 +200,10 @@ class Layout:
                 except OSError:
                     continue
             return port
+
+
+def _names(homes: Sequence[Path]) -> str:
+    return ", ".join(home.name for home in homes)
 
 
 def _convert(given: Mapping[str, Any], type_: type[T]) -> T:

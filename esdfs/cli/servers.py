@@ -7,6 +7,7 @@ import msgspec
 import typer
 
 from esdfs.blocks import BLOCK_BYTES
+from esdfs.cli.last_resort import Dir, force_standalone, trust_journal
 from esdfs.cli.sizes import parse_size
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import InvalidRequest
@@ -14,13 +15,11 @@ from esdfs.namenode.upcasters import LEVEL_NEWEST
 
 if TYPE_CHECKING:
     from esdfs.namenode.config import NameNodeConfig
-    from esdfs.namenode.standalone import Situation
 
 namenode = typer.Typer(no_args_is_help=True, help="Make and run a NameNode.")
 datanode = typer.Typer(no_args_is_help=True, help="Run a DataNode.")
 db = typer.Typer(no_args_is_help=True, help="The journal's database.")
 
-Dir = Annotated[Path, typer.Option("--dir", help="The NameNode's directory.")]
 Database = Annotated[str, typer.Option("--db", help="SQLAlchemy URL; default: the journal of --dir.")]
 OptionalDir = Annotated[Path | None, typer.Option("--dir", help="The NameNode's directory.")]
 
@@ -104,50 +103,8 @@ def run_namenode(directory: Dir) -> None:
     raise typer.Exit(main(config))
 
 
-@namenode.command("force-standalone")
-def force_standalone_(
-    directory: Dir,
-    *,
-    dead: Annotated[str, typer.Option(help="All other voters, comma-separated: nn-2,nn-3.")] = "",
-    sure: Annotated[
-        bool, typer.Option("--i-know-the-others-are-dead", help="Without it nothing is changed.")
-    ] = False,
-) -> None:
-    """Go on alone, for good, when a majority of the voters is lost. Stop the node first."""
-    from esdfs.namenode.config import load  # noqa: PLC0415 - see above
-    from esdfs.namenode.directory import locked  # noqa: PLC0415 - see above
-    from esdfs.namenode.standalone import examine, force_standalone  # noqa: PLC0415 - see above
-
-    config = load(directory.absolute())
-    with locked(config.path):
-        found = examine(config)
-        typer.echo(_prospect(found), err=True)
-        if not sure:
-            raise InvalidRequest(
-                "nothing was changed; repeat it with --i-know-the-others-are-dead"
-                + (f" --dead {','.join(found.others)}" if found.others else "")
-            )
-        force_standalone(config, [name.strip() for name in dead.split(",") if name.strip()], OsClock())
-    typer.echo(
-        f"{found.node_id} is the only voter of generation {found.generation + 1}: start it, then join others"
-    )
-
-
-def _prospect(found: "Situation") -> str:
-    """What going on alone means here."""
-    if not found.others:
-        return f"{found.node_id} is a cluster of one; others can join afterwards."
-    lines = [
-        f"{found.node_id} will lead alone with the journal it has, which ends at record {found.last.txid}.",
-        (
-            f"Records beyond it that {', '.join(found.others)} may have acknowledged cannot be known here"
-            " and are lost for good."
-        ),
-        "The journals of the others can never be used again: should they come back, they refuse to run.",
-    ]
-    if found.lacks_records:
-        lines.append(f"WARNING: {found.node_id} itself once acknowledged records its journal no longer has.")
-    return "\n".join(lines)
+namenode.command("force-standalone")(force_standalone)
+namenode.command("trust-journal")(trust_journal)
 
 
 @datanode.command("run")

@@ -14,7 +14,8 @@ from urllib3.exceptions import TimeoutError as NoAnswerInTime
 
 from esdfs.client import retry
 from esdfs.client.errors import familiar
-from esdfs.client.retry import Backoff, Next
+from esdfs.client.patience import SupersededError, Watch, patient_pools
+from esdfs.client.retry import Next, Persistence
 from esdfs.env import Clock, Rng
 from esdfs.errors import (
     DeadlineExceeded,
@@ -88,10 +89,11 @@ class Control:
         self._connect_budget_s = connect_budget_s
         self._clock = clock
         self._rng = rng
-        self._backoff = Backoff()
+        self._persistence = Persistence()
         self._headers = {"Esdfs-User": user if user.isascii() else quote(user), "Accept": "application/json"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
+        self._watch = Watch(lambda: tuple(self.urls), self._headers, clock)
         self._preferred = self.urls[0]
         self._answered = False
         self._lock = threading.Lock()
@@ -152,26 +154,40 @@ class Control:
             headers["Content-Type"] = "application/json"
         if key is not None:
             headers["Idempotency-Key"] = key
+        is_repeatable = method in _READS or key is not None
         began_ns = self._clock.monotonic_ns()
         url, attempt, hops = self._preferred, 0, 0
+        silent: set[str] = set()  # who failed this call: a hint that leads back there comes from before that
         while True:
             left_s = self.timeout_s - self._since_s(began_ns)
             try:
                 reply = self._attempt(
-                    url, method, target, headers, body, min(attempt_timeout_s, max(left_s, 0.05))
+                    url,
+                    method,
+                    target,
+                    headers,
+                    body,
+                    min(attempt_timeout_s, max(left_s, 0.05)),
+                    is_repeatable=is_repeatable,
                 )
             except _Moved as moved:
-                url = self._move_to(moved.url)
-                hops += 1
                 error: EsdfsError = moved.error
-                if hops <= _HOPS_MAX:
+                hops += 1
+                if isinstance(error, OutcomeUnknown):
+                    silent.add(url)
+                if moved.url not in silent and hops <= _HOPS_MAX:
+                    url = self._move_to(moved.url)
                     continue
-                what = Next.HERE
+                # Somebody may live there again by the time the others were asked.
+                silent.discard(moved.url)
+                what = Next.ELSEWHERE
             except EsdfsError as refused:
                 error = refused
+                if isinstance(error, Unreachable | DeadlineExceeded | OutcomeUnknown):
+                    silent.add(url)
                 what = retry.after(
                     error,
-                    repeatable=method in _READS or key is not None,
+                    repeatable=is_repeatable,
                     elapsed_s=self._since_s(began_ns),
                     timeout_s=self._patience_s(error),
                 )
@@ -183,9 +199,9 @@ class Control:
             if what is Next.ELSEWHERE:
                 url = self._following(url)
             hops = 0
-            delay_s = self._backoff.delay_s(attempt // len(self.urls), self._rng)
             # The first round through all nodes is for finding one that answers, not for waiting.
             if attempt + 1 >= len(self.urls) or what is Next.HERE:
+                delay_s = self._persistence.delay_s(self._since_s(began_ns), self._rng)
                 self._clock.sleep(min(delay_s, max(left_s, 0.0)))
             attempt += 1
 
@@ -199,6 +215,8 @@ class Control:
         headers: Mapping[str, str],
         body: bytes | None,
         timeout_s: float,
+        *,
+        is_repeatable: bool,
     ) -> Reply:
         connect_s = min(_CONNECT_TIMEOUT_S, timeout_s)
         try:
@@ -211,6 +229,9 @@ class Control:
                 retries=False,
                 redirect=False,
             )
+        except SupersededError as by:
+            later = OutcomeUnknown(f"{url} does not answer, and {by.url} leads now")
+            raise (_Moved(by.url, later) if is_repeatable else later) from by
         except (NewConnectionError, ConnectTimeoutError) as error:
             raise Unreachable(f"no NameNode answers at {url}") from error
         except NoAnswerInTime as error:
@@ -218,6 +239,7 @@ class Control:
         except HTTPError as error:
             # The connection broke while we waited: it may have happened.
             raise OutcomeUnknown(f"{url} hung up before it answered: {error}") from error
+        self._watch.answered(url, int(response.headers.get("Esdfs-Epoch") or 0))
         if response.status < 300 or response.status == 304:
             return Reply(response.status, int(response.headers.get("Esdfs-Txid") or 0), response.data)
         problem = _problem(url, response.status, response.data)
@@ -233,6 +255,7 @@ class Control:
                 if self._pid != os.getpid():
                     # A child of a fork must share neither sockets nor request numbers with its parent.
                     self._pool = urllib3.PoolManager(num_pools=16, maxsize=128)
+                    self._pool.pool_classes_by_scheme = patient_pools(self._watch)
                     self._client_id = self._rng.uuid()
                     self._seq = itertools.count(1)
                     self._pid = os.getpid()
@@ -289,6 +312,7 @@ class Control:
         with self._lock:
             if self._pool is not None and self._pid == os.getpid():
                 self._pool.clear()
+            self._watch.close()
 
 
 class _Moved(Exception):

@@ -61,3 +61,20 @@ class Backoff(msgspec.Struct, frozen=True):
         # 2**64 seconds is long enough; a float overflows at 2**1024.
         bound_s = min(self.longest_s, self.first_s * 2.0 ** min(attempt, 64))
         return rng.random() * bound_s
+
+
+class Persistence(msgspec.Struct, frozen=True):
+    """While a leader is looked for: often at first, as an election takes less than a second, then ever less.
+
+    Random, so that callers that failed together do not come back together.
+    """
+
+    shortest_s: float = 0.01
+    at_first_s: float = 0.1
+    longest_s: float = 1.0
+    grows_by: float = 1 / 30
+
+    def delay_s(self, elapsed_s: float, rng: Rng) -> float:
+        """How long to wait before the next attempt of a call that began ``elapsed_s`` ago."""
+        bound_s = min(self.longest_s, max(self.at_first_s, elapsed_s * self.grows_by))
+        return self.shortest_s + rng.random() * (bound_s - self.shortest_s)

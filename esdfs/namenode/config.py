@@ -3,14 +3,17 @@
 What must be equal on every node (block size, replication, …) is in the journal's first record.
 """
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from esdfs.errors import InvalidRequest
 from esdfs.ids import NodeId
 from esdfs.namenode.features import SUPPORTED, FeatureRange, limited
+
+_ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/]+):[1-9][0-9]{0,4}")
 
 
 class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -25,6 +28,8 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         lease_soft_ms: After this long without renewal another client may take a file over.
         lease_hard_ms: After this long an open file is aborted.
         free_bytes_min: Below this much free disk the node refuses changes.
+        peer_addresses: ``host:port`` by node id, where this node reaches another NameNode's gRPC instead of
+            where that is registered: for address translation, or a network of the NameNodes' own.
         feature_level_max: Hold a rolling upgrade back: behave as a release that reads feature levels up to
             this one only; 0 = all that this release reads.
     """
@@ -48,6 +53,7 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     safe_mode_min_ms: int = 30_000
     free_bytes_min: int = 64 << 20
     projection_bytes_max: int = 1 << 40  # LMDB's address space, not disk
+    peer_addresses: dict[str, str] = {}
     feature_level_max: int = 0
 
     def validate(self) -> list[str]:
@@ -73,6 +79,11 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             f"{name} must be between 0 and 65535"
             for name in ("rest_port", "grpc_port")
             if not 0 <= getattr(self, name) <= 65535
+        ]
+        problems += [
+            f"peer_addresses: {node_id} must be host:port, not {address!r}"
+            for node_id, address in self.peer_addresses.items()
+            if not _ADDRESS.fullmatch(address)
         ]
         return problems
 
@@ -138,12 +149,19 @@ def load(directory: Path) -> NameNodeConfig:
 
 def save(config: NameNodeConfig) -> None:
     """Write ``namenode.toml`` into the node's directory, readable by its owner only: it may hold a token."""
-    lines = [f"{name} = {msgspec.json.encode(value).decode()}" for name, value in _fields(config)]
+    lines = [f"{name} = {_toml(value)}" for name, value in _fields(config)]
     config.path.mkdir(parents=True, exist_ok=True)
     file = config.path / "namenode.toml"
     file.touch(mode=0o600)
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _fields(config: NameNodeConfig) -> list[tuple[str, str | int | tuple[str, ...]]]:
+def _toml(value: str | int | tuple[str, ...] | dict[str, str]) -> str:
+    """JSON's strings and numbers are TOML's; its objects are not."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    return msgspec.json.encode(value).decode()
+
+
+def _fields(config: NameNodeConfig) -> list[tuple[str, str | int | tuple[str, ...] | dict[str, str]]]:
     return [(name, getattr(config, name)) for name in config.__struct_fields__]

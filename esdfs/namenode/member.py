@@ -20,6 +20,7 @@ from esdfs.journal.quorum.voters import VoterSet
 from esdfs.journal.quorum_disk import load, next_incarnation
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.control_records import VOTERS_KIND, EventControlRecords, addresses
+from esdfs.namenode.mending import mend
 from esdfs.namenode.upgrading import require_readable
 from esdfs.rpc.namenode import NameNodeServicer, PeerTransport, serve
 from esdfs.rpc.peer_features import PeerFeatures
@@ -56,6 +57,7 @@ class Member:
         self._seeds = config.seed_addresses
         self.peers = PeerFeatures(identity.cluster_id, *config.features, clock)
         self._floor = AckFloor(config.path / FLOOR_FILE, identity)
+        mend(journal, config)
         stored = load(
             journal,
             self._floor,
@@ -105,5 +107,7 @@ class Member:
         self.driver.refused(by, error)
 
     def _address_of(self, node_id: NodeId) -> str | None:
+        if node_id in self._config.peer_addresses:
+            return self._config.peer_addresses[node_id]
         voter = self.driver.node.voters.get(node_id)
         return self._seeds.get(node_id) if voter is None else addresses(voter.endpoint)[0]

@@ -131,13 +131,7 @@ def test_killed_leaders_lose_nothing_and_writes_go_on(trio: Cluster) -> None:
         there = [entry.path for entry in client.list_directory("/kills")]
     assert len(there) == len(set(there))
     assert {path for _, path in writers.acknowledged} <= set(there)
-    eventually(lambda: len(set(digests(trio))) == 1, within_s=30)
-
-
-def digests(trio: Cluster) -> list[tuple[int, str]]:
-    """(txid, digest) of each NameNode's own namespace."""
-    said = [ask(url, "GET", "/journal/digest?consistency=stale").json() for url in trio.info["urls"]]
-    return [(each["txid"], each["digest"]) for each in said]
+    eventually(lambda: len(set(trio.digests())) == 1, within_s=30)
 
 
 def test_a_frozen_leader_is_replaced_and_never_answers_with_the_past(trio: Cluster) -> None:

@@ -67,7 +67,9 @@ def free_port() -> int:
     from esdfs.cli.local_layout import Layout  # noqa: PLC0415 - only for its ports
     from esdfs.env_os import OsClock, OsRng  # noqa: PLC0415 - see above
 
-    layout = Layout(OsClock(), OsRng(), datanodes=0, journal="", block_size_bytes=1, namenode={}, datanode={})
+    layout = Layout(
+        OsClock(), OsRng(), datanodes=0, journals=[""], block_size_bytes=1, namenode={}, datanode={}
+    )
     return layout._free_port()
 
 

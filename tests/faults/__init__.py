@@ -1,0 +1,1 @@
+"""Faults for real processes, and what tells whether a cluster bore them."""
