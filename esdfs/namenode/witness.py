@@ -65,8 +65,9 @@ async def _run(config: NameNodeConfig) -> int:
         on_commit=lambda _txid: None,
         on_role=lambda change: _log.info("role", role=change.role, epoch=change.epoch),
     )
-    await member.start()
     keeper = OpaqueKeeper(config, journal, member.driver, member.exchange, OsClock(), identity.cluster_id)
+    await keeper.start()
+    await member.start()
     keeping = asyncio.ensure_future(keeper.keep())
     gc.collect()
     gc.freeze()

@@ -47,9 +47,15 @@ class OpaqueKeeper:
         self._journal, self._driver, self._exchange, self._clock = journal, driver, exchange, clock
         self._files = CheckpointFiles(config.path)
         self._helper = Helper(config.path, bytes_max=0)
+        self._compacts = config.journal_retain_records > 0
         side = DriverSide(driver)
         self._compaction = Compaction(config, journal, cluster_id, side, self._seal, lambda _base: None)
         self._seen_txid = driver.commit_txid  # of what came before, the newest is here or will be replaced
+
+    async def start(self) -> None:
+        """Start the helper process, if there will be something to archive."""
+        if self._compacts:
+            await self._helper.start()
 
     async def keep(self) -> None:
         """Follow the journal for ever."""
