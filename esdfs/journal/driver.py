@@ -147,8 +147,7 @@ class QuorumDriver:
 
     async def stop(self) -> None:
         """Leave: hand leadership over, finish the write under way, let go of threads and connections."""
-        if not self._is_over and self._node.is_leader:
-            await self._leave_office()
+        await self.hand_over()
         self._end(OutcomeUnknown("this NameNode stopped: repeat the request under the same key"))
         if self._writing is not None:
             await asyncio.wait([self._writing])
@@ -159,7 +158,10 @@ class QuorumDriver:
         self._writer.shutdown()
         self._readers.shutdown()
 
-    async def _leave_office(self) -> None:
+    async def hand_over(self) -> None:
+        """Stop to lead, if this node does: to a successor where there is one. On return it knows who leads."""
+        if self._is_over or not self._node.is_leader:
+            return
         successor = self._node.successor
         if successor is not None:
             self.transfer(successor)

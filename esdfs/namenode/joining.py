@@ -56,6 +56,10 @@ class Part(Protocol):
         """Begin; the service hears of commits and roles from here on."""
         ...
 
+    async def hand_over(self) -> None:
+        """Let another lead, if this node does: what is asked here after that is sent there."""
+        ...
+
     async def stop(self) -> None:
         """Hand over what others wait for, and end."""
         ...
@@ -78,6 +82,9 @@ class LonePart:
             return ev.LeaderChanged(node_id, storage_id, __version__, writer.feature_level())
 
         await service.propose(Internal(opened))
+
+    async def hand_over(self) -> None:
+        """See ``Part.hand_over``: there is nobody."""
 
     async def stop(self) -> None:
         """See ``Part.stop``."""
@@ -143,6 +150,10 @@ class VoterPart:
         self._server, _ = await serve(self._config.grpc_host, self._config.grpc_port, servicer)
         service.role_changed()
         await self.driver.start()
+
+    async def hand_over(self) -> None:
+        """See ``Part.hand_over``."""
+        await self.driver.hand_over()
 
     async def stop(self) -> None:
         """See ``Part.stop``."""

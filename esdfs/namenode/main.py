@@ -104,6 +104,8 @@ async def _run(config: NameNodeConfig) -> int:
         print(_ready_line(config), flush=True)  # noqa: T201 - the line that starters wait for
         return await _serve(service, rest, stopping)
     finally:
+        # While REST still serves: who asks meanwhile is sent to the successor, not to a closed port.
+        await part.hand_over()
         await _end(rest)
         server.close()
         await part.stop()
