@@ -159,7 +159,7 @@ class QuorumDriver:
         self._readers.shutdown()
 
     async def hand_over(self) -> None:
-        """Stop to lead, if this node does: to a successor where there is one. On return it knows who leads."""
+        """Stop leading, if this node does; a successor that is up to date follows at once."""
         if self._is_over or not self._node.is_leader:
             return
         successor = self._node.successor
