@@ -202,7 +202,8 @@ class Rig:
             lost=[path for path in acknowledged if there[path] != 1],
             twice=sorted(twice | {path for path, count in Counter(acknowledged).items() if count > 1}),
             unexplained=unexplained(load.history),
-            needless=max(epochs.values()) - self._first_epoch - len(self.outages),
+            needless=len({epoch for epoch in epochs.values() if epoch > self._first_epoch})
+            - len(self.outages),
         )
 
     def _waits(
