@@ -184,7 +184,7 @@ class Rig:
 
     def verdict(self, load: Load) -> Verdict:
         """What ``load``, which has stopped, saw, held against the journals. Stops the cluster."""
-        self.leader()
+        _, last_epoch = self.leader()  # when all are stopped, leaders hand over once more
         eventually(lambda: len(set(self.live.digests())) == 1, within_s=RECOVERY_S, what="equal digests")
         with self.live.client() as client:
             there = Counter(entry.path for entry in client.scan_directory("/"))
@@ -202,7 +202,7 @@ class Rig:
             lost=[path for path in acknowledged if there[path] != 1],
             twice=sorted(twice | {path for path, count in Counter(acknowledged).items() if count > 1}),
             unexplained=unexplained(load.history),
-            needless=len({epoch for epoch in epochs.values() if epoch > self._first_epoch})
+            needless=len({each for each in epochs.values() if self._first_epoch < each <= last_epoch})
             - len(self.outages),
         )
 
