@@ -21,6 +21,7 @@ import msgspec
 
 from bench.load import Plan, Result
 from esdfs.client import DFSClient
+from tests.faults.history import evidence
 from tests.faults.load import Load
 from tests.faults.rig import Fault, Rig, Verdict, rig
 
@@ -30,6 +31,7 @@ CALLERS = 64
 PLANNED = 8  # one round in so many is a planned transfer
 MINUTES = 0.5
 SLICE_S = 10.0
+SHOWN = 20  # calls, up to the one that no order explains
 
 # What a failover may take: the middle, one in a hundred, and the longest.
 P50_S, P99_S, MAX_S, TRANSFER_S = 0.8, 1.5, 3.0, 0.1
@@ -68,7 +70,7 @@ def run(rounds: int = ROUNDS, minutes: float = MINUTES) -> Iterator[dict[str, An
         verdict = cluster.verdict(load)
     yield from _rows(verdict, rounds)
     for part in verdict.unexplained:
-        sys.stderr.write("".join(f"{operation}\n" for operation in part))
+        sys.stderr.write("".join(f"{operation}\n" for operation in evidence(part)[-SHOWN:]))
 
 
 def _lose_leaders(cluster: Rig, load: Load, rounds: int) -> None:
