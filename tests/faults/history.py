@@ -131,7 +131,7 @@ def is_linearizable(part: list[Operation], start: State = EMPTY) -> bool:
 
 
 def evidence(part: list[Operation]) -> list[Operation]:
-    """Of a part that no order explains, the calls until it shows, by their returns; the last one gives it away."""
+    """Of a part that no order explains, the calls until it shows; the last to return gives it away."""
     ordered = sorted(part, key=lambda operation: operation.returned_ns)
     good, bad = 0, len(ordered)
     while bad - good > 1:
