@@ -247,6 +247,26 @@ class IdentityConflict(EsdfsError):
     retry = Retry.NEVER
 
 
+# --- NameNode membership ------------------------------------------------------------------------
+
+
+class MembershipRefused(EsdfsError):
+    """The voters are not changed, or leadership not handed over; the message says what is in the way."""
+
+    code = "membership-refused"
+    retry = Retry.NEVER
+
+
+class GenerationFenced(EsdfsError):
+    """One of the two was left behind when an operator forced the cluster to go on without the others.
+
+    ``generation`` is that of the node which says so.
+    """
+
+    code = "generation-fenced"
+    retry = Retry.NEVER
+
+
 # --- replicas -----------------------------------------------------------------------------------
 
 

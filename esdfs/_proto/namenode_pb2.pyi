@@ -234,6 +234,7 @@ class SyncRequest(_message.Message):
     MAX_WAIT_MS_FIELD_NUMBER: _builtins.int
     FETCH_SEQ_FIELD_NUMBER: _builtins.int
     ECHO_HEARTBEAT_SEQ_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """voter, witness, observer, probe"""
     next_txid: _builtins.int
@@ -244,6 +245,8 @@ class SyncRequest(_message.Message):
     max_wait_ms: _builtins.int
     fetch_seq: _builtins.int
     echo_heartbeat_seq: _builtins.int
+    endpoint: _builtins.str
+    """of an observer: where it could be reached if it were to vote"""
     @_builtins.property
     def envelope(self) -> Global___Envelope: ...
     def __init__(
@@ -258,10 +261,11 @@ class SyncRequest(_message.Message):
         max_wait_ms: _builtins.int = ...,
         fetch_seq: _builtins.int = ...,
         echo_heartbeat_seq: _builtins.int = ...,
+        endpoint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["echo_heartbeat_seq", b"echo_heartbeat_seq", "envelope", b"envelope", "fetch_seq", b"fetch_seq", "kind", b"kind", "known_commit_txid", b"known_commit_txid", "last_epoch", b"last_epoch", "max_bytes", b"max_bytes", "max_wait_ms", b"max_wait_ms", "next_txid", b"next_txid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["echo_heartbeat_seq", b"echo_heartbeat_seq", "endpoint", b"endpoint", "envelope", b"envelope", "fetch_seq", b"fetch_seq", "kind", b"kind", "known_commit_txid", b"known_commit_txid", "last_epoch", b"last_epoch", "max_bytes", b"max_bytes", "max_wait_ms", b"max_wait_ms", "next_txid", b"next_txid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

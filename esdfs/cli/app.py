@@ -38,6 +38,7 @@ COMMANDS: Final[dict[str, str]] = {
     "cluster": "cluster:cluster",
     "node": "cluster:node",
     "fsck": "cluster:fsck",
+    "quorum": "quorum:quorum",
     "upgrade": "upgrade:upgrade",
     "doctor": "doctor:doctor",
     "local": "local:local",

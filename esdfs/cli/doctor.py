@@ -10,6 +10,7 @@ import typer
 
 from esdfs.cli import session
 from esdfs.cli.session import Json, Session
+from esdfs.cli.survival import planned, survives
 from esdfs.errors import EsdfsError, InvalidRequest, Unavailable
 
 OK: Final = "ok"
@@ -91,15 +92,12 @@ def health(told: dict[str, Any]) -> Iterator[Verdict]:
     """What `GET /cluster` means. Pure."""
     if not isinstance(told.get("blocks"), dict):
         raise InvalidRequest("what answers there is no NameNode: check the URL")
-    voters = len(told["namenodes"])
+    voting = [node for node in told["namenodes"] if node.get("kind") != "observer"]
+    witnesses = sum(node.get("kind") == "witness" for node in voting)
+    text = planned(len(voting) - witnesses, witnesses)
     if not told["leader"]:
         yield Verdict(FAIL, "leader", "none: nothing can be changed")
-    if voters == 1:
-        yield Verdict(WARN, "failover", "one NameNode: no failover; its disk is the only copy of the journal")
-    elif voters == 2:
-        yield Verdict(WARN, "failover", "two NameNodes: no automatic failover; add a witness")
-    else:
-        yield Verdict(OK, "failover", f"{voters} NameNodes")
+    yield Verdict(OK if survives(len(voting) - witnesses, witnesses) else WARN, "failover", text)
     states = told["datanodes"]
     active, wanted, least = states.get("ACTIVE", 0), told["replication"], told["min_replication"]
     if active < least:

@@ -47,6 +47,8 @@ STATUS: Final[dict[str, Exit]] = {
     "unreachable": Exit.UNREACHABLE,
     "unknown-datanode": Exit.REFUSED,
     "identity-conflict": Exit.REFUSED,
+    "membership-refused": Exit.REFUSED,
+    "generation-fenced": Exit.REFUSED,
     "replica-not-found": Exit.REFUSED,
     "replica-corrupt": Exit.REFUSED,
     "replica-exists": Exit.REFUSED,

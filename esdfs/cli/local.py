@@ -12,6 +12,7 @@ from esdfs.cli.local_cluster import LocalCluster
 from esdfs.cli.local_layout import Layout
 from esdfs.cli.local_options import SQLITE, journal_urls, parse_settings
 from esdfs.cli.sizes import parse_size
+from esdfs.cli.survival import planned, survives
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import AlreadyExists, InvalidRequest
 
@@ -19,7 +20,7 @@ local = typer.Typer(no_args_is_help=True, help="A whole cluster on this machine,
 
 Dir = Annotated[Path, typer.Option("--dir", help="The cluster's directory.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
-Name = Annotated[str, typer.Argument(help="nn-1, dn-1, dn-2, …, or leader.")]
+Name = Annotated[str, typer.Argument(help="nn-1, witness-1, dn-1, dn-2, …, or leader.")]
 
 _DATANODES: Final = 3
 
@@ -28,7 +29,10 @@ _DATANODES: Final = 3
 def up(
     directory: Dir,
     *,
-    namenodes: Annotated[int, typer.Option(help="1, or 3 or 5 for failover.")] = 1,
+    namenodes: Annotated[int, typer.Option(help="1; 2 with --witness, 3 or 5 for failover.")] = 1,
+    witness: Annotated[
+        bool, typer.Option("--witness", help="With --namenodes 2: a third vote without a namespace.")
+    ] = False,
     datanodes: Annotated[int | None, typer.Option(help="Default 3, or as many as there are.")] = None,
     journal: Annotated[
         str,
@@ -50,7 +54,9 @@ def up(
 ) -> None:
     """Start a cluster, with the data of last time if there was one."""
     if namenodes not in {1, 2, 3, 5}:
-        raise InvalidRequest("--namenodes must be 1, 3 or 5 (2 survive no loss of either)")
+        raise InvalidRequest("--namenodes must be 1, 3 or 5, or 2 (better with --witness)")
+    if witness and namenodes != 2:
+        raise InvalidRequest("--witness goes with --namenodes 2: with it, three vote and any one may be lost")
     if datanodes is not None and datanodes < 1:
         raise InvalidRequest("--datanodes must be at least 1")
     given = parse_settings(settings or [])
@@ -58,8 +64,9 @@ def up(
         OsClock(),
         OsRng(),
         namenodes=namenodes,
+        witness=witness,
         datanodes=datanodes or _DATANODES,
-        journals=journal_urls(journal, namenodes),
+        journals=journal_urls(journal, namenodes + witness),
         block_size_bytes=parse_size(block_size),
         namenode=given.pop("nn", {}),
         datanode=given.pop("dn", {}),
@@ -90,7 +97,8 @@ def status(directory: Dir, *, as_json: Json = False) -> None:
         return
     for node in [*shown["namenodes"], *shown["datanodes"]]:
         state = f"running, pid {node['pid']}" if node["pid"] else "not running"
-        typer.echo(f"{node['id']:<6} {node.get('rest') or node['address']:<24} {state}")
+        where = node.get("rest") or node.get("address") or f"{node['grpc']} ({node['kind']})"
+        typer.echo(f"{node['id']:<10} {where:<26} {state}")
 
 
 @local.command()
@@ -145,6 +153,9 @@ def _print_up(shown: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         _print_json(shown)
         return
+    witnesses = sum(node["kind"] == "witness" for node in shown["namenodes"])
+    survived = planned(len(shown["namenodes"]) - witnesses, witnesses)
+    typer.echo(f"Survives, of {survived}." if survives(len(shown["urls"]), witnesses) else f"{survived}.")
     typer.echo(f"{len(shown['datanodes'])} DataNodes are ready. In this shell:")
     typer.echo(f"  export ESDFS_URL={','.join(shown['urls'])}")
     typer.echo("  esdfs cluster status")

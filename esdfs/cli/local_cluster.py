@@ -126,11 +126,12 @@ class LocalCluster:
         raise NotFound(f"there is no node {name}; there are {names}")
 
     def _leader_id(self) -> str:
-        namenodes = self.record().namenodes
+        namenodes = [namenode for namenode in self.record().namenodes if namenode.rest]
         if len(namenodes) == 1:
             return namenodes[0].id
         until_ns = self._clock.monotonic_ns() + int(READY_S * 1e9)
         while self._clock.monotonic_ns() < until_ns:
+            # A witness that leads has nothing to say here; it hands over as soon as it can.
             for namenode in namenodes:
                 said = _asked(namenode.rest, "/cluster") if self._serves(namenode) else None
                 if said and said["role"] == "leader":
@@ -151,7 +152,7 @@ class LocalCluster:
         since_us = self._clock.wall_us()
         self._spawn(node)
         self._wait_started(self.node(node.id))
-        if any(self._serves(namenode) for namenode in self.record().namenodes):
+        if any(namenode.rest and self._serves(namenode) for namenode in self.record().namenodes):
             running = [each.id for each in self.record().datanodes if self.running_pid(each)]
             # What the NameNode knows of the others is of before, if it was not the one that was started.
             restarted = running if isinstance(node, NameNodeRecord) else [node.id]
@@ -183,13 +184,14 @@ class LocalCluster:
         """What ``local up --json`` prints; ``pid`` is null for a node that does not run."""
         record = self.record()
         return {
-            "urls": [node.rest for node in record.namenodes],
+            "urls": [node.rest for node in record.namenodes if node.rest],
             "namenodes": [
                 {
                     "id": node.id,
                     "pid": self.running_pid(node),
                     "rest": node.rest,
                     "grpc": node.grpc,
+                    "kind": node.kind,
                     "dir": node.dir,
                 }
                 for node in record.namenodes
@@ -218,7 +220,7 @@ class LocalCluster:
 
     def _wait_active(self, since_us: Mapping[str, int]) -> None:
         """Until these are ACTIVE to every NameNode that runs, each by a heartbeat after its time."""
-        namenodes = [node for node in self.record().namenodes if self._serves(node)]
+        namenodes = [node for node in self.record().namenodes if node.rest and self._serves(node)]
 
         def active() -> bool:
             return all(active_to(namenode) for namenode in namenodes)

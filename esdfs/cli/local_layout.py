@@ -18,16 +18,19 @@ from esdfs.namenode.config import NameNodeConfig, load
 _PORT_FIRST, _PORT_COUNT = 20_000, 10_000
 _HOST: Final = "127.0.0.1"
 
+WITNESS: Final = "witness-1"
+
 T = TypeVar("T")
 
 
 class NameNodeRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A NameNode, as started last."""
+    """A NameNode, as started last. ``rest`` is "" for a witness."""
 
     id: str
     dir: str
     rest: str
     grpc: str
+    kind: str = "voter"
     process: Process | None = None
 
 
@@ -65,6 +68,7 @@ class Layout:
         rng: Rng,
         *,
         namenodes: int = 1,
+        witness: bool = False,
         datanodes: int,
         journals: Sequence[str],
         block_size_bytes: int,
@@ -75,6 +79,7 @@ class Layout:
         self._clock = clock
         self._rng = rng
         self.namenodes = namenodes
+        self.witness = witness
         self.datanodes = datanodes
         self.journals = journals
         self.block_size_bytes = block_size_bytes
@@ -93,6 +98,8 @@ class Layout:
         _convert({"node_id": "dn-0", "volumes": ["v"], "namenodes": [], **self.datanode}, DataNodeConfig)
         (root / "logs").mkdir(parents=True, exist_ok=True)
         homes = [root / f"nn-{number}" for number in range(1, self.namenodes + 1)]
+        if self.witness:
+            homes.append(root / WITNESS)
         if unknown := sorted(set(self.of_node) - {home.name for home in homes}):
             raise InvalidRequest(
                 f"--set {unknown[0]}.…: there is no such NameNode; there are {_names(homes)}"
@@ -103,7 +110,7 @@ class Layout:
 
     def more_datanodes(self, root: Path, record: ClusterRecord, count: int) -> ClusterRecord:
         """``record`` with ``count`` further DataNodes, laid out below ``root``."""
-        configs = [load(Path(namenode.dir)) for namenode in record.namenodes]
+        configs = [load(Path(namenode.dir)) for namenode in record.namenodes if namenode.rest]
         there = len(record.datanodes)
         more = [self._lay_out(root / f"dn-{there + number}", configs) for number in range(1, count + 1)]
         return ClusterRecord(record.namenodes, [*record.datanodes, *more])
@@ -121,6 +128,7 @@ class Layout:
                 {
                     "node_id": home.name,
                     "dir": str(home),
+                    "kind": "witness" if home.name == WITNESS else "voter",
                     "journal_url": journal,
                     "rest_port": self._free_port(),
                     "grpc_port": self._free_port(),
@@ -139,9 +147,9 @@ class Layout:
             VoterEntry(
                 config.node_id,
                 self._rng.uuid(),
-                "voter",
-                f"{config.grpc_host}:{config.grpc_port}",
-                f"http://{config.rest_host}:{config.rest_port}",
+                config.kind,
+                config.grpc_address,
+                config.rest_url,
             )
             for config in configs
         ]
@@ -207,5 +215,4 @@ def _convert(given: Mapping[str, Any], type_: type[T]) -> T:
 
 def _record(home: Path) -> NameNodeRecord:
     config = load(home)
-    rest = f"http://{config.rest_host}:{config.rest_port}"
-    return NameNodeRecord(home.name, str(home), rest, f"{config.grpc_host}:{config.grpc_port}")
+    return NameNodeRecord(home.name, str(home), config.rest_url, config.grpc_address, config.kind)

@@ -8,7 +8,7 @@ from esdfs.errors import InvalidRequest
 
 SQLITE: Final = "sqlite"
 
-_NODE: Final = re.compile(r"nn|dn|nn-[1-9][0-9]*")
+_NODE: Final = re.compile(r"nn|dn|nn-[1-9][0-9]*|witness-1")
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -33,7 +33,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def journal_urls(given: str, namenodes: int) -> list[str]:
-    """The URL of each NameNode's journal; "" = SQLite in its directory.
+    """The URL of each NameNode's journal, a witness's last; "" = SQLite in its directory.
 
     NameNodes that are given the same PostgreSQL URL get a database each, named after the one in it.
 
@@ -46,6 +46,7 @@ def journal_urls(given: str, namenodes: int) -> list[str]:
     if len(parts) != namenodes or not all(parts):
         raise InvalidRequest(
             f"--journal names {len(parts)} journals for {namenodes} NameNodes: give one, or one for each"
+            " (a witness's last)"
         )
     from esdfs.journal.databases import with_suffix  # noqa: PLC0415 - the database's libraries are slow to load
 

@@ -1,22 +1,25 @@
 """`esdfs namenode`, `esdfs datanode`, `esdfs db`: what runs on servers."""
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
 
 from esdfs.blocks import BLOCK_BYTES
+from esdfs.cli.last_resort import Dir, force_standalone, trust_journal
 from esdfs.cli.sizes import parse_size
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import InvalidRequest
 from esdfs.namenode.upcasters import LEVEL_NEWEST
 
+if TYPE_CHECKING:
+    from esdfs.namenode.config import NameNodeConfig
+
 namenode = typer.Typer(no_args_is_help=True, help="Make and run a NameNode.")
 datanode = typer.Typer(no_args_is_help=True, help="Run a DataNode.")
 db = typer.Typer(no_args_is_help=True, help="The journal's database.")
 
-Dir = Annotated[Path, typer.Option("--dir", help="The NameNode's directory.")]
 Database = Annotated[str, typer.Option("--db", help="SQLAlchemy URL; default: the journal of --dir.")]
 OptionalDir = Annotated[Path | None, typer.Option("--dir", help="The NameNode's directory.")]
 
@@ -42,15 +45,37 @@ def format_(
     allow_degraded: Annotated[
         bool, typer.Option("--allow-degraded", help="… except when asked for here.")
     ] = False,
+    join: Annotated[
+        str,
+        typer.Option(help="URL of a NameNode: make a node for its cluster; see `esdfs quorum add`."),
+    ] = "",
+    witness: Annotated[bool, typer.Option("--witness", help="With --join: only journal and vote.")] = False,
+    token: Annotated[str, typer.Option(envvar="ESDFS_TOKEN", help="The cluster's token.")] = "",
     feature_level: Annotated[
         int, typer.Option(min=1, help="What its nodes can read; default: all that this release can.")
     ] = LEVEL_NEWEST,
 ) -> None:
-    """Make a new, empty cluster. Refuses where there is one."""
+    """Make a new, empty cluster; with --join, a new node for an existing one. Refuses where there is one."""
     from esdfs.namenode.config import NameNodeConfig  # noqa: PLC0415 - see above
     from esdfs.namenode.formatting import cluster_settings, format_namenode  # noqa: PLC0415 - see above
 
     rng = OsRng()
+    config = NameNodeConfig(
+        node_id=node_id,
+        dir=str(directory.absolute()),
+        kind="witness" if witness else "voter",
+        journal_url=journal,
+        rest_host=rest_host,
+        rest_port=rest_port,
+        grpc_host=grpc_host,
+        grpc_port=grpc_port,
+        token=token,
+    )
+    if join:
+        _join(config, join)
+        return
+    if witness:
+        raise InvalidRequest("--witness goes with --join: a cluster begins with a NameNode that serves")
     cluster = cluster_settings(
         rng,
         block_size_bytes=parse_size(block_size),
@@ -58,15 +83,6 @@ def format_(
         min_replication=min_replication,
         allow_degraded=allow_degraded,
         feature_level=feature_level,
-    )
-    config = NameNodeConfig(
-        node_id=node_id,
-        dir=str(directory.absolute()),
-        journal_url=journal,
-        rest_host=rest_host,
-        rest_port=rest_port,
-        grpc_host=grpc_host,
-        grpc_port=grpc_port,
     )
     identity = format_namenode(config, cluster, clock=OsClock(), rng=rng)
     typer.echo(f"cluster {identity.cluster_id} made; run it with `esdfs namenode run --dir {directory}`")
@@ -76,9 +92,19 @@ def format_(
 def run_namenode(directory: Dir) -> None:
     """Serve until SIGTERM; one JSON line on stdout says when it is ready."""
     from esdfs.namenode.config import load  # noqa: PLC0415 - see above
+
+    config = load(directory.absolute())
+    if config.kind == "witness":
+        from esdfs.namenode.witness import main as main_of_witness  # noqa: PLC0415 - without a namespace
+
+        raise typer.Exit(main_of_witness(config))
     from esdfs.namenode.main import main  # noqa: PLC0415 - see above
 
-    raise typer.Exit(main(load(directory.absolute())))
+    raise typer.Exit(main(config))
+
+
+namenode.command("force-standalone")(force_standalone)
+namenode.command("trust-journal")(trust_journal)
 
 
 @datanode.command("run")
@@ -112,6 +138,30 @@ def run_datanode(
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"{error}: give --config, or --node-id, --volume and --namenode") from error
     main(wanted)
+
+
+def _join(config: "NameNodeConfig", url: str) -> None:
+    from esdfs.client import DFSClient  # noqa: PLC0415 - see above
+    from esdfs.namenode.formatting import join_namenode  # noqa: PLC0415 - see above
+
+    with DFSClient(url, config.token or None) as client:
+        told = client.control.get("/quorum", dict[str, Any])
+    if told.get("alone"):
+        raise InvalidRequest(
+            f"the cluster at {url} was formatted for one NameNode: stop it, run `esdfs namenode"
+            " force-standalone --dir DIR --i-know-the-others-are-dead` there, start it, and try again"
+        )
+    config = msgspec.structs.replace(
+        config, seeds=tuple(f"{voter['node_id']}={voter['grpc']}" for voter in told["voters"])
+    )
+    present = next((voter for voter in told["voters"] if voter["node_id"] == config.node_id), None)
+    identity = join_namenode(
+        config, cluster_id=told["cluster_id"], generation=told["generation"], rng=OsRng()
+    )
+    typer.echo(f"{identity.node_id} joins cluster {identity.cluster_id} as an observer; run it, then:")
+    if present is not None:  # a node that lost its disk
+        typer.echo(f"  esdfs quorum remove {identity.node_id}   # the disk it had before")
+    typer.echo(f"  esdfs quorum add {identity.node_id}")
 
 
 @db.command("upgrade")

@@ -33,11 +33,12 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeartbeatAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a heartbeat."""
+    """The answer to a heartbeat. ``namenodes``: URLs of all that should be told of our replicas."""
 
     epoch: int
     commands: tuple[Command, ...] = ()
     full_report: bool = False
+    namenodes: tuple[str, ...] = ()
 
 
 class _Problem(msgspec.Struct):

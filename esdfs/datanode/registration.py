@@ -55,27 +55,32 @@ class DataNodeRegistration:
         self._local_socket = local_socket
         self._on_fatal = on_fatal
         self._adopting = threading.Lock()
-        incarnation = clock.wall_us()
-        self._links = [
-            NameNodeLink(
-                url,
-                config.node_id,
-                incarnation,
-                token=config.token,
-                interval_ms=config.heartbeat_interval_ms,
-                full_report_interval_s=config.full_report_interval_s,
-                clock=clock,
-                rng=rng,
-                register_body=self._register_body,
-                heartbeat_body=self._heartbeat_body,
-                full_report=self._full_report,
-                on_registered=self._on_registered,
-                on_answer=self._on_answer,
-            )
-            for url in config.namenodes
-        ]
-        broadcast.links = self._links
+        self._incarnation = clock.wall_us()
+        self._clock, self._rng = clock, rng
+        self._growing = threading.Lock()
+        self._started = False
+        self._stopped = False
+        self._links = [self._link(url) for url in config.namenodes]
+        self._broadcast = broadcast
+        broadcast.links = list(self._links)
         self._threads: list[threading.Thread] = []
+
+    def _link(self, url: str) -> NameNodeLink:
+        return NameNodeLink(
+            url,
+            self._config.node_id,
+            self._incarnation,
+            token=self._config.token,
+            interval_ms=self._config.heartbeat_interval_ms,
+            full_report_interval_s=self._config.full_report_interval_s,
+            clock=self._clock,
+            rng=self._rng,
+            register_body=self._register_body,
+            heartbeat_body=self._heartbeat_body,
+            full_report=self._full_report,
+            on_registered=self._on_registered,
+            on_answer=self._on_answer,
+        )
 
     def cluster_id(self) -> str:
         """Ours; empty until a NameNode told us."""
@@ -111,10 +116,29 @@ class DataNodeRegistration:
 
     def start_heartbeat_thread(self) -> None:
         """Keep every NameNode informed from now on, until `stop`."""
-        for link in self._links:
-            thread = threading.Thread(target=self._run, args=(link,), name=f"link {link.url}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        with self._growing:
+            self._started = True
+            for link in self._links:
+                self._start(link)
+
+    def _start(self, link: NameNodeLink) -> None:
+        thread = threading.Thread(target=self._run, args=(link,), name=f"link {link.url}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _meet(self, urls: tuple[str, ...]) -> None:
+        """NameNodes that joined since we were configured: tell them everything, too."""
+        with self._growing:
+            known = {link.url for link in self._links}
+            for url in urls:
+                if url.rstrip("/") in known or self._stopped or not self._started:
+                    continue
+                _log.info("another NameNode", url=url)
+                link = self._link(url)
+                self._links.append(link)
+                # Replaced, never changed: others walk it at the same time.
+                self._broadcast.links = list(self._links)
+                self._start(link)
 
     def _run(self, link: NameNodeLink) -> None:
         try:
@@ -124,6 +148,8 @@ class DataNodeRegistration:
 
     def stop(self) -> None:
         """End the threads; waits for requests under way."""
+        with self._growing:
+            self._stopped = True
         for link in self._links:
             link.stop()
         for thread in self._threads:
@@ -186,6 +212,7 @@ class DataNodeRegistration:
         _log.info("registered", cluster=answer.cluster_id, number=answer.number, epoch=answer.epoch)
 
     def _on_answer(self, answer: HeartbeatAnswer) -> None:
+        self._meet(answer.namenodes)
         if answer.epoch > self._fence.highest:
             self._fence.admit(answer.epoch)
         if answer.commands and answer.epoch < self._fence.highest:

@@ -9,14 +9,14 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias, assert_never
 
 import msgspec
 
 from esdfs.env import Clock, Rng
-from esdfs.errors import Compacted, EsdfsError, NotLeader, OutcomeUnknown
+from esdfs.errors import Compacted, EsdfsError, GenerationFenced, NotLeader, OutcomeUnknown
 from esdfs.ids import Epoch, NodeId, Txid
 from esdfs.journal.entry import Draft, Entry, Head
 from esdfs.journal.floor import AckFloor
@@ -38,9 +38,11 @@ from esdfs.journal.quorum.effects import (
 )
 from esdfs.journal.quorum.inputs import ControlRecords, Instant, Stored
 from esdfs.journal.quorum.messages import (
+    Envelope,
     HeartbeatRequest,
     HeartbeatResponse,
     Message,
+    SyncKind,
     SyncRequest,
     SyncResponse,
     VoteRequest,
@@ -90,8 +92,10 @@ class QuorumDriver:
             told; an `EsdfsError` it raises ends this node, which then cannot be elected with them.
         on_role: Called with each change of role. May be followed by ``on_commit`` before ``is_active``.
         checkpoints: None when no node of the cluster compacts its journal.
+        endpoint: How this node could be reached as a voter; told to the leader while it is none.
 
     Attributes:
+        introduced: What observers said of themselves: (storage id, endpoint) by node.
         failed: Done, with the reason, when this node can never go on: a write failed, a rule of the
             quorum was broken, or it halted. Nothing leaves it any more; the process must exit.
     """
@@ -112,7 +116,11 @@ class QuorumDriver:
         on_role: Callable[[RoleChanged], None],
         on_stored: Callable[[Sequence[Entry]], None] = lambda _: None,
         checkpoints: CheckpointPort | None = None,
+        endpoint: str = "",
     ) -> None:
+        self.identity = stored.identity
+        self.introduced: dict[NodeId, tuple[str, str]] = {}
+        self._endpoint = endpoint
         self._node = QuorumNode(stored, config=config, control=control, rng=rng, seeds=seeds)
         self._config, self._clock, self._transport = config, clock, transport
         self._journal, self._checkpoints = journal, checkpoints
@@ -135,7 +143,7 @@ class QuorumDriver:
         self._reads: dict[int, asyncio.Future[Txid]] = {}
         self._awaited: dict[_Key, asyncio.Future[Response | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._out_of_office = asyncio.Event()
+        self._out_of_office, self._following = asyncio.Event(), asyncio.Event()
 
     # --- life ---
 
@@ -147,7 +155,7 @@ class QuorumDriver:
 
     async def stop(self) -> None:
         """Leave: hand leadership over, finish the write under way, let go of threads and connections."""
-        await self.hand_over()
+        await self.leave_office()
         self._end(OutcomeUnknown("this NameNode stopped: repeat the request under the same key"))
         if self._writing is not None:
             await asyncio.wait([self._writing])
@@ -158,20 +166,35 @@ class QuorumDriver:
         self._writer.shutdown()
         self._readers.shutdown()
 
-    async def hand_over(self) -> None:
-        """Stop leading, if this node does; a successor that is up to date follows at once."""
+    async def leave_office(self) -> None:
+        """Stop leading, in favour of the best successor; returns when it leads, or there is none."""
         if self._is_over or not self._node.is_leader:
             return
         successor = self._node.successor
-        if successor is not None:
-            self.transfer(successor)
-            try:
-                async with asyncio.timeout(self._config.election_max_ms / 1000):
-                    await self._out_of_office.wait()
-            except TimeoutError:
-                self._feed(self._node.resign)
-        else:
+        if (successor is None or not await self.hand_over(successor)) and not self._is_over:
             self._feed(self._node.resign)
+
+    async def hand_over(self, target: NodeId) -> bool:
+        """Transfer leadership and wait for it. False when ``target`` did not take it in time.
+
+        Leaving office is not the end: the successor may need this node's vote, so it stays until it hears
+        from a new leader.
+
+        Raises:
+            NotLeader: As ``transfer``.
+            InvalidRequest: As ``transfer``.
+        """
+        self.transfer(target)
+        patience_s = self._config.election_max_ms / 1000
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._out_of_office.wait()
+        except TimeoutError:
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self._following.wait()
+        return True
 
     # --- what is so ---
 
@@ -303,7 +326,14 @@ class QuorumDriver:
         self._feed(partial(self._node.step, message))
 
     async def answer(self, request: Request) -> Response | None:
-        """What this node answers to ``request``; None when it has nothing to say, now or in time."""
+        """What this node answers to ``request``; None when it has nothing to say, now or in time.
+
+        Raises:
+            GenerationFenced: One of the two was left behind by an operator's forced restart.
+        """
+        self._refuse_other_generation(request.envelope)
+        if isinstance(request, SyncRequest) and request.endpoint:
+            self.introduced[request.envelope.from_id] = (request.envelope.from_storage_id, request.endpoint)
         key = _key_of(request)
         if key is None or self._is_over:
             self.receive(request)
@@ -321,6 +351,25 @@ class QuorumDriver:
             if self._awaited.get(key) is future:
                 del self._awaited[key]
 
+    def _refuse_other_generation(self, sender: Envelope) -> None:
+        mine, theirs = self.identity.cluster_generation, sender.cluster_generation
+        if sender.cluster_id != self.identity.cluster_id or mine == theirs:
+            return
+        if theirs > mine:
+            self._fail(_left_behind(sender.from_id, theirs, mine))
+        raise GenerationFenced(
+            f"{self.identity.node_id} is of generation {mine} of this cluster, {sender.from_id} of {theirs}",
+            generation=mine,
+        )
+
+    def refused(self, by: NodeId, error: EsdfsError) -> None:
+        """Another node refused what this one sent. From one of a newer generation that is the end."""
+        if not isinstance(error, GenerationFenced):
+            return
+        theirs, mine = error.details.get("generation"), self.identity.cluster_generation
+        if isinstance(theirs, int) and theirs > mine:
+            self._fail(_left_behind(by, theirs, mine))
+
     def _drop_answer(self, key: _Key) -> None:
         future = self._awaited.pop(key, None)
         if future is not None and not future.done():
@@ -328,6 +377,8 @@ class QuorumDriver:
 
     def _send(self, to: NodeId, message: Message) -> None:
         match message:
+            case SyncRequest(kind=SyncKind.OBSERVER):
+                self._transport.send(to, msgspec.structs.replace(message, endpoint=self._endpoint))
             case VoteRequest() | HeartbeatRequest() | SyncRequest():
                 self._transport.send(to, message)
             case VoteResponse() | HeartbeatResponse() | SyncResponse():
@@ -416,6 +467,10 @@ class QuorumDriver:
                 else:
                     self._out_of_office.set()
                     self._abandon(_unknown())
+                if role == "follower":
+                    self._following.set()
+                else:
+                    self._following.clear()
                 self._on_role(effect)
             case SendFromJournal():
                 self._spawn(self._send_from_journal(effect))
@@ -558,6 +613,14 @@ class QuorumDriver:
 
 def _unknown() -> OutcomeUnknown:
     return OutcomeUnknown("leadership was lost meanwhile: repeat the request under the same key")
+
+
+def _left_behind(by: NodeId, theirs: int, mine: int) -> str:
+    return (
+        f"{by} is of generation {theirs} of this cluster, this journal of generation {mine}: an operator had"
+        " the cluster go on without this node, whose journal can never rejoin. Keep a copy of it if it may"
+        " hold what the others lack, then make a new directory with `esdfs namenode format --join URL`"
+    )
 
 
 def _not_leader(leader_id: NodeId | None) -> NotLeader:

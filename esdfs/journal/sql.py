@@ -135,6 +135,27 @@ class SqlJournal(SqlReader):
                 connection.execute(update(tables.journal_head).values(msgspec.structs.asdict(head)))
         self._head = head
 
+    def restart_alone(self, generation: int, vote: Vote, entries: Sequence[Entry]) -> None:
+        """Begin another generation of the cluster with ``entries``, all in one transaction.
+
+        For an operator who goes on without the others: who is still of the old generation is never heard
+        again. Durable on return.
+
+        Raises:
+            JournalFenced: The journal does not end where ``entries`` begin.
+            JournalUnavailable: Nothing is known to be changed; try again.
+        """
+        with translated(), self._writing.begin() as connection:
+            self._head = read_head(connection, for_update=True)
+            self._require_ends_before(entries)
+            connection.execute(update(tables.node_meta).values(cluster_generation=generation))
+            connection.execute(update(tables.vote).values(msgspec.structs.asdict(vote)))
+            connection.execute(insert(tables.journal), [msgspec.structs.asdict(entry) for entry in entries])
+            connection.execute(
+                update(tables.journal_head).values(msgspec.structs.asdict(_head_after(entries)))
+            )
+        self._head = _head_after(entries)
+
     def vote(self) -> Vote:
         """See ``Journal.vote``."""
         c = tables.vote.c

@@ -5,11 +5,12 @@ What must be equal on every node (block size, replication, …) is in the journa
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from esdfs.errors import InvalidRequest
+from esdfs.ids import NodeId
 from esdfs.namenode.features import SUPPORTED, FeatureRange, limited
 
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/]+):[1-9][0-9]{0,4}")
@@ -20,6 +21,8 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     Attributes:
         dir: Where everything of this node lives.
+        kind: "voter", or "witness": it keeps the journal and votes, but has no namespace and no REST.
+        seeds: NameNodes to ask for the leader before this node's journal knows any: "nn-1=host:port".
         journal_url: SQLAlchemy URL; "" = ``journal.sqlite`` in ``dir``.
         grpc_port, rest_port: 0 = any free one.
         lease_soft_ms: After this long without renewal another client may take a file over.
@@ -33,6 +36,8 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     node_id: str
     dir: str
+    kind: Literal["voter", "witness"] = "voter"
+    seeds: tuple[str, ...] = ()
     journal_url: str = ""
     rest_host: str = "127.0.0.1"
     rest_port: int = 8870
@@ -64,6 +69,8 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             problems.append("dead_after_ms must be above inactive_after_ms")
         if self.lease_hard_ms < self.lease_soft_ms:
             problems.append("lease_hard_ms must not be below lease_soft_ms")
+        if not all(name and address.rpartition(":")[2].isdigit() for name, address in self._seeds()):
+            problems.append('seeds must look like "nn-1=host:port"')
         if self.feature_level_max and not SUPPORTED.has(self.feature_level_max):
             problems.append(
                 f"feature_level_max must be 0 or between {SUPPORTED.oldest} and {SUPPORTED.newest}"
@@ -94,6 +101,25 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     def path(self) -> Path:
         """``dir`` as an absolute path."""
         return Path(self.dir).absolute()
+
+    @property
+    def seed_addresses(self) -> dict[NodeId, str]:
+        """``seeds`` by name, but for this node itself."""
+        return {NodeId(name): address for name, address in self._seeds() if name != self.node_id}
+
+    def _seeds(self) -> list[tuple[str, str]]:
+        parts = [seed.partition("=") for seed in self.seeds]
+        return [(name, address) for name, _, address in parts]
+
+    @property
+    def grpc_address(self) -> str:
+        """Where other NameNodes reach this one."""
+        return f"{self.grpc_host}:{self.grpc_port}"
+
+    @property
+    def rest_url(self) -> str:
+        """Of its REST server; "" for a witness, which has none."""
+        return "" if self.kind == "witness" else f"http://{self.rest_host}:{self.rest_port}"
 
     @property
     def socket_path(self) -> Path:
@@ -130,12 +156,12 @@ def save(config: NameNodeConfig) -> None:
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _toml(value: str | int | dict[str, str]) -> str:
+def _toml(value: str | int | tuple[str, ...] | dict[str, str]) -> str:
     """JSON's strings and numbers are TOML's; its objects are not."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_toml(key)} = {_toml(item)}" for key, item in value.items()) + "}"
     return msgspec.json.encode(value).decode()
 
 
-def _fields(config: NameNodeConfig) -> list[tuple[str, str | int | dict[str, str]]]:
+def _fields(config: NameNodeConfig) -> list[tuple[str, str | int | tuple[str, ...] | dict[str, str]]]:
     return [(name, getattr(config, name)) for name in config.__struct_fields__]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from esdfs.blocks import BLOCK_BYTES, BLOCK_BYTES_MAX, BLOCK_BYTES_MIN
 from esdfs.env import Clock, Rng
 from esdfs.errors import InvalidRequest
-from esdfs.ids import Epoch, Micros, Txid
+from esdfs.ids import Epoch, Micros, Position, Txid
 from esdfs.journal.chain import seal
 from esdfs.journal.entry import NO_CHAIN, Head, Identity
 from esdfs.journal.floor import FILE as FLOOR_FILE
@@ -94,6 +94,41 @@ def format_namenode(
     floor = AckFloor(config.path / FLOOR_FILE, identity)
     try:
         floor.write(first[-1].position)
+    finally:
+        floor.close()
+    save(config)
+    return identity
+
+
+def join_namenode(config: NameNodeConfig, *, cluster_id: str, generation: int, rng: Rng) -> Identity:
+    """Make ``config.dir`` for a node that joins an existing cluster: an empty journal on a new disk.
+
+    It becomes an observer that asks ``config.seeds`` for the leader, and votes once an operator has added it.
+    Durable on return.
+
+    Raises:
+        InvalidRequest: The settings are wrong.
+        JournalFenced: There is a formatted journal already; nothing is changed.
+    """
+    problems = config.validate()
+    if not config.seed_addresses:
+        problems.append("who joins needs another NameNode as a seed")
+    if not config.grpc_port or (config.rest_url and not config.rest_port):
+        problems.append("give the ports: others must know them")
+    if problems:
+        raise InvalidRequest("; ".join(problems))
+    config.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    identity = Identity(cluster_id, generation, config.node_id, rng.uuid())
+    upgrade(config.database_url)
+    journal = open_journal(config.database_url)
+    try:
+        journal.format(identity, [])
+    finally:
+        journal.close()
+    floor = AckFloor(config.path / FLOOR_FILE, identity)
+    try:
+        # A disk that acknowledged nothing yet: known, and not merely unreadable.
+        floor.write(Position(Epoch(0), Txid(0)))
     finally:
         floor.close()
     save(config)

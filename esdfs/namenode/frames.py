@@ -72,8 +72,45 @@ class Upgrade(msgspec.Struct, frozen=True, tag="upgrade"):
     finalize: bool = False
 
 
+class QuorumStatus(msgspec.Struct, frozen=True, tag="quorum-status"):
+    """The quorum as the leader knows it; ``local``: as this node knows it, whoever leads."""
+
+    local: bool = False
+
+
+class TransferLeadership(msgspec.Struct, frozen=True, tag="transfer"):
+    """Have another voter lead; "" = the one that lacks least."""
+
+    to: str
+
+
+class AddVoter(msgspec.Struct, frozen=True, tag="add-voter"):
+    """Let an observer that has caught up vote."""
+
+    node_id: str
+
+
+class RemoveVoter(msgspec.Struct, frozen=True, tag="remove-voter"):
+    """Let a voter vote no more."""
+
+    node_id: str
+
+
+QuorumChange: TypeAlias = TransferLeadership | AddVoter | RemoveVoter
+
 Body: TypeAlias = (
-    Execute | RenewLeases | Register | NodeHeartbeat | BlockReport | ReadIndex | Status | Upgrade
+    Execute
+    | RenewLeases
+    | Register
+    | NodeHeartbeat
+    | BlockReport
+    | ReadIndex
+    | Status
+    | Upgrade
+    | QuorumStatus
+    | TransferLeadership
+    | AddVoter
+    | RemoveVoter
 )
 
 

@@ -1,42 +1,37 @@
-"""How this NameNode takes part: alone, or as one voter of several.
+"""How this NameNode takes part: alone, or as one of a quorum.
 
 Made before the service, started with it.
 """
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any, Final, Protocol
+
+import structlog
+from msgspec.structs import astuple
 
 from esdfs import __version__
 from esdfs.env import Clock, Rng
-from esdfs.errors import InvalidRequest
-from esdfs.ids import NodeId, Txid
-from esdfs.journal.driver import QuorumDriver
-from esdfs.journal.entry import Entry, Identity
-from esdfs.journal.floor import FILE as FLOOR_FILE
-from esdfs.journal.floor import AckFloor
+from esdfs.ids import Txid
+from esdfs.journal.entry import Identity
 from esdfs.journal.log import Journal
-from esdfs.journal.quorum.config import QuorumConfig
 from esdfs.journal.quorum.effects import RoleChanged
-from esdfs.journal.quorum.voters import Voter, VoterSet
-from esdfs.journal.quorum_disk import load, next_incarnation
+from esdfs.journal.quorum.voters import VoterSet
 from esdfs.journal.replication import Replication
 from esdfs.journal.solo import SoloReplication
 from esdfs.namenode import events as ev
 from esdfs.namenode.config import NameNodeConfig
-from esdfs.namenode.control_records import VOTERS_KIND, EventControlRecords, addresses
+from esdfs.namenode.control_records import EventControlRecords
 from esdfs.namenode.engine import Internal
 from esdfs.namenode.formatting import FORMAT_EPOCH
 from esdfs.namenode.leading import Alone, InQuorum, Quorum
+from esdfs.namenode.member import Member
 from esdfs.namenode.projection.lmdb import ProjectionStore
 from esdfs.namenode.projection.writer import Writer
 from esdfs.namenode.service import Service
-from esdfs.namenode.upgrading import require_readable
-from esdfs.rpc.namenode import NameNodeServicer, PeerTransport, serve
-from esdfs.rpc.peer_features import PeerFeatures
 
-_INCARNATION_FILE: Final = "incarnation"
 _APPLY_AFTER_S: Final = 0.002  # a follower first writes what it fetched: the leader waits for that
+_FIRST_RECORDS: Final = 500
+_log = structlog.get_logger(__name__)
 
 
 class Part(Protocol):
@@ -52,16 +47,23 @@ class Part(Protocol):
         """For the service."""
         ...
 
+    async def begin(self, store: ProjectionStore, stopping: asyncio.Event) -> bool:
+        """Have the cluster's settings in the projection, which who joined has to fetch first.
+
+        False when it was stopped before it had them, or can never go on.
+        """
+        ...
+
     async def start(self, service: Service) -> None:
         """Begin; the service hears of commits and roles from here on."""
         ...
 
-    async def hand_over(self) -> None:
-        """Let another lead, if this node does: what is asked here after that is sent there."""
+    async def leave(self) -> None:
+        """Hand over leadership, while this node still answers."""
         ...
 
     async def stop(self) -> None:
-        """Hand over what others wait for, and end."""
+        """End."""
         ...
 
 
@@ -70,9 +72,13 @@ class LonePart:
 
     def __init__(self, config: NameNodeConfig, journal: Journal, identity: Identity) -> None:
         self.replication = SoloReplication(journal)
-        rest = f"http://{config.rest_host}:{config.rest_port}"
-        self.quorum = Alone(self.replication, config.node_id, rest, config.features)
+        self.quorum = Alone(self.replication, identity, config.rest_url, config.features)
         self._identity = identity
+
+    async def begin(self, store: ProjectionStore, stopping: asyncio.Event) -> bool:
+        """See ``Part.begin``."""
+        del store, stopping
+        return True
 
     async def start(self, service: Service) -> None:
         """See ``Part.start``."""
@@ -83,16 +89,16 @@ class LonePart:
 
         await service.propose(Internal(opened))
 
-    async def hand_over(self) -> None:
-        """See ``Part.hand_over``: there is nobody."""
+    async def leave(self) -> None:
+        """See ``Part.leave``: there is nobody."""
 
     async def stop(self) -> None:
         """See ``Part.stop``."""
         await asyncio.to_thread(self.quorum.close)
 
 
-class VoterPart:
-    """One of several NameNodes."""
+class MemberPart:
+    """A voter or an observer."""
 
     def __init__(
         self,
@@ -107,38 +113,48 @@ class VoterPart:
             with store.present() as view:
                 return view.feature_level()
 
-        control = EventControlRecords(level, __version__)
-        peers = PeerFeatures(identity.cluster_id, *config.features, clock)
-        self._config = config
-        self._floor = AckFloor(config.path / FLOOR_FILE, identity)
-        quorum_config = QuorumConfig()
-        stored = load(
-            journal,
-            self._floor,
-            control=control,
-            voters_kind=VOTERS_KIND,
-            incarnation=next_incarnation(config.path / _INCARNATION_FILE),
-            applied_txid=Txid(store.meta().applied_txid),
-            recent_records=quorum_config.uncommitted_records,
-        )
         self._service: Service | None = None
         self._applying: asyncio.TimerHandle | None = None
-        self._server: Any = None
-        self.driver = QuorumDriver(
-            stored,
-            config=quorum_config,
-            control=control,
-            journal=journal,
-            floor=self._floor,
-            transport=PeerTransport(self._address_of, peers),
-            clock=clock,
-            rng=rng,
+        self._seeds = config.seeds
+        self._is_started = False
+        self._news = asyncio.Event()
+        self._has_records = bool(journal.head().last_txid)
+        self._member = Member(
+            config,
+            journal,
+            identity,
+            clock,
+            rng,
+            level=level,
+            applied_txid=Txid(store.meta().applied_txid),
             on_commit=self._on_commit,
             on_role=self._on_role,
-            on_stored=self._on_stored,
         )
-        self._peers = peers
-        self.replication = self.quorum = InQuorum(self.driver, config.node_id, config.features, peers)
+        self.driver = self._member.driver
+        self.replication = self.quorum = InQuorum(self.driver, config.features, self._member.peers, clock)
+
+    async def begin(self, store: ProjectionStore, stopping: asyncio.Event) -> bool:
+        """See ``Part.begin``."""
+        if self._has_records:
+            return True
+        await self._start_member()
+        waits = [asyncio.ensure_future(event.wait()) for event in (stopping, self._news)]
+        ends: set[asyncio.Future[Any]] = {*waits, self.driver.failed}
+        _log.info("fetching the first records", seeds=self._seeds)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if not self.driver.commit_txid:
+            return False
+        writer = store.begin()
+        try:
+            for entry in self.driver.records(Txid(0), _FIRST_RECORDS):
+                writer.apply_row(astuple(entry))
+        except BaseException:
+            writer.abort()
+            raise
+        writer.commit()
+        return True
 
     async def start(self, service: Service) -> None:
         """See ``Part.start``."""
@@ -146,29 +162,25 @@ class VoterPart:
         self.driver.failed.add_done_callback(
             lambda failed: None if failed.cancelled() else service.fail(failed.result())
         )
-        servicer = NameNodeServicer(self.driver, self._peers)
-        self._server, _ = await serve(self._config.grpc_host, self._config.grpc_port, servicer)
         service.role_changed()
-        await self.driver.start()
+        await self._start_member()
+        self._on_commit(self.driver.commit_txid)
 
-    async def hand_over(self) -> None:
-        """See ``Part.hand_over``."""
-        await self.driver.hand_over()
+    async def _start_member(self) -> None:
+        if not self._is_started:
+            self._is_started = True
+            await self._member.start()
+
+    async def leave(self) -> None:
+        """See ``Part.leave``."""
+        await self.driver.leave_office()
 
     async def stop(self) -> None:
         """See ``Part.stop``."""
-        await self.driver.stop()
-        if self._server is not None:
-            await self._server.stop(0.2)
-        self._floor.close()
-
-    def _address_of(self, node_id: NodeId) -> str | None:
-        if node_id in self._config.peer_addresses:
-            return self._config.peer_addresses[node_id]
-        voter = self.driver.node.voters.get(node_id)
-        return None if voter is None else addresses(voter.endpoint)[0]
+        await self._member.stop()
 
     def _on_commit(self, _txid: Txid) -> None:
+        self._news.set()
         if self._service is not None:
             if self.driver.is_active:
                 self._service.apply_committed()
@@ -181,13 +193,15 @@ class VoterPart:
         if self._service is not None:
             self._service.apply_committed()
 
-    def _on_stored(self, entries: Sequence[Entry]) -> None:
-        # Before it could be elected: a leader must know what it leads.
-        require_readable(entries, self._config.features)
-
     def _on_role(self, _change: RoleChanged) -> None:
         if self._service is not None:
             self._service.role_changed()
+
+
+def is_lone(config: NameNodeConfig, journal: Journal, identity: Identity) -> bool:
+    """Whether this cluster was formatted for one NameNode, and never opened to others since."""
+    joined = bool(config.seeds)
+    return not joined and identity.cluster_generation == 1 and formatted_voters(journal) is None
 
 
 def formatted_voters(journal: Journal) -> VoterSet | None:
@@ -203,15 +217,3 @@ def formatted_txid(journal: Journal) -> Txid:
     """The last record that formatting wrote: the same everywhere, so committed by definition."""
     first = journal.read(Txid(0), limit=4)
     return max((entry.txid for entry in first if entry.epoch == FORMAT_EPOCH), default=Txid(0))
-
-
-def own_voter(voters: VoterSet, node_id: str) -> Voter:
-    """This node among the voters.
-
-    Raises:
-        InvalidRequest: It is not there.
-    """
-    voter = voters.get(NodeId(node_id))
-    if voter is None:
-        raise InvalidRequest(f"{node_id} is not one of this cluster's NameNodes: {', '.join(voters.ids)}")
-    return voter

@@ -3,15 +3,19 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+from esdfs.env import Clock
+from esdfs.errors import MembershipRefused
 from esdfs.ids import Epoch, Txid
 from esdfs.journal.driver import QuorumDriver
-from esdfs.journal.entry import Draft, Entry, Head
+from esdfs.journal.entry import Draft, Entry, Head, Identity
 from esdfs.journal.quorum.messages import SyncKind
 from esdfs.journal.solo import SoloReplication
 from esdfs.namenode.control_records import addresses
 from esdfs.namenode.features import FeatureRange
+from esdfs.namenode.frames import QuorumChange
+from esdfs.namenode.quorum_admin import QuorumAdmin
 from esdfs.namenode.upgrading import NodeFeatures
 from esdfs.rpc.peer_features import PeerFeatures
 
@@ -54,6 +58,18 @@ class Quorum(Protocol):
         """What this node is: leader, follower, candidate, and so on."""
         ...
 
+    def rests(self) -> tuple[str, ...]:
+        """REST URLs of all NameNodes known here, for DataNodes to report to; empty when there is only one."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """See ``QuorumAdmin.status``."""
+        ...
+
+    async def change(self, wanted: QuorumChange) -> dict[str, Any]:
+        """See ``QuorumAdmin.change``."""
+        ...
+
     def features(self) -> list[NodeFeatures]:
         """See ``Fleet.features``."""
         ...
@@ -66,10 +82,11 @@ class Alone:
     """
 
     def __init__(
-        self, replication: SoloReplication, node_id: str, rest: str, supported: FeatureRange
+        self, replication: SoloReplication, identity: Identity, rest: str, supported: FeatureRange
     ) -> None:
         self._replication = replication
-        self._leader = (node_id, rest)
+        self._identity = identity
+        self._leader = (identity.node_id, rest)
         self._supported = supported
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
 
@@ -97,6 +114,55 @@ class Alone:
         """See ``Quorum.role``."""
         return "leader" if self._replication.is_leader else "unattached"
 
+    def rests(self) -> tuple[str, ...]:
+        """See ``Quorum.rests``."""
+        return ()
+
+    def status(self) -> dict[str, Any]:
+        """See ``Quorum.status``: one node, which has no quorum to speak of."""
+        identity, replication = self._identity, self._replication
+        last_txid = int(replication.head.last_txid)
+        node_id, rest = self._leader
+        me = {
+            "node_id": node_id,
+            "storage_id": identity.storage_id,
+            "kind": "voter",
+            "grpc": "",
+            "rest": rest,
+            "role": self.role(),
+            "up": True,
+            "match_txid": last_txid,
+            "lag_records": 0,
+            "last_contact_ms": 0,
+            "health": "ok",
+        }
+        return {
+            "cluster_id": identity.cluster_id,
+            "generation": identity.cluster_generation,
+            "node_id": node_id,
+            "role": self.role(),
+            "leader": node_id,
+            "epoch": replication.epoch,
+            "commit_txid": replication.commit_txid,
+            "last_txid": last_txid,
+            "voters": [me],
+            "observers": [],
+            "majority": 1,
+            "up": 1,
+            "survives": 0,
+            "change_pending": False,
+            "transfer_to": None,
+            "alone": True,
+        }
+
+    async def change(self, wanted: QuorumChange) -> dict[str, Any]:
+        """See ``Quorum.change``: there is nobody to change anything with."""
+        del wanted
+        raise MembershipRefused(
+            "this cluster was formatted for one NameNode: stop it and run `esdfs namenode force-standalone"
+            " --dir DIR --i-know-the-others-are-dead` once, and others can join"
+        )
+
     def features(self) -> list[NodeFeatures]:
         """See ``Fleet.features``: there is nobody else."""
         return [NodeFeatures(self._leader[0], "voter", *self._supported)]
@@ -110,10 +176,11 @@ class InQuorum:
     """One of several: ``Replication`` and ``Quorum`` on the quorum's driver."""
 
     def __init__(
-        self, driver: QuorumDriver, node_id: str, supported: FeatureRange, peers: PeerFeatures
+        self, driver: QuorumDriver, supported: FeatureRange, peers: PeerFeatures, clock: Clock
     ) -> None:
         self._driver = driver
-        self._node_id, self._supported, self._peers = node_id, supported, peers
+        self._supported, self._peers = supported, peers
+        self._admin = QuorumAdmin(driver, clock)
 
     @property
     def epoch(self) -> Epoch:
@@ -169,6 +236,23 @@ class InQuorum:
         """See ``Quorum.role``."""
         return self._driver.role
 
+    def rests(self) -> tuple[str, ...]:
+        """See ``Quorum.rests``: voters', and on the leader those of observers, too."""
+        node = self._driver.node
+        endpoints = [voter.endpoint for voter in node.voters]
+        endpoints += [
+            self._driver.introduced[each][1] for each in node.peers if each in self._driver.introduced
+        ]
+        return tuple(sorted({addresses(endpoint)[1] for endpoint in endpoints} - {""}))
+
+    def status(self) -> dict[str, Any]:
+        """See ``Quorum.status``."""
+        return self._admin.status()
+
+    async def change(self, wanted: QuorumChange) -> dict[str, Any]:
+        """See ``Quorum.change``."""
+        return await self._admin.change(wanted)
+
     def features(self) -> list[NodeFeatures]:
         """See ``Fleet.features``; whoever fetches was heard from within a second."""
         heard = self._peers.since(_SILENT_NS)
@@ -176,7 +260,7 @@ class InQuorum:
         for voter in self._driver.node.voters:
             seen = heard.pop((voter.node_id, voter.storage_id), None)
             reads = (seen.oldest, seen.newest) if seen else (0, 0)
-            if voter.node_id == self._node_id:
+            if voter.node_id == self._driver.identity.node_id:
                 reads = self._supported
             found.append(NodeFeatures(voter.node_id, voter.kind.value, *reads))
         return found + [

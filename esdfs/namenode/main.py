@@ -4,15 +4,10 @@ One engine process (this one) and one gunicorn child that serves REST. The child
 """
 
 import asyncio
-import contextlib
-import fcntl
 import gc
-import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -22,18 +17,12 @@ from esdfs.env import Clock, Rng
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import InvalidRequest, Unavailable
 from esdfs.journal.entry import Identity
-from esdfs.journal.sql import SqlJournal, open_journal
+from esdfs.journal.sql import SqlJournal
 from esdfs.namenode.blocks.locations import LocationsStore
 from esdfs.namenode.blocks.manager import BlockManager
 from esdfs.namenode.config import NameNodeConfig
-from esdfs.namenode.joining import (
-    LonePart,
-    Part,
-    VoterPart,
-    formatted_txid,
-    formatted_voters,
-    own_voter,
-)
+from esdfs.namenode.directory import locked, open_own_journal, ready_line
+from esdfs.namenode.joining import LonePart, MemberPart, Part, formatted_txid, is_lone
 from esdfs.namenode.leases import LeaseTable
 from esdfs.namenode.metadata_manager import MetadataManager
 from esdfs.namenode.projection.lmdb import ProjectionStore
@@ -62,18 +51,8 @@ def main(config: NameNodeConfig) -> int:
         # Assertions are how the core notices that it may no longer be trusted.
         raise InvalidRequest("python -O removes esdfs's invariants: run it without -O")
     configure_logging()
-    with _locked(config.path):
+    with locked(config.path):
         return uvloop.run(_run(config))
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    with (directory / "LOCK").open("w", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InvalidRequest(f"another process runs the NameNode in {directory}") from None
-        yield
 
 
 async def _run(config: NameNodeConfig) -> int:
@@ -82,11 +61,15 @@ async def _run(config: NameNodeConfig) -> int:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    journal, identity = _open(config)
+    journal, identity = open_own_journal(config)
     store = ProjectionStore(
         config.path, bytes_max=config.projection_bytes_max, level_max=config.features.newest
     )
     part = _part(config, journal, identity, store, clock, rng)
+    if not await part.begin(store, stopping):
+        await part.stop()
+        journal.close()
+        return _early_end(part)
     metadata = MetadataManager(journal, identity, part.replication, store)
     locations = LocationsStore(config.path)
     blocks = BlockManager(config, locations, metadata, clock, rng, structlog.get_logger("blocks"))
@@ -101,11 +84,10 @@ async def _run(config: NameNodeConfig) -> int:
     rest = await asyncio.create_subprocess_exec(*command(config), stdin=asyncio.subprocess.DEVNULL)
     try:
         await _wait_ready(config, rest)
-        print(_ready_line(config), flush=True)  # noqa: T201 - the line that starters wait for
+        print(ready_line(config), flush=True)  # noqa: T201 - the line that starters wait for
         return await _serve(service, rest, stopping)
     finally:
-        # While REST still serves: who asks meanwhile is sent to the successor, not to a closed port.
-        await part.hand_over()
+        await part.leave()
         await _end(rest)
         server.close()
         await part.stop()
@@ -129,6 +111,13 @@ async def _serve(service: Service, rest: asyncio.subprocess.Process, stopping: a
     return 0
 
 
+def _early_end(part: Part) -> int:
+    if isinstance(part, MemberPart) and part.driver.failed.done():
+        _log.error("this node cannot go on", why=part.driver.failed.result())
+        return EXIT_FAILED
+    return 0
+
+
 def _part(
     config: NameNodeConfig,
     journal: SqlJournal,
@@ -140,28 +129,14 @@ def _part(
     """This node's part, with the projection as far as this node alone knows what is committed."""
     forget_if_foreign(store, journal)
     require_supported(store, journal, config.features)
-    voters = formatted_voters(journal)
-    if voters is None:
+    if is_lone(config, journal, identity):
         part = LonePart(config, journal, identity)
         applied = catch_up(store, journal, progress=_progress)
         _log.info("projection caught up", records=applied, txid=store.meta().applied_txid)
         return part
-    own_voter(voters, config.node_id)
     if not store.meta().applied_txid:
         catch_up(store, journal, until=formatted_txid(journal))
-    return VoterPart(config, journal, identity, store, clock, rng)
-
-
-def _open(config: NameNodeConfig) -> tuple[SqlJournal, Identity]:
-    journal = open_journal(config.database_url)
-    identity = journal.identity()
-    if identity is None:
-        raise InvalidRequest(f"the journal at {config.path} was never formatted: run `esdfs namenode format`")
-    if identity.node_id != config.node_id:
-        raise InvalidRequest(
-            f"this journal belongs to {identity.node_id}, the settings are those of {config.node_id}"
-        )
-    return journal, identity
+    return MemberPart(config, journal, identity, store, clock, rng)
 
 
 def _progress(applied: int, target: int) -> None:
@@ -200,14 +175,3 @@ async def _end(rest: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         rest.kill()
         await rest.wait()
-
-
-def _ready_line(config: NameNodeConfig) -> str:
-    return json.dumps(
-        {
-            "id": config.node_id,
-            "pid": os.getpid(),
-            "rest": f"http://{config.rest_host}:{config.rest_port}",
-            "grpc": f"{config.grpc_host}:{config.grpc_port}",
-        }
-    )

@@ -32,16 +32,21 @@ from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.engine import Batch, Engine, Internal, Request, Settled
 from esdfs.namenode.events import Event
 from esdfs.namenode.frames import (
+    AddVoter,
     Answer,
     BlockReport,
     Call,
     Execute,
     Failure,
     NodeHeartbeat,
+    QuorumChange,
+    QuorumStatus,
     ReadIndex,
     Register,
+    RemoveVoter,
     RenewLeases,
     Status,
+    TransferLeadership,
     Upgrade,
 )
 from esdfs.namenode.gathering import Gathering
@@ -135,8 +140,18 @@ class Service:
                 case Register(body):
                     self._watch(asyncio.get_running_loop().create_task(self._register(bytes(body), reply)))
                     return
+                case TransferLeadership() | AddVoter() | RemoveVoter():
+                    changing = self._change_quorum(call.body, reply)
+                    self._watch(asyncio.get_running_loop().create_task(changing))
+                    return
+                case QuorumStatus(local):
+                    leads_elsewhere = self._quorum.role() != "leader" and bool(self._quorum.leader()[1])
+                    if leads_elsewhere and not local:
+                        raise self._not_leader()
+                    result: Any = self._quorum.status()
                 case NodeHeartbeat(node_id, body):
-                    result: Any = self._blocks.heartbeat(node_id, bytes(body))
+                    result = self._blocks.heartbeat(node_id, bytes(body))
+                    result |= {"namenodes": self._quorum.rests()}
                 case BlockReport(node_id, body):
                     result = self._blocks.report(node_id, bytes(body))
                 case RenewLeases(files):
@@ -204,6 +219,8 @@ class Service:
         leader_id, rest = self._quorum.leader()
         if not leader_id:
             return NotLeader("no NameNode leads at the moment: try again")
+        if not rest:
+            return NotLeader(f"{leader_id}, a witness, leads until it has handed over: try again")
         return NotLeader(
             f"{leader_id} leads, not {self._config.node_id}: ask it", leader=rest, leader_id=leader_id
         )
@@ -221,6 +238,16 @@ class Service:
             self._refuse(reply, error)
         else:
             self._answer(reply, msgspec.Raw(_encode({"txid": txid})))
+
+    async def _change_quorum(self, wanted: QuorumChange, reply: "_Reply") -> None:
+        try:
+            result = await self._quorum.change(wanted)
+        except NotLeader:
+            self._refuse(reply, self._not_leader())
+        except EsdfsError as error:
+            self._refuse(reply, error)
+        else:
+            self._answer(reply, msgspec.Raw(_encode(result)))
 
     async def _finalize(self, reply: "_Reply") -> None:
         try:
@@ -485,7 +512,8 @@ class Service:
             voters = view.voters()
         if not voters:
             return [{"node_id": mine, "role": self._quorum.role(), "kind": "voter"}]
-        return [
+        observing = [] if any(voter.node_id == mine for voter in voters) else [self._observer()]
+        return observing + [
             {
                 "node_id": voter.node_id,
                 "role": self._quorum.role()
@@ -499,6 +527,16 @@ class Service:
             }
             for voter in voters
         ]
+
+    def _observer(self) -> dict[str, Any]:
+        grpc, rest = self._config.grpc_address, self._config.rest_url
+        return {
+            "node_id": self._config.node_id,
+            "role": self._quorum.role(),
+            "kind": "observer",
+            "rest": rest,
+            "grpc": grpc,
+        }
 
     def _watch(self, task: "asyncio.Task[None]") -> None:
         self._tasks.add(task)

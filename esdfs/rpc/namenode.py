@@ -24,7 +24,7 @@ from esdfs.rpc import quorum_wire as wire
 from esdfs.rpc.channel import CHANNEL_OPTIONS
 from esdfs.rpc.peer_features import PeerFeatures
 from esdfs.rpc.server import SERVER_OPTIONS
-from esdfs.rpc.status import status_of, trailer_of
+from esdfs.rpc.status import from_rpc_error, status_of, trailer_of
 
 _CALL_TIMEOUT_S: Final = 1.0
 _FLUSH_TIMEOUT_S: Final = 0.2
@@ -129,14 +129,19 @@ class PeerTransport:
 
     Args:
         address_of: Where a node listens, as ``host:port``; None when not known. An address that another
-            node told us is used then.
+            node told us is used then (the first word of an endpoint).
         features: What this node reads; None says nothing, as releases before feature levels did.
+        on_refused: Told who refused a request of ours, and with what error.
     """
 
     def __init__(
-        self, address_of: Callable[[NodeId], str | None], features: PeerFeatures | None = None
+        self,
+        address_of: Callable[[NodeId], str | None],
+        features: PeerFeatures | None = None,
+        on_refused: Callable[[NodeId, EsdfsError], None] = lambda _by, _error: None,
     ) -> None:
         self._address_of, self._features = address_of, features
+        self._on_refused = on_refused
         self._told: dict[NodeId, str] = {}
         self._peers: dict[NodeId, _Peer] = {}
         self._receive: Callable[[VoteResponse | HeartbeatResponse | SyncResponse], None] | None = None
@@ -152,7 +157,7 @@ class PeerTransport:
         peer = self._peer(to) if self._receive else None
         if peer is None:
             return
-        task = asyncio.get_running_loop().create_task(self._call(peer, message))
+        task = asyncio.get_running_loop().create_task(self._call(to, peer, message))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         if isinstance(message, SyncRequest):
@@ -190,15 +195,21 @@ class PeerTransport:
         peer = self._peers[node_id] = _Peer(address, self._features)
         return peer
 
-    async def _call(self, peer: "_Peer", message: VoteRequest | HeartbeatRequest | SyncRequest) -> None:
+    async def _call(
+        self, to: NodeId, peer: "_Peer", message: VoteRequest | HeartbeatRequest | SyncRequest
+    ) -> None:
         try:
             response = await peer.call(message)
-        except (grpc.aio.AioRpcError, EsdfsError):
-            return  # lost, as messages may be; the quorum has timers for that
+        except grpc.aio.AioRpcError as error:
+            # Lost, as messages may be; the quorum has timers for that.
+            self._on_refused(to, from_rpc_error(error, to))
+            return
+        except EsdfsError:
+            return  # as above
         if response is None or self._receive is None:
             return
         if not isinstance(response, HeartbeatResponse) and response.leader_id and response.leader_endpoint:
-            self._told[response.leader_id] = response.leader_endpoint
+            self._told[response.leader_id] = response.leader_endpoint.partition(" ")[0]
         self._receive(response)
 
 

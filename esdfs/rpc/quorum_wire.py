@@ -176,6 +176,7 @@ def encode_sync_request(request: SyncRequest) -> pb.SyncRequest:
         max_wait_ms=request.max_wait_ms,
         fetch_seq=request.fetch_seq,
         echo_heartbeat_seq=request.echo_heartbeat_seq,
+        endpoint=request.endpoint,
     )
 
 
@@ -192,6 +193,7 @@ def decode_sync_request(message: pb.SyncRequest) -> SyncRequest:
         message.max_wait_ms,
         message.fetch_seq,
         message.echo_heartbeat_seq,
+        message.endpoint,
     )
 
 

@@ -57,6 +57,8 @@ _STATUS: Final[dict[str, grpc.StatusCode]] = {
     "unreachable": grpc.StatusCode.UNAVAILABLE,
     "unknown-datanode": grpc.StatusCode.NOT_FOUND,
     "identity-conflict": grpc.StatusCode.PERMISSION_DENIED,
+    "membership-refused": grpc.StatusCode.FAILED_PRECONDITION,
+    "generation-fenced": grpc.StatusCode.PERMISSION_DENIED,
     "replica-not-found": grpc.StatusCode.NOT_FOUND,
     "replica-corrupt": grpc.StatusCode.DATA_LOSS,
     "replica-exists": grpc.StatusCode.ALREADY_EXISTS,

@@ -42,8 +42,9 @@ class LeaderElection:
         state = self._state
         if not state.may_campaign:
             state.unattach()
-            if state.seeds:
-                self._following.probe(state.rng.choice(state.seeds))
+            known = sorted({*state.seeds, *state.voters.newest.ids} - {state.node_id})
+            if known:
+                self._following.probe(state.rng.choice(known))
             return
         role = Prospective(Nanos(state.now_ns + state.election_timeout_ns()))
         if state.is_voter:

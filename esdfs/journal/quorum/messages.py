@@ -122,7 +122,10 @@ class HeartbeatResponse(msgspec.Struct, frozen=True):
 
 
 class SyncRequest(msgspec.Struct, frozen=True):
-    """Fetch what follows ``last``, and promise (unless a probe) that all up to it is durable here."""
+    """Fetch what follows ``last``, and promise (unless a probe) that all up to it is durable here.
+
+    ``endpoint``: where an observer could be reached if it were to vote; "" from others.
+    """
 
     envelope: Envelope
     kind: SyncKind
@@ -132,6 +135,7 @@ class SyncRequest(msgspec.Struct, frozen=True):
     max_wait_ms: int
     fetch_seq: int
     echo_heartbeat_seq: int
+    endpoint: str = ""
 
 
 class CheckpointOffer(msgspec.Struct, frozen=True):

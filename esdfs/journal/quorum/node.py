@@ -1,6 +1,6 @@
 """One node of the quorum: inputs in, effects out. Only dispatch; each rule is in the module named for it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from esdfs.env import Rng
@@ -27,7 +27,7 @@ from esdfs.journal.quorum.messages import (
 )
 from esdfs.journal.quorum.reads import ReadIndex
 from esdfs.journal.quorum.replication import LeaderReplication
-from esdfs.journal.quorum.roles import Follower, Leader
+from esdfs.journal.quorum.roles import Follower, Leader, Progress
 from esdfs.journal.quorum.state import NodeState
 from esdfs.journal.quorum.voters import VoterKind, VoterSet
 
@@ -279,6 +279,18 @@ class QuorumNode:
     def successor(self) -> NodeId | None:
         """The full voter that a graceful stop should hand over to: the one that lacks least."""
         return self._membership.successor()
+
+    @property
+    def peers(self) -> Mapping[NodeId, Progress]:
+        """What a leader knows of the others, for looking at; empty when this node does not lead."""
+        role = self._state.role
+        return role.peers if isinstance(role, Leader) else {}
+
+    @property
+    def transfer_target(self) -> NodeId | None:
+        """To whom leadership is being handed over at the moment."""
+        role = self._state.role
+        return role.transfer.target if isinstance(role, Leader) and role.transfer else None
 
     # --- inside ---
 

@@ -31,6 +31,7 @@ from esdfs.namenode.rest.metrics import Metrics
 from esdfs.namenode.rest.middleware import Middleware, RequestCounts
 from esdfs.namenode.rest.openapi import OpenApi
 from esdfs.namenode.rest.ports import Engine, JournalReader, LocationsReader, ProjectionReader
+from esdfs.namenode.rest.quorum import Quorum, QuorumTransfer, QuorumVoter, QuorumVoters
 from esdfs.namenode.rest.transactions import Renames, Restores, Transactions
 
 
@@ -92,6 +93,10 @@ ROUTES: Final = {
     "/datanodes/{node_id}/heartbeat": DataNodeHeartbeat,
     "/datanodes/{node_id}/blocks": DataNodeBlocks,
     "/cluster": Cluster,
+    "/quorum": Quorum,
+    "/quorum/transfer": QuorumTransfer,
+    "/quorum/voters": QuorumVoters,
+    "/quorum/voters/{node_id}": QuorumVoter,
     "/quorum/feature-level": FeatureLevel,
     "/fsck": Fsck,
     "/health/live": Live,

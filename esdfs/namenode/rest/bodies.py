@@ -46,6 +46,18 @@ class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Base: an object without surprises."""
 
 
+class Transfer(Body, frozen=True):
+    """Who shall lead; "" = the voter that lacks least."""
+
+    to: Name = ""
+
+
+class NewVoter(Body, frozen=True):
+    """An observer that shall vote."""
+
+    node_id: Annotated[str, Meta(min_length=1, max_length=255)]
+
+
 class Upload(Body, frozen=True):
     """Open a file for writing. 0 = the cluster's default; without a lease the server makes one."""
 
@@ -142,6 +154,8 @@ more_blocks: Final = msgspec.json.Decoder(MoreBlocks).decode
 complete: Final = msgspec.json.Decoder(Complete).decode
 lease_only: Final = msgspec.json.Decoder(LeaseOnly).decode
 attributes: Final = msgspec.json.Decoder(Attributes).decode
+transfer: Final = msgspec.json.Decoder(Transfer).decode
+new_voter: Final = msgspec.json.Decoder(NewVoter).decode
 new_directory: Final = msgspec.json.Decoder(NewDirectory).decode
 move: Final = msgspec.json.Decoder(Move).decode
 bring: Final = msgspec.json.Decoder(Bring).decode

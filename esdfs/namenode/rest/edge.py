@@ -79,9 +79,9 @@ class Edge:
     async def moment(self, req: Request) -> int | None:
         """The txid to read at; None = the present.
 
-        Linearizable unless asked otherwise. With the only vote that is free: the engine answers a change
-        after the projection shows it. As one of several, the leader asks a majority (all reads under way
-        share the question), and a follower sends the reader to it.
+        Linearizable unless asked otherwise. Where there can be only one NameNode that is free: the engine
+        answers a change after the projection shows it. As one of several, the leader asks a majority (all
+        reads under way share the question), and a follower sends the reader to it.
 
         Raises:
             NotLeader: Ask the leader, or for ``consistency=session`` (with ``min_txid``) or ``stale``.
@@ -103,7 +103,8 @@ class Edge:
         """Wait until this NameNode is sure to show everything acknowledged before now."""
         if self._alone is None:
             with self.reader.snapshot() as view:
-                self._alone = len(view.voters()) < 2
+                # Formatted for one NameNode: no others can join while it runs.
+                self._alone = not view.voters()
         if not self._alone:
             await self._confirmations.confirm()
 

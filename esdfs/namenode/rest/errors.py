@@ -46,6 +46,8 @@ STATUS: Final[dict[str, HTTPStatus]] = {
     "unreachable": HTTPStatus.SERVICE_UNAVAILABLE,
     "unknown-datanode": HTTPStatus.NOT_FOUND,
     "identity-conflict": HTTPStatus.CONFLICT,
+    "membership-refused": HTTPStatus.CONFLICT,
+    "generation-fenced": HTTPStatus.CONFLICT,
     "replica-not-found": HTTPStatus.NOT_FOUND,
     "replica-corrupt": HTTPStatus.BAD_GATEWAY,
     "replica-exists": HTTPStatus.CONFLICT,

@@ -185,6 +185,18 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "One page of a block report", dict, (), dict, (200,), (404, 409)
     ),
     ("GET", "/cluster"): Operation("The cluster in one object"),
+    ("GET", "/quorum"): Operation(
+        "Who votes, who leads, and how far each one is, as the leader knows it", dict, ("consistency",)
+    ),
+    ("POST", "/quorum/transfer"): Operation(
+        "Have another NameNode lead", dict, (), bodies.Transfer, (200,), (404, 409)
+    ),
+    ("POST", "/quorum/voters"): Operation(
+        "Let an observer that has caught up vote", dict, (), bodies.NewVoter, (200,), (404, 409)
+    ),
+    ("DELETE", "/quorum/voters/{node_id}"): Operation(
+        "Let a voter vote no more", dict, (), None, (200,), (404, 409)
+    ),
     ("GET", "/quorum/feature-level"): Operation("The feature level, and which nodes hold it back"),
     ("POST", "/quorum/feature-level"): Operation(
         "Raise it to the newest that every node reads; 409 names who does not", dict, (), None, (200,), (409,)
