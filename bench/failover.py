@@ -68,6 +68,8 @@ def run(rounds: int = ROUNDS, minutes: float = MINUTES) -> Iterator[dict[str, An
             load.stop()
         assert not load.failed, load.failed
         verdict = cluster.verdict(load)
+    for fault, waits in verdict.outages_s.items():
+        sys.stderr.write(f"bench: {fault.value}: {' '.join(f'{wait:.3f}' for wait in sorted(waits))} s\n")
     yield from _rows(verdict, rounds)
     for part in verdict.unexplained:
         sys.stderr.write("".join(f"{operation}\n" for operation in evidence(part)[-SHOWN:]))
