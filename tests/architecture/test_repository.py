@@ -54,6 +54,7 @@ def test_no_file_names_this_machine_or_a_package_index() -> None:
     found = [
         f"{name}:{number}"
         for name in tracked()
+        if not name.startswith("tests/golden/")  # stored namespaces have a /home of their own
         for number, line in enumerate((ROOT / name).read_text("utf-8", "replace").splitlines(), 1)
         if telling.search(line)
     ]
