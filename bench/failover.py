@@ -23,12 +23,12 @@ from bench.load import Plan, Result
 from esdfs.client import DFSClient
 from tests.faults.history import evidence
 from tests.faults.load import Load
-from tests.faults.rig import Fault, Rig, Verdict, rig
+from tests.faults.rig import PLANNED, Fault, Rig, Verdict, rig
 
 ROUNDS = 12
 SECONDS = 3.0
 CALLERS = 64
-PLANNED = 8  # one round in so many is a planned transfer
+PLANNED_EVERY = 4  # one round in so many is a planned transfer
 MINUTES = 0.5
 SLICE_S = 10.0
 SHOWN = 20  # calls, up to the one that no order explains
@@ -76,11 +76,14 @@ def run(rounds: int = ROUNDS, minutes: float = MINUTES) -> Iterator[dict[str, An
 
 
 def _lose_leaders(cluster: Rig, load: Load, rounds: int) -> None:
-    unplanned = [Fault.KILL, Fault.FREEZE, Fault.CUT]
+    unplanned, orderly = [Fault.KILL, Fault.FREEZE, Fault.CUT], [Fault.TRANSFER, Fault.LEAVE]
     began = time.monotonic()
     for number in range(rounds):
-        planned = number % PLANNED == PLANNED - 1
-        fault = Fault.LEAVE if planned else unplanned[(number - number // PLANNED) % len(unplanned)]
+        turn, place = divmod(number, PLANNED_EVERY)
+        if place == PLANNED_EVERY - 1:
+            fault = orderly[turn % len(orderly)]
+        else:
+            fault = unplanned[(number - turn) % len(unplanned)]
         outage = cluster.run(fault, load)
         sys.stderr.write(
             f"bench: round {number + 1} of {rounds}, {time.monotonic() - began:.0f} s: {outage.node},"
@@ -94,10 +97,11 @@ def _rows(verdict: Verdict, rounds: int) -> Iterator[dict[str, Any]]:
     ]
     yield from _waits("first write after any fault", crashes, (P50_S, P99_S, MAX_S))
     for fault, waits in verdict.outages_s.items():
-        if fault is not Fault.LEAVE:
+        if fault not in PLANNED:
             yield from _waits(f"first write after {fault.value}", waits, (P50_S, P99_S, MAX_S))
-    if planned := verdict.quiet_s.get(Fault.LEAVE):
-        yield from _waits("no write while a leader leaves", planned, (TRANSFER_S,) * 3)
+    for fault in verdict.quiet_s:
+        if fault in PLANNED:
+            yield from _waits(f"no write during {fault.value}", verdict.quiet_s[fault], (TRANSFER_S,) * 3)
     found = f"in {rounds} rounds, {verdict.acknowledged} writes, {verdict.calls.total()} calls checked"
     yield _row(f"acknowledged writes lost {found}", len(verdict.lost), "writes", 0)
     yield _row("requests done twice", len(verdict.twice), "keys", 0)

@@ -39,6 +39,10 @@ class Fault(Enum):
     FREEZE = "SIGSTOP"
     CUT = "cut-off"
     LEAVE = "SIGTERM"
+    TRANSFER = "transfer"
+
+
+PLANNED: Final = frozenset({Fault.LEAVE, Fault.TRANSFER})
 
 
 class Outage(NamedTuple):
@@ -147,6 +151,10 @@ class Rig:
             case Fault.LEAVE:
                 os.kill(pid, signal.SIGTERM)
                 return _Injected(at_ns, lambda: self.live.restart(node))
+            case Fault.TRANSFER:
+                with self.live.client() as client:
+                    client.control.change("POST", "/quorum/transfer", dict[str, Any], {})
+                return _Injected(at_ns, lambda: None)
             case Fault.FREEZE:
                 os.killpg(pid, signal.SIGSTOP)
                 return _Injected(at_ns, lambda: os.killpg(pid, signal.SIGCONT))

@@ -16,7 +16,7 @@ def test_whatever_befalls_a_leader_no_call_sees_the_past_and_no_write_is_lost_or
         load = Load(three.urls)
         load.start()
         try:
-            for fault in (Fault.FREEZE, Fault.CUT, Fault.LEAVE, Fault.CUT, Fault.KILL):
+            for fault in (Fault.FREEZE, Fault.CUT, Fault.TRANSFER, Fault.KILL, Fault.LEAVE):
                 three.run(fault, load)
         finally:
             load.stop()
