@@ -57,7 +57,7 @@ class Demo:
             self.large_three_ways()
             self.kill_while_reading()
             self.read_the_past()
-            self.kill_the_namenode()
+            self.kill_the_leader()
             self.verify()
         finally:
             self.stop()
@@ -72,10 +72,9 @@ class Demo:
             file.write(os.urandom(LARGE_BYTES))
 
     def start(self) -> None:
-        with self.said("a cluster: one NameNode, three DataNodes, each a process of its own"):
-            info = json.loads(
-                self.esdfs("local", "up", "--dir", str(self.dir / "cluster"), "--block-size", "16M", "--json")
-            )
+        size = ("--namenodes", "2", "--witness", "--block-size", "16M")
+        with self.said("a cluster: two NameNodes and a witness, three DataNodes, each a process of its own"):
+            info = json.loads(self.esdfs("local", "up", "--dir", str(self.dir / "cluster"), *size, "--json"))
         self.url = ",".join(info["urls"])
         pids = ", ".join(f"{node['id']} {node['pid']}" for node in info["namenodes"] + info["datanodes"])
         print(f"   pids: {pids}; REST: {self.url}")
@@ -143,12 +142,33 @@ class Demo:
                 same(file.read_bytes(), restored.read_bytes(), str(file))
         print("   the overwritten file and the deleted tree are both as they were")
 
-    def kill_the_namenode(self) -> None:
-        with self.said("kill -9 of the NameNode, start it again"):
-            self.local("kill", "nn-1")
-            self.local("restart", "nn-1")
-        same(b"something else entirely\n", self.esdfs("cat", "/renamed"), "after the restart")
-        print("   the present is as it was; with one NameNode nothing answered meanwhile")
+    def kill_the_leader(self) -> None:
+        led = self.quorum()["leader"]
+        wanted = self.large.read_bytes()
+        with (
+            self.said(f"kill -9 of {led}, which leads, in the middle of a put"),
+            DFSClient(self.url) as client,
+        ):
+            killer = threading.Thread(target=self.local, args=("kill", led))
+            with client.open("/written-across", "wb") as file:
+                for start in range(0, len(wanted), 1 << 20):
+                    file.write(wanted[start : start + (1 << 20)])
+                    if start == 24 << 20:
+                        killer.start()  # the second of four blocks is under way
+            killer.join()
+            same(wanted, client.read_bytes("/written-across"), "the put over the kill")
+        same(b"something else entirely\n", self.esdfs("cat", "/renamed"), "after the kill")
+        told = self.quorum()
+        if told["leader"] == led:
+            raise Differs(f"{led} was killed and is said to lead")
+        print(
+            f"   the put went on, and its bytes are equal; {told['leader']} leads now, epoch {told['epoch']}"
+        )
+        self.show("quorum", "status")
+        with self.said(f"start {led} again; hand leadership back to it"):
+            self.local("restart", led)
+            self.esdfs("quorum", "transfer", led)
+        print(f"   {self.quorum()['leader']} leads again")
 
     def verify(self) -> None:
         with self.said("journal verify: every record's checksum and hash chain"):
@@ -185,6 +205,15 @@ class Demo:
 
     def rows(self, *args: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.esdfs(*args, "--json").splitlines()]
+
+    def quorum(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.esdfs("quorum", "status", "--json"))
+        return found
+
+    def show(self, *args: str) -> None:
+        print(f"   $ esdfs {' '.join(args)}")
+        for line in self.esdfs(*args).decode().splitlines():
+            print(f"   {line}")
 
     def local(self, *args: str) -> None:
         self.esdfs("local", *args, "--dir", str(self.dir / "cluster"))

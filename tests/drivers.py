@@ -1,7 +1,7 @@
 """Quorum nodes on real SQLite files, for tests; and a network in memory that can be cut."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from esdfs.env_os import OsClock, OsRng
@@ -57,6 +57,7 @@ class Node:
         *,
         config: QuorumConfig = FAST,
         on_commit: Callable[[Txid], None] | None = None,
+        on_stored: Callable[[Sequence[Entry]], None] = lambda _: None,
         opened: Callable[[str], SqlJournal] = open_journal,
     ) -> None:
         self.journal = opened(sqlite_url(directory / "journal.db"))
@@ -84,6 +85,7 @@ class Node:
             rng=OsRng(),
             on_commit=on_commit or (lambda _: None),
             on_role=self.roles.append,
+            on_stored=on_stored,
         )
 
     async def write(self, text: str) -> Entry:

@@ -10,7 +10,7 @@ import typer
 
 from esdfs.cli import session
 from esdfs.cli.session import Json, Session
-from esdfs.cli.survival import planned, survives
+from esdfs.cli.survival import planned, present, survives
 from esdfs.errors import EsdfsError, InvalidRequest, Unavailable
 
 OK: Final = "ok"
@@ -74,18 +74,32 @@ def _cluster(here: Session) -> Iterator[Verdict]:
         yield Verdict(WARN, "cluster", "none given: --url, ESDFS_URL or a profile")
         return
     told: dict[str, Any] | None = None
+    quorum: dict[str, Any] = {}
     for url in urls:
         try:
             with DFSClient(
                 url, settings.get("token"), timeout=_PROBE_TIMEOUT_S, connect_timeout=1.0
             ) as client:
                 told = client.control.get("/cluster", dict[str, Any])
+                if told["role"] == "leader":
+                    quorum = client.control.get("/quorum", dict[str, Any])
         except EsdfsError as error:
             yield Verdict(FAIL, url, error.message)
         else:
             yield Verdict(OK, url, f"{told['node_id']} is {told['role']} at txid {told['last_txid']}")
     if told is not None:
         yield from health(told)
+    yield from votes(quorum)
+
+
+def votes(quorum: dict[str, Any]) -> Iterator[Verdict]:
+    """What the leader's `GET /quorum` means; nothing when it is empty. Pure."""
+    if quorum and len(quorum["voters"]) > 1:
+        down = [voter["node_id"] for voter in quorum["voters"] if not voter["up"]]
+        text = present(quorum["up"], len(quorum["voters"]), quorum["survives"])
+        yield Verdict(WARN if down else OK, "voters", text + (f"; down: {', '.join(down)}" if down else ""))
+        for observer in quorum["observers"]:
+            yield Verdict(OK, "observer", f"{observer['node_id']} lacks {observer['lag_records']} records")
 
 
 def health(told: dict[str, Any]) -> Iterator[Verdict]:

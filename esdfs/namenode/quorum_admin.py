@@ -175,8 +175,9 @@ class QuorumAdmin:
             if progress is not None and progress.storage_id != voter.storage_id:
                 role = "another disk"
             elif progress is not None:
-                match_txid, health = int(progress.match_txid), progress.health.value
-                last_contact_ms = _ms(self._since_ns(voter.node_id))
+                last_contact_ms, health = _ms(self._since_ns(voter.node_id)), progress.health.value
+                if last_contact_ms is not None:  # a new leader knows nothing of one it never heard
+                    match_txid = int(progress.match_txid)
         if is_me:
             match_txid = int(driver.node.durable_txid)
             last_contact_ms = 0

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from sqlalchemy import URL
 
-from esdfs.errors import JournalUnavailable, NotLeader, OutcomeUnknown
+from esdfs.errors import JournalUnavailable, NewerRelease, NotLeader, OutcomeUnknown
 from esdfs.ids import NodeId, Txid
 from esdfs.journal.engines import parse, reader_engine, writer_engine
 from esdfs.journal.entry import Entry
@@ -222,6 +222,23 @@ def test_a_stopping_leader_hands_over_without_an_election_timeout(tmp_path: Path
     asyncio.run(story())
 
 
+def test_a_stopping_leader_gives_its_own_vote_to_its_successor(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path) as cluster:
+            leader = await cluster.leader()
+            entry = await leader.write("x")
+            heir, away = cluster.others(leader)
+            await cluster.stop(away.node_id)
+            await until(lambda: heir.driver.node.durable_txid >= entry.txid, "the heir has everything")
+            epoch = leader.driver.epoch
+            # Of three votes there are only these two: without the leader's own, nobody is elected.
+            await cluster.stop(leader.node_id)
+            assert heir.driver.node.is_leader
+            assert heir.driver.epoch == epoch + 1
+
+    asyncio.run(story())
+
+
 class DyingJournal(SqlJournal):
     """Refuses appends from the moment its disk is ``full``."""
 
@@ -278,5 +295,35 @@ def test_proposing_while_told_of_a_commit_keeps_the_order(tmp_path: Path) -> Non
         await until(lambda: len(proposed) == 5 and node.driver.commit_txid == proposed[-1].txid, "all five")
         assert node.stored()[-5:] == proposed
         await node.stop()
+
+    asyncio.run(story())
+
+
+def test_a_node_that_cannot_go_on_with_a_record_acknowledges_nothing_and_ends(tmp_path: Path) -> None:
+    async def story() -> None:
+        def refuse_the_future(entries: Sequence[Entry]) -> None:
+            if any(entry.payload == b"future" for entry in entries):
+                raise NewerRelease("upgrade this node")
+
+        network = Network()
+        for node_id in (A, B):
+            format_disk(tmp_path / node_id, node_id, voters(A, B))
+        new = Node(tmp_path / A, network.of(A))
+        old = Node(tmp_path / B, network.of(B), on_stored=refuse_the_future)
+        nodes = [new, old]
+        for node in nodes:
+            network.drivers[node.node_id] = node.driver
+            await node.driver.start()
+        await until(lambda: any(node.driver.is_active for node in nodes), "a leader")
+        leader = next(node for node in nodes if node.driver.is_active)
+        await leader.write("known")
+        (future,) = leader.driver.propose([draft("future")])
+        assert "upgrade this node" in await asyncio.wait_for(old.driver.failed, 10)
+        assert old.stored()[-1] == future  # kept, for the release that can read it
+        if leader is new:
+            await until(lambda: not new.driver.is_active, "it resigns: nobody acknowledges")
+        assert max(node.driver.commit_txid for node in nodes) < future.txid
+        for node in nodes:
+            await node.stop()
 
     asyncio.run(story())

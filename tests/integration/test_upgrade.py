@@ -140,12 +140,11 @@ def test_an_older_clusters_journal_is_served_and_keeps_its_shapes_until_the_upgr
             "next": 2,
             "nodes": [{"node_id": "nn-1", "kind": "voter", "oldest": 1, "newest": 2, "holds_back": ""}],
         }
-    with closing(open_reader(config.database_url)) as reader:
-        after = reader.read(Txid(len(golden["rows"])), limit=100)
+        with closing(open_reader(config.database_url)) as reader:
+            after = reader.read(Txid(len(golden["rows"])), limit=100)
         assert after[0].kind == Kind.LEADER_CHANGED
         assert {entry.version for entry in after} == {1}
 
-    with Node(config) as node:
         done = run("--url", node.url, "upgrade", "finalize")
         assert "feature level 2" in done.stdout, done.stderr
         assert level_of(node.url) == 2

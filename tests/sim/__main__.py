@@ -4,6 +4,8 @@ A mutant that no seed kills then meets the stories of ``tests/scenario``.
 """
 
 import argparse
+import shutil
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -24,6 +26,7 @@ def main() -> int:
     """Run seeds, report each that breaks an invariant, and sum up."""
     options = _options()
     first, last = options.seeds
+    program = _program()
     begun = time.monotonic()
     totals: Counter[str] = Counter()
     simulated_s, events, broken = 0.0, 0, 0
@@ -37,13 +40,15 @@ def main() -> int:
             broken += 1
             again = f"python -m tests.sim --seeds {result.seed}-{result.seed}"
             again += f" --mutant {options.mutant}" if options.mutant else ""
-            _say(f"seed {result.seed}: {result.broken}\n  repeat with: {again}")
+            _say(f"seed {result.seed}: {result.broken}\n  repeat with: {again}  ({program})")
             if options.mutant:
                 break
     seconds = time.monotonic() - begun
     _say(
         f"seeds {first}-{last}: {broken} broken; {simulated_s / 3600:.2f} simulated hours, {events} events,"
-        f" {seconds:.0f} s; " + ", ".join(f"{count} {what}" for what, count in totals.items())
+        f" {seconds:.0f} s; "
+        + ", ".join(f"{count} {what}" for what, count in totals.items())
+        + f"; {program}"
     )
     if options.mutant and not broken:
         broken = _stories_that_kill(options.mutant)
@@ -68,6 +73,17 @@ def _results(seeds: Iterable[int], mutant: str, procs: int) -> Iterator[Result]:
         return
     with Pool(procs) as pool:
         yield from pool.imap(run, seeds)
+
+
+def _program() -> str:
+    """What ran: a seed says the same only in the same program."""
+    commit = ""
+    if git := shutil.which("git"):
+        command = [git, "describe", "--always", "--dirty", "--abbrev=12"]
+        told = subprocess.run(command, capture_output=True, text=True, check=False, cwd=STORIES)
+        commit = told.stdout.strip()
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"{commit or 'no checkout'}, Python {python}"
 
 
 def _remark(text: str) -> None:

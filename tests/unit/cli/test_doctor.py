@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from esdfs.cli.doctor import FAIL, OK, WARN, environment, health
+from esdfs.cli.doctor import FAIL, OK, WARN, environment, health, votes
 
 WELL: dict[str, Any] = {
     "leader": "nn-1",
@@ -29,7 +29,8 @@ def test_a_cluster_that_is_well_gets_no_complaint() -> None:
     [
         ({"leader": None}, FAIL, "nothing can be changed"),
         ({"namenodes": [{}]}, WARN, "no failover"),
-        ({"namenodes": [{}, {}]}, WARN, "witness"),
+        ({"namenodes": [{}, {}]}, WARN, "every one of them must be up"),
+        ({"namenodes": [{}, {"kind": "observer"}]}, WARN, "no failover"),
         ({"datanodes": {"ACTIVE": 1}}, FAIL, "nothing can be written"),
         ({"datanodes": {"ACTIVE": 2}}, WARN, "losing one"),
         ({"datanodes": {"ACTIVE": 2}, "replication": 3}, WARN, "under-replicated"),
@@ -45,6 +46,14 @@ def test_a_cluster_that_is_well_gets_no_complaint() -> None:
 def test_each_trouble_is_named(change: dict[str, Any], verdict: str, text: str) -> None:
     found = list(health(WELL | change))
     assert [v for v in found if v.verdict == verdict and text in v.text], found
+
+
+def test_a_voter_that_is_down_is_named() -> None:
+    voters = [{"node_id": name, "up": name != "nn-3"} for name in ("nn-1", "nn-2", "nn-3")]
+    told = {"voters": voters, "up": 2, "survives": 0, "observers": []}
+    text = "survives the loss of none of 3 voters; 2 of 3 are up; down: nn-3"
+    assert [(verdict.verdict, verdict.text) for verdict in votes(told)] == [(WARN, text)]
+    assert list(votes({})) == []
 
 
 def test_this_environment_can_run_esdfs() -> None:
