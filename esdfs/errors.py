@@ -358,6 +358,18 @@ class JournalCorrupt(JournalError):
     code = "journal-corrupt"
 
 
+class CheckpointDamaged(JournalError):
+    """A checkpoint file is not as it was written."""
+
+    code = "checkpoint-damaged"
+
+
+class CheckpointGone(JournalError):
+    """The asked-for checkpoint is not here, or no longer: ask what is."""
+
+    code = "checkpoint-gone"
+
+
 class NewerRelease(EsdfsError):
     """A record or format is newer than this program: upgrade it. Never skipped."""
 

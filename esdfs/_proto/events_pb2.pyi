@@ -241,6 +241,66 @@ class VotersChanged(_message.Message):
 Global___VotersChanged: _TypeAlias = VotersChanged  # noqa: Y015
 
 @_typing.final
+class CheckpointMarked(_message.Message):
+    """kind 6. Every full NameNode takes an image of its state right after this record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    request_hash: _builtins.int
+    def __init__(
+        self,
+        *,
+        request_hash: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_hash", b"request_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckpointMarked: _TypeAlias = CheckpointMarked  # noqa: Y015
+
+@_typing.final
+class CheckpointTaken(_message.Message):
+    """kind 7. What the leader's image of the state at the mark of_txid is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OF_TXID_FIELD_NUMBER: _builtins.int
+    LAYOUT_FORMAT_FIELD_NUMBER: _builtins.int
+    STATE_DIGEST_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    of_txid: _builtins.int
+    layout_format: _builtins.int
+    """of the tables digested; digests of other layouts do not compare"""
+    state_digest: _builtins.bytes
+    sha256: _builtins.bytes
+    """of the leader's file"""
+    size_bytes: _builtins.int
+    """of that file"""
+    request_hash: _builtins.int
+    def __init__(
+        self,
+        *,
+        of_txid: _builtins.int = ...,
+        layout_format: _builtins.int = ...,
+        state_digest: _builtins.bytes = ...,
+        sha256: _builtins.bytes = ...,
+        size_bytes: _builtins.int = ...,
+        request_hash: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["layout_format", b"layout_format", "of_txid", b"of_txid", "request_hash", b"request_hash", "sha256", b"sha256", "size_bytes", b"size_bytes", "state_digest", b"state_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckpointTaken: _TypeAlias = CheckpointTaken  # noqa: Y015
+
+@_typing.final
 class FeatureLevelRaised(_message.Message):
     """kind 9. From the next record on, shapes of this feature level may be written."""
 

@@ -234,6 +234,7 @@ class SyncRequest(_message.Message):
     MAX_WAIT_MS_FIELD_NUMBER: _builtins.int
     FETCH_SEQ_FIELD_NUMBER: _builtins.int
     ECHO_HEARTBEAT_SEQ_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
     ENDPOINT_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """voter, witness, observer, probe"""
@@ -249,6 +250,8 @@ class SyncRequest(_message.Message):
     """of an observer: where it could be reached if it were to vote"""
     @_builtins.property
     def envelope(self) -> Global___Envelope: ...
+    @_builtins.property
+    def chunk(self) -> Global___ChunkRequest: ...
     def __init__(
         self,
         *,
@@ -261,11 +264,12 @@ class SyncRequest(_message.Message):
         max_wait_ms: _builtins.int = ...,
         fetch_seq: _builtins.int = ...,
         echo_heartbeat_seq: _builtins.int = ...,
+        chunk: Global___ChunkRequest | None = ...,
         endpoint: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "envelope", b"envelope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["echo_heartbeat_seq", b"echo_heartbeat_seq", "endpoint", b"endpoint", "envelope", b"envelope", "fetch_seq", b"fetch_seq", "kind", b"kind", "known_commit_txid", b"known_commit_txid", "last_epoch", b"last_epoch", "max_bytes", b"max_bytes", "max_wait_ms", b"max_wait_ms", "next_txid", b"next_txid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "echo_heartbeat_seq", b"echo_heartbeat_seq", "endpoint", b"endpoint", "envelope", b"envelope", "fetch_seq", b"fetch_seq", "kind", b"kind", "known_commit_txid", b"known_commit_txid", "last_epoch", b"last_epoch", "max_bytes", b"max_bytes", "max_wait_ms", b"max_wait_ms", "next_txid", b"next_txid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -419,6 +423,66 @@ class CheckpointOffer(_message.Message):
 Global___CheckpointOffer: _TypeAlias = CheckpointOffer  # noqa: Y015
 
 @_typing.final
+class ChunkRequest(_message.Message):
+    """A piece of a checkpoint's file. A request with one is no fetch of records and acknowledges nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAST_EPOCH_FIELD_NUMBER: _builtins.int
+    LAST_TXID_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    last_epoch: _builtins.int
+    """which checkpoint, as it was offered"""
+    last_txid: _builtins.int
+    sha256: _builtins.bytes
+    offset: _builtins.int
+    max_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        last_epoch: _builtins.int = ...,
+        last_txid: _builtins.int = ...,
+        sha256: _builtins.bytes = ...,
+        offset: _builtins.int = ...,
+        max_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_epoch", b"last_epoch", "last_txid", b"last_txid", "max_bytes", b"max_bytes", "offset", b"offset", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChunkRequest: _TypeAlias = ChunkRequest  # noqa: Y015
+
+@_typing.final
+class Chunk(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    CRC32C_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    data: _builtins.bytes
+    crc32c: _builtins.int
+    """of data"""
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+        crc32c: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32c", b"crc32c", "data", b"data", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Chunk: _TypeAlias = Chunk  # noqa: Y015
+
+@_typing.final
 class SyncResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -433,6 +497,7 @@ class SyncResponse(_message.Message):
     RECORDS_FIELD_NUMBER: _builtins.int
     DIVERGING_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
     error: _builtins.str
     leader_id: _builtins.str
     leader_endpoint: _builtins.str
@@ -448,6 +513,8 @@ class SyncResponse(_message.Message):
     def diverging(self) -> Global___Diverging: ...
     @_builtins.property
     def checkpoint(self) -> Global___CheckpointOffer: ...
+    @_builtins.property
+    def chunk(self) -> Global___Chunk: ...
     def __init__(
         self,
         *,
@@ -462,10 +529,11 @@ class SyncResponse(_message.Message):
         records: _abc.Iterable[Global___JournalRecord] | None = ...,
         diverging: Global___Diverging | None = ...,
         checkpoint: Global___CheckpointOffer | None = ...,
+        chunk: Global___Chunk | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "diverging", b"diverging", "envelope", b"envelope"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "chunk", b"chunk", "diverging", b"diverging", "envelope", b"envelope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "commit_txid", b"commit_txid", "diverging", b"diverging", "envelope", b"envelope", "error", b"error", "fetch_seq", b"fetch_seq", "heartbeat_seq", b"heartbeat_seq", "leader_endpoint", b"leader_endpoint", "leader_id", b"leader_id", "oldest_txid", b"oldest_txid", "records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "chunk", b"chunk", "commit_txid", b"commit_txid", "diverging", b"diverging", "envelope", b"envelope", "error", b"error", "fetch_seq", b"fetch_seq", "heartbeat_seq", b"heartbeat_seq", "leader_endpoint", b"leader_endpoint", "leader_id", b"leader_id", "oldest_txid", b"oldest_txid", "records", b"records"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,6 +61,8 @@ STATUS: Final[dict[str, Exit]] = {
     "journal-fenced": Exit.REFUSED,
     "journal-unavailable": Exit.REFUSED,
     "journal-corrupt": Exit.REFUSED,
+    "checkpoint-damaged": Exit.REFUSED,
+    "checkpoint-gone": Exit.REFUSED,
     "upgrade-held-back": Exit.REFUSED,
     "newer-release": Exit.REFUSED,
 }

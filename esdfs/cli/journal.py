@@ -19,7 +19,7 @@ Database = Annotated[
     str | None, typer.Option("--db", help="Read this journal itself: sqlite:///PATH or a PostgreSQL URL.")
 ]
 Directory = Annotated[
-    Path | None, typer.Option("--dir", help="Read the journal of the NameNode in this directory itself.")
+    Path | None, typer.Option("--dir", help="Read the journal and archive in this NameNode's directory.")
 ]
 
 
@@ -41,10 +41,17 @@ def show(
     txid: Annotated[int, typer.Argument(min=1, help="The first one.")],
     *,
     count: Annotated[int, typer.Option("-n", "--count", min=1, max=1000, help="How many.")] = 1,
+    directory: Directory = None,
     as_json: Json = False,
 ) -> None:
-    """Records, from a txid on."""
+    """Records, from a txid on. With --dir, also those that were archived there."""
     here = session.of(ctx)
+    if directory is not None:
+        from esdfs.cli import journal_proof  # noqa: PLC0415 - loads the journal
+
+        found = journal_proof.records(directory, txid, count)
+        _print(here.output(as_json=as_json), found, whole=True)
+        return
     page = here.client.control.get("/journal", dict[str, Any], **{"from": txid, "limit": count})
     if not page["records"]:
         raise NotFound(f"there is no record {txid} yet: the last one is {page['head']}")
@@ -63,8 +70,8 @@ def tail(
     here = session.of(ctx)
     out = here.output(as_json=as_json)
     control = here.client.control
-    last = int(control.get("/journal/head", dict[str, Any])["last_txid"])
-    start = max(1, last - count + 1)
+    head = control.get("/journal/head", dict[str, Any])
+    start = max(int(head["oldest_txid"]), int(head["last_txid"]) - count + 1)
     if count:
         page = control.get("/journal", dict[str, Any], **{"from": start, "limit": count})
         _print(out, page["records"])
@@ -99,7 +106,7 @@ def verify(
 
     here = session.of(ctx)
     url = _database(database, directory)
-    proof = journal_proof.of_database(url) if url else journal_proof.over_rest(here.client.control)
+    proof = journal_proof.of_database(url, directory) if url else journal_proof.over_rest(here.client.control)
     out = here.output(as_json=as_json)
     if out.as_json:
         out.json(proof)
@@ -124,7 +131,11 @@ def replay(
 
     here = session.of(ctx)
     url = _database(database, directory)
-    result = journal_replay.of_database(url, to) if url else journal_replay.over_rest(here.client.control, to)
+    result = (
+        journal_replay.of_database(url, to, directory)
+        if url
+        else journal_replay.over_rest(here.client.control, to)
+    )
     out = here.output(as_json=as_json)
     if out.as_json:
         out.json(result)

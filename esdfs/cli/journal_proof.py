@@ -3,17 +3,22 @@
 import base64
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from esdfs.client.control import Control
-from esdfs.errors import JournalCorrupt
+from esdfs.errors import JournalCorrupt, NotFound
 from esdfs.ids import Txid
 from esdfs.journal import verify
 from esdfs.journal.chain import verify_rows
 from esdfs.journal.entry import NO_CHAIN
+from esdfs.journal.log import JournalReader
 from esdfs.journal.sql import open_reader
+from esdfs.namenode.checkpoints.archive import Archive, WholeJournal
+from esdfs.namenode.config import load
+from esdfs.namenode.rest.records import record
 
 _PAGE: Final = 1000
 _WAIT_MS: Final = 2_000
@@ -31,10 +36,15 @@ class Proof(msgspec.Struct):
     epochs: list[int]
 
 
-def of_database(url: str) -> Proof:
-    """Every record in the database itself. Raises `JournalCorrupt` for the first bad one."""
+def of_database(url: str, archive: Path | None = None) -> Proof:
+    """Every record in the database itself, after those in the archive of the NameNode in ``archive``.
+
+    Raises:
+        JournalCorrupt: For the first bad one.
+    """
     with closing(open_reader(url)) as reader:
-        report = verify.verify(reader)
+        whole = whole_journal(reader, archive)
+        report = verify.verify(whole, since=whole.base().head)
     return Proof(
         report.first_txid,
         report.last_txid,
@@ -42,6 +52,28 @@ def of_database(url: str) -> Proof:
         report.chain.hex(),
         [start.epoch for start in report.epochs],
     )
+
+
+def whole_journal(reader: JournalReader, directory: Path | None) -> JournalReader:
+    """``reader``, after what the archive of the NameNode in ``directory`` holds of its past."""
+    return reader if directory is None else WholeJournal(Archive(directory), reader)
+
+
+def records(directory: Path, first: int, count: int) -> list[dict[str, Any]]:
+    """Records from ``first`` on, as REST tells them, from a NameNode's directory.
+
+    Raises:
+        NotFound: There is no such record there.
+    """
+    with closing(open_reader(load(directory.absolute()).database_url)) as reader:
+        whole = whole_journal(reader, directory.absolute())
+        found = whole.read(Txid(first - 1), limit=count)
+        if not found or found[0].txid != first:
+            raise NotFound(
+                f"there is no record {first} in {directory}: it holds those from {whole.oldest_txid()} to"
+                f" {whole.head().last_txid}"
+            )
+    return [record(entry) for entry in found]
 
 
 def over_rest(control: Control) -> Proof:

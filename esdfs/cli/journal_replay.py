@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from esdfs.cli.journal_proof import pages
+from esdfs.cli.journal_proof import pages, whole_journal
 from esdfs.client.control import Control
 from esdfs.errors import JournalCorrupt, TooLarge
 from esdfs.ids import ROOT, Txid
@@ -49,13 +49,23 @@ class Living(msgspec.Struct):
     digest: str
 
 
-def of_database(url: str, to: int | None) -> Replayed:
-    """From the database itself. There is no living namespace to compare with."""
+def of_database(url: str, to: int | None, archive: Path | None = None) -> Replayed:
+    """From the database itself, and the archive of the NameNode in ``archive``; compared with nothing.
+
+    Raises:
+        TooLarge: The journal's beginning is not there.
+    """
     with TemporaryDirectory(prefix="esdfs-replay-") as scratch:
         store = ProjectionStore(Path(scratch), bytes_max=_BYTES_MAX)
         try:
             with closing(open_reader(url)) as reader:
-                records = catch_up(store, reader, until=to)
+                whole = whole_journal(reader, archive)
+                if whole.base().last_txid:
+                    raise TooLarge(
+                        f"the journal begins after txid {whole.base().last_txid}: replay needs every record"
+                        " from txid 1 on. Name the NameNode's directory (--dir): its archive is read, too"
+                    )
+                records = catch_up(store, whole, until=to)
             return _summary(store, records, "not compared: read from the database")
         finally:
             store.close()
@@ -69,7 +79,10 @@ def over_rest(control: Control, to: int | None) -> Replayed:
     """
     head = control.get("/journal/head", dict[str, Any])
     if int(head["oldest_txid"]) > 1:
-        raise TooLarge("the journal's beginning was compacted away: replay needs every record from txid 1 on")
+        raise TooLarge(
+            "the journal's beginning was compacted away: replay needs every record from txid 1 on. On the"
+            " NameNode's machine, --dir reads its archive, too"
+        )
     reply = control.call("GET", "/journal/digest", attempt_timeout_s=control.timeout_s)
     living = msgspec.json.decode(reply.body, type=Living)
     last = living.txid if to is None else min(to, int(head["last_txid"]))

@@ -15,6 +15,8 @@ _PATIENCE_S: Final = {
     "insufficient-storage": 0.0,
     # Journals do not heal.
     "journal-corrupt": 0.0,
+    "checkpoint-damaged": 0.0,
+    "checkpoint-gone": 0.0,
 }
 
 

@@ -13,26 +13,25 @@ import msgspec
 
 from esdfs.errors import JournalCorrupt, JournalUnavailable
 from esdfs.ids import Txid
-from esdfs.journal.entry import Entry, Head
+from esdfs.journal.entry import Entry
 from esdfs.journal.log import Journal
-from esdfs.journal.verify import BEGINNING, verify
+from esdfs.journal.verify import verify
 
 _COLUMNS: Final = Entry.__struct_fields__
 _END: Final = Txid((1 << 63) - 1)
 
 
 def find_damage(
-    journal: Journal, *, since: Head = BEGINNING, progress: Callable[[int, int], None] | None = None
+    journal: Journal, *, progress: Callable[[int, int], None] | None = None
 ) -> JournalCorrupt | None:
     """The first record that is not what was sealed there, or is missing; None when all are sound.
 
     Args:
         journal: Read as a whole, about 200,000 records a second.
-        since: What stands before the first record.
         progress: See ``verify``.
     """
     try:
-        verify(journal, since=since, progress=progress)
+        verify(journal, since=journal.base().head, progress=progress)
     except JournalCorrupt as damage:
         return damage
     return None

@@ -67,6 +67,24 @@ class Head(msgspec.Struct, frozen=True):
     chain: bytes
 
 
+class Base(msgspec.Struct, frozen=True):
+    """The last record that was compacted away: what the first one still here continues.
+
+    Attributes:
+        ts_us: Its timestamp, which no later record precedes.
+    """
+
+    epoch: Epoch = Epoch(0)
+    last_txid: Txid = Txid(0)
+    chain: bytes = NO_CHAIN
+    ts_us: int = 0
+
+    @property
+    def head(self) -> Head:
+        """The end of a journal that holds nothing after it."""
+        return Head(self.epoch, self.last_txid, self.chain)
+
+
 class Identity(msgspec.Struct, frozen=True):
     """Whose journal this is. Written once, by formatting; a mismatch is refused before anything else.
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from esdfs.ids import Txid
-from esdfs.journal.entry import Entry, Head, Identity, Vote
+from esdfs.journal.checkpoint import Checkpoint, Checkpoints
+from esdfs.journal.entry import Base, Entry, Head, Identity, Vote
 
 
 class JournalReader(Protocol):
@@ -15,7 +16,11 @@ class JournalReader(Protocol):
         ...
 
     def head(self) -> Head:
-        """Its end; txid 0 and ``NO_CHAIN`` when empty."""
+        """Its end; the base when it holds no record."""
+        ...
+
+    def base(self) -> Base:
+        """What its first record continues; txid 0 and ``NO_CHAIN`` unless it was compacted."""
         ...
 
     def oldest_txid(self) -> Txid:
@@ -39,7 +44,7 @@ class JournalReader(Protocol):
         ...
 
 
-class Journal(JournalReader, Protocol):
+class Journal(JournalReader, Checkpoints, Protocol):
     """A durable, gapless, fenced sequence of records with one writer at a time."""
 
     def format(self, identity: Identity, first: Sequence[Entry]) -> None:
@@ -63,7 +68,25 @@ class Journal(JournalReader, Protocol):
         ...
 
     def truncate(self, keep: Txid) -> None:
-        """Drop every record above ``keep``. Durable on return."""
+        """Drop every record above ``keep``, which is the base or a record here. Durable on return."""
+        ...
+
+    def install(self, base: Base, checkpoint: Checkpoint, *, keep_tail: bool) -> None:
+        """Begin after ``base``, for which ``checkpoint`` stands, and remember that; all or nothing.
+
+        Args:
+            base: Beyond the last record here, or one of them.
+            checkpoint: Its file is durable already.
+            keep_tail: Records after ``base`` stay, because they continue it; else all go.
+        """
+        ...
+
+    def compact(self, until: Txid, *, limit: int) -> Base:
+        """Drop at most ``limit`` of the oldest records, up to ``until`` inclusive; returns the new base.
+
+        One transaction: at every crash point, the base is the record before the first one here. Call it
+        again until the base is ``until``. The last record always stays.
+        """
         ...
 
     def vote(self) -> Vote:

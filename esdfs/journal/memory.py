@@ -10,7 +10,7 @@ from esdfs.errors import JournalFenced, JournalUnavailable
 from esdfs.ids import Epoch, Txid
 from esdfs.journal.chain import continues
 from esdfs.journal.checkpoint import Checkpoint
-from esdfs.journal.entry import NO_CHAIN, Entry, Head, Identity, Vote
+from esdfs.journal.entry import Base, Entry, Head, Identity, Vote
 
 
 class _Disk:
@@ -19,6 +19,7 @@ class _Disk:
     def __init__(self) -> None:
         self.identity: Identity | None = None
         self.vote = Vote(Epoch(0), "", "")
+        self.base = Base()
         self.entries: list[Entry] = []
         self.checkpoints: dict[Txid, Checkpoint] = {}
 
@@ -45,28 +46,33 @@ class MemoryJournal:
         """See ``JournalReader.head``."""
         entries = self._state().entries
         if not entries:
-            return Head(Epoch(0), Txid(0), NO_CHAIN)
+            return self._state().base.head
         last = entries[-1]
         return Head(last.epoch, last.txid, last.chain)
 
+    def base(self) -> Base:
+        """See ``JournalReader.base``."""
+        return self._state().base
+
     def oldest_txid(self) -> Txid:
         """See ``JournalReader.oldest_txid``."""
-        return Txid(1) if self._state().entries else Txid(0)
+        entries = self._state().entries
+        return entries[0].txid if entries else Txid(0)
 
     def read(self, after: Txid, *, limit: int) -> list[Entry]:
         """See ``JournalReader.read``."""
-        start = max(after, 0)
+        start = self._index(after)
         return self._state().entries[start : start + limit]
 
     def scan(self, after: Txid, *, until: Txid, page: int = 5000) -> Iterator[Sequence[tuple[Any, ...]]]:
         """See ``JournalReader.scan``."""
-        seen = iter(self._state().entries[max(after, 0) : max(until, 0)])
+        seen = iter(self._state().entries[self._index(after) : self._index(until)])
         while rows := [msgspec.structs.astuple(entry) for entry in islice(seen, page)]:
             yield rows
 
     def txid_at(self, ts_us: int) -> Txid:
         """See ``JournalReader.txid_at``."""
-        return Txid(sum(1 for entry in self._state().entries if entry.ts_us <= ts_us))
+        return max((entry.txid for entry in self._state().entries if entry.ts_us <= ts_us), default=Txid(0))
 
     def format(self, identity: Identity, first: Sequence[Entry]) -> None:
         """See ``Journal.format``."""
@@ -88,7 +94,25 @@ class MemoryJournal:
 
     def truncate(self, keep: Txid) -> None:
         """See ``Journal.truncate``."""
-        del self._state().entries[keep:]
+        assert keep >= self.base().last_txid, f"record {keep} is not here to become the last"
+        del self._state().entries[self._index(keep) :]
+
+    def install(self, base: Base, checkpoint: Checkpoint, *, keep_tail: bool) -> None:
+        """See ``Journal.install``."""
+        disk = self._state()
+        disk.entries = disk.entries[self._index(base.last_txid) :] if keep_tail else []
+        disk.base = base
+        self.remember_checkpoint(checkpoint)
+
+    def compact(self, until: Txid, *, limit: int) -> Base:
+        """See ``Journal.compact``."""
+        disk = self._state()
+        count = min(self._index(until), limit, len(disk.entries) - 1)
+        if count > 0:
+            last = disk.entries[count - 1]
+            disk.base = Base(last.epoch, last.txid, last.chain, last.ts_us)
+            disk.entries = disk.entries[count:]
+        return disk.base
 
     def vote(self) -> Vote:
         """See ``Journal.vote``."""
@@ -114,6 +138,10 @@ class MemoryJournal:
     def close(self) -> None:
         """See ``Journal.close``."""
         self._open = False
+
+    def _index(self, after: Txid) -> int:
+        """Where the records above ``after`` begin."""
+        return max(0, after - self._state().base.last_txid)
 
     def _state(self) -> _Disk:
         if not self._open:

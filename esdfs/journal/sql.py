@@ -9,13 +9,13 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 
 from esdfs.errors import JournalFenced, JournalUnavailable, NewerRelease
-from esdfs.ids import Epoch, Txid
+from esdfs.ids import Txid
 from esdfs.journal import tables
 from esdfs.journal.chain import continues
 from esdfs.journal.checkpoint import Checkpoint
 from esdfs.journal.engines import journal_error, parse, reader_engine, translated, writer_engine
-from esdfs.journal.entry import NO_CHAIN, Entry, Head, Identity, Vote
-from esdfs.journal.sql_reader import SqlReader, read_head
+from esdfs.journal.entry import Base, Entry, Head, Identity, Vote
+from esdfs.journal.sql_reader import SqlReader, read_base, read_head
 
 # Compiled once and given to the driver as it is: SQLAlchemy's own executemany takes 5 times as long a row.
 _SQLITE_INSERT: Final = str(insert(tables.journal).compile(dialect=sqlite.dialect(paramstyle="qmark")))
@@ -129,11 +129,41 @@ class SqlJournal(SqlReader):
             head = read_head(connection, for_update=True)
             if keep < head.last_txid:
                 kept = connection.execute(select(c.epoch, c.txid, c.chain).where(c.txid == keep)).first()
-                assert kept is not None or keep == 0, f"record {keep} is not here to become the last"
-                head = Head(Epoch(0), Txid(0), NO_CHAIN) if kept is None else Head(*kept)
+                base = read_base(connection)
+                assert kept or keep == base.last_txid, f"record {keep} is not here to become the last"
+                head = base.head if kept is None else Head(*kept)
                 connection.execute(delete(tables.journal).where(c.txid > keep))
                 connection.execute(update(tables.journal_head).values(msgspec.structs.asdict(head)))
         self._head = head
+
+    def install(self, base: Base, checkpoint: Checkpoint, *, keep_tail: bool) -> None:
+        """See ``Journal.install``."""
+        c = tables.journal.c
+        with translated(), self._writing.begin() as connection:
+            head = read_head(connection, for_update=True)
+            if keep_tail:
+                connection.execute(delete(tables.journal).where(c.txid <= base.last_txid))
+            else:
+                head = base.head
+                connection.execute(delete(tables.journal))
+                connection.execute(update(tables.journal_head).values(msgspec.structs.asdict(head)))
+            connection.execute(update(tables.journal_base).values(msgspec.structs.asdict(base)))
+            _remember(connection, checkpoint)
+        self._head = head
+
+    def compact(self, until: Txid, *, limit: int) -> Base:
+        """See ``Journal.compact``."""
+        c = tables.journal.c
+        with translated(), self._writing.begin() as connection:
+            base = read_base(connection)
+            last = min(until, base.last_txid + limit, read_head(connection).last_txid - 1)
+            if last <= base.last_txid:
+                return base
+            found = connection.execute(select(c.epoch, c.txid, c.chain, c.ts_us).where(c.txid == last)).one()
+            base = Base(*found)
+            connection.execute(delete(tables.journal).where(c.txid <= last))
+            connection.execute(update(tables.journal_base).values(msgspec.structs.asdict(base)))
+        return base
 
     def restart_alone(self, generation: int, vote: Vote, entries: Sequence[Entry]) -> None:
         """Begin another generation of the cluster with ``entries``, all in one transaction.
@@ -169,10 +199,8 @@ class SqlJournal(SqlReader):
 
     def remember_checkpoint(self, checkpoint: Checkpoint) -> None:
         """See ``Checkpoints.remember_checkpoint``."""
-        table = tables.checkpoint
         with translated(), self._writing.begin() as connection:
-            connection.execute(delete(table).where(table.c.txid == checkpoint.txid))
-            connection.execute(insert(table), msgspec.structs.asdict(checkpoint))
+            _remember(connection, checkpoint)
 
     def forget_checkpoint(self, txid: Txid) -> None:
         """See ``Checkpoints.forget_checkpoint``."""
@@ -239,6 +267,12 @@ class SqlJournal(SqlReader):
                 driver.execute("PRAGMA wal_checkpoint(PASSIVE)")
             except self._writing.dialect.loaded_dbapi.Error as error:
                 raise JournalUnavailable(f"SQLite could not fold back its log: {error}") from error
+
+
+def _remember(connection: Connection, checkpoint: Checkpoint) -> None:
+    table = tables.checkpoint
+    connection.execute(delete(table).where(table.c.txid == checkpoint.txid))
+    connection.execute(insert(table), msgspec.structs.asdict(checkpoint))
 
 
 def _require_known_format(connection: Connection) -> None:

@@ -10,8 +10,8 @@ from esdfs.errors import JournalUnavailable
 from esdfs.ids import Epoch, Txid
 from esdfs.journal.checkpoint import Checkpoint
 from esdfs.journal.engines import require_current, translated
-from esdfs.journal.entry import Entry, Head, Identity
-from esdfs.journal.tables import checkpoint, journal, journal_head, node_meta
+from esdfs.journal.entry import Base, Entry, Head, Identity
+from esdfs.journal.tables import checkpoint, journal, journal_base, journal_head, node_meta
 
 _COLUMNS = tuple(journal.c)
 
@@ -53,6 +53,11 @@ class SqlReader:
         """See ``JournalReader.head``."""
         with translated(), self._engine.connect() as connection:
             return read_head(connection)
+
+    def base(self) -> Base:
+        """See ``JournalReader.base``."""
+        with translated(), self._engine.connect() as connection:
+            return read_base(connection)
 
     def oldest_txid(self) -> Txid:
         """See ``JournalReader.oldest_txid``."""
@@ -120,3 +125,9 @@ def read_head(connection: Connection, *, for_update: bool = False) -> Head:
     query = select(c.epoch, c.last_txid, c.chain)
     epoch, last_txid, chain = connection.execute(query.with_for_update() if for_update else query).one()
     return Head(Epoch(epoch), Txid(last_txid), chain)
+
+
+def read_base(connection: Connection) -> Base:
+    """The base row."""
+    c = journal_base.c
+    return Base(*connection.execute(select(c.epoch, c.last_txid, c.chain, c.ts_us)).one())

@@ -15,7 +15,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION: Final = "0001"
+REVISION: Final = "0002"
 """The newest migration: the tables this program reads and writes."""
 
 FORMAT_VERSION: Final = 1
@@ -65,6 +65,18 @@ journal_head = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("last_txid", BigInteger, nullable=False),
     Column("chain", LargeBinary, nullable=False),
+    CheckConstraint("one = 1", name="one_row"),
+)
+
+# The last record compacted away; row 0 with ``NO_CHAIN`` before anything was.
+journal_base = Table(
+    "journal_base",
+    metadata,
+    Column("one", SmallInteger, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("last_txid", BigInteger, nullable=False),
+    Column("chain", LargeBinary, nullable=False),
+    Column("ts_us", BigInteger, nullable=False),
     CheckConstraint("one = 1", name="one_row"),
 )
 

@@ -13,6 +13,9 @@ from esdfs.errors import InvalidRequest
 from esdfs.ids import NodeId
 from esdfs.namenode.features import SUPPORTED, FeatureRange, limited
 
+CHECKPOINT_RECORDS_MIN: Final = 10
+"""A checkpoint takes two records itself."""
+
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/]+):[1-9][0-9]{0,4}")
 
 
@@ -32,6 +35,9 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             where that is registered: for address translation, or a network of the NameNodes' own.
         feature_level_max: Hold a rolling upgrade back: behave as a release that reads feature levels up to
             this one only; 0 = all that this release reads.
+        checkpoint_every_records: A leader has checkpoints taken this often; 0 = never.
+        journal_retain_records: Records kept before the newest checkpoint; older ones move from the journal
+            into archive segments. 0 = keep everything in the journal.
     """
 
     node_id: str
@@ -55,6 +61,8 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     projection_bytes_max: int = 1 << 40  # LMDB's address space, not disk
     peer_addresses: dict[str, str] = {}
     feature_level_max: int = 0
+    checkpoint_every_records: int = 100_000
+    journal_retain_records: int = 0
 
     def validate(self) -> list[str]:
         """Everything wrong, each naming its setting; empty when all is well."""
@@ -75,6 +83,10 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             problems.append(
                 f"feature_level_max must be 0 or between {SUPPORTED.oldest} and {SUPPORTED.newest}"
             )
+        if self.checkpoint_every_records and self.checkpoint_every_records < CHECKPOINT_RECORDS_MIN:
+            problems.append(f"checkpoint_every_records must be 0 or at least {CHECKPOINT_RECORDS_MIN}")
+        if self.journal_retain_records < 0:
+            problems.append("journal_retain_records must not be negative; 0 keeps everything")
         problems += [
             f"{name} must be between 0 and 65535"
             for name in ("rest_port", "grpc_port")

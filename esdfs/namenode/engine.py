@@ -35,9 +35,11 @@ class Internal(msgspec.Struct, frozen=True):
 
     Attributes:
         make: The event, or None when the state no longer asks for it.
+        ends_batch: Nothing else is made visible together with it, after it.
     """
 
     make: Callable[[Writer], Event | None]
+    ends_batch: bool = False
 
 
 Request: TypeAlias = Execute | Internal

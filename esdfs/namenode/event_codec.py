@@ -41,6 +41,7 @@ def pack(event: Event, request_hash: int = 0, *, level: int) -> Packed:
     """One event as a record, in the shape of a feature level: what a later shape added is left out."""
     kind, to_message = _ENCODERS[type(event)]
     version = version_at(kind, level)
+    assert version, f"kind {kind} may not be written at feature level {level}"
     if version != VERSIONS[kind]:
         to_message = _OLDER[kind, version]
     message = to_message(event)
@@ -185,6 +186,28 @@ def _leader_changed_1(e: ev.LeaderChanged) -> Message:
 
 def _to_leader_changed(m: pb.LeaderChanged) -> Event:
     return ev.LeaderChanged(m.leader_id, m.storage_id, m.release, m.feature_level)
+
+
+def _checkpoint_marked(_: ev.CheckpointMarked) -> Message:
+    return pb.CheckpointMarked()
+
+
+def _to_checkpoint_marked(_: pb.CheckpointMarked) -> Event:
+    return ev.CheckpointMarked()
+
+
+def _checkpoint_taken(e: ev.CheckpointTaken) -> Message:
+    return pb.CheckpointTaken(
+        of_txid=e.of_txid,
+        layout_format=e.layout_format,
+        state_digest=e.state_digest,
+        sha256=e.sha256,
+        size_bytes=e.size_bytes,
+    )
+
+
+def _to_checkpoint_taken(m: pb.CheckpointTaken) -> Event:
+    return ev.CheckpointTaken(m.of_txid, m.layout_format, m.state_digest, m.sha256, m.size_bytes)
 
 
 def _feature_level_raised(e: ev.FeatureLevelRaised) -> Message:
@@ -428,6 +451,20 @@ _PAIRS: Final[tuple[tuple[Kind, Any, Any, Any, Any], ...]] = (
         _to_cluster_formatted,
     ),
     (Kind.LEADER_CHANGED, ev.LeaderChanged, pb.LeaderChanged, _leader_changed, _to_leader_changed),
+    (
+        Kind.CHECKPOINT_MARKED,
+        ev.CheckpointMarked,
+        pb.CheckpointMarked,
+        _checkpoint_marked,
+        _to_checkpoint_marked,
+    ),
+    (
+        Kind.CHECKPOINT_TAKEN,
+        ev.CheckpointTaken,
+        pb.CheckpointTaken,
+        _checkpoint_taken,
+        _to_checkpoint_taken,
+    ),
     (
         Kind.FEATURE_LEVEL_RAISED,
         ev.FeatureLevelRaised,

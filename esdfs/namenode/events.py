@@ -21,6 +21,8 @@ class Kind(IntEnum):
     TRANSACTION = 3
     DATANODE_ADDED = 4
     VOTERS_CHANGED = 5
+    CHECKPOINT_MARKED = 6
+    CHECKPOINT_TAKEN = 7
     FEATURE_LEVEL_RAISED = 9
     DIRECTORY_MADE = 10
     FILE_OPENED = 11
@@ -60,6 +62,27 @@ class LeaderChanged(msgspec.Struct, frozen=True):
     storage_id: str
     release: str = ""
     feature_level: int = 1
+
+
+class CheckpointMarked(msgspec.Struct, frozen=True):
+    """Versions: 1 (feature level 2). Every full NameNode takes an image of its state after this record."""
+
+
+class CheckpointTaken(msgspec.Struct, frozen=True):
+    """Versions: 1 (feature level 2). What the leader's image at a mark is.
+
+    Attributes:
+        of_txid: The mark.
+        layout_format: Of the tables digested; digests of other layouts do not compare.
+        state_digest: Equal on every NameNode that applied the same records.
+        sha256, size_bytes: Of the leader's file.
+    """
+
+    of_txid: int
+    layout_format: int
+    state_digest: bytes
+    sha256: bytes
+    size_bytes: int
 
 
 class FeatureLevelRaised(msgspec.Struct, frozen=True):
@@ -231,6 +254,8 @@ class SubtreeLinked(msgspec.Struct, frozen=True):
 Event: TypeAlias = (
     ClusterFormatted
     | LeaderChanged
+    | CheckpointMarked
+    | CheckpointTaken
     | FeatureLevelRaised
     | DataNodeAdded
     | VotersChanged

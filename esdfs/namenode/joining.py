@@ -10,11 +10,17 @@ import structlog
 from msgspec.structs import astuple
 
 from esdfs.env import Clock, Rng
+from esdfs.errors import Compacted
 from esdfs.ids import Txid
 from esdfs.journal.entry import Identity
 from esdfs.journal.log import Journal
 from esdfs.journal.quorum.effects import RoleChanged
+from esdfs.namenode.checkpoints.files import CheckpointFiles
+from esdfs.namenode.checkpoints.image import ImageHeader, require_layout
+from esdfs.namenode.checkpoints.making import load
+from esdfs.namenode.checkpoints.recovery import Found
 from esdfs.namenode.config import NameNodeConfig
+from esdfs.namenode.features import beyond
 from esdfs.namenode.formatting import FORMAT_EPOCH
 from esdfs.namenode.leading import Quorum
 from esdfs.namenode.member import Member, examine
@@ -46,6 +52,7 @@ class Part:
         store: ProjectionStore,
         clock: Clock,
         rng: Rng,
+        found: Found | None,
         *,
         progress: Progress,
     ) -> None:
@@ -53,7 +60,7 @@ class Part:
             with store.present() as view:
                 return view.feature_level()
 
-        disk = examine(config, journal, identity)
+        disk = examine(config, journal, identity, found)
         self._is_sole = disk.is_sole(identity)
         if self._is_sole:
             applied = catch_up(store, journal, progress=progress)
@@ -62,6 +69,8 @@ class Part:
             catch_up(store, journal, until=formatted_txid(journal))
         self._store = store
         self._service: Service | None = None
+        self._config = config
+        self._installed: Txid | None = None
         self._applying: asyncio.TimerHandle | None = None
         self._seeds = config.seeds
         self._is_started = False
@@ -77,6 +86,9 @@ class Part:
             disk=disk,
             level=level,
             applied_txid=Txid(store.meta().applied_txid),
+            found=found,
+            check=self._require_loadable,
+            on_installed=self._on_installed,
             on_commit=self._on_commit,
             on_role=self._on_role,
         )
@@ -93,18 +105,32 @@ class Part:
             return True
         await self._start_member()
         _log.info("fetching the first records", seeds=self._seeds)
-        await self._first_of(stopping, self._news)
-        if not self.driver.commit_txid:
-            return False
+        while not store.meta().applied_txid:
+            await self._first_of(stopping, self._news)
+            if stopping.is_set() or self.driver.failed.done():
+                return False
+            self._news.clear()
+            await self._begin_with(store)
+        return True
+
+    async def _begin_with(self, store: ProjectionStore) -> None:
+        """The first records, or a checkpoint when the others have these no longer."""
+        if self._installed is not None:
+            path = CheckpointFiles(self._config.path).path(self._installed)
+            await asyncio.to_thread(load, store, path)
+            return
+        try:
+            entries = self.driver.records(Txid(0), _FIRST_RECORDS)
+        except Compacted:
+            return  # it is being installed
         writer = store.begin()
         try:
-            for entry in self.driver.records(Txid(0), _FIRST_RECORDS):
+            for entry in entries:
                 writer.apply_row(astuple(entry))
         except BaseException:
             writer.abort()
             raise
         writer.commit()
-        return True
 
     async def start(self, service: Service) -> None:
         """Begin; the service hears of commits and roles from here on. Who votes alone leads on return."""
@@ -154,6 +180,18 @@ class Part:
         self._applying = None
         if self._service is not None:
             self._service.apply_committed()
+
+    def _require_loadable(self, header: ImageHeader) -> None:
+        require_layout(header)
+        if header.feature_level > self._config.features.newest:
+            raise beyond(header.feature_level, self._config.features.newest)
+
+    def _on_installed(self, txid: Txid) -> None:
+        if self._service is not None:
+            self._service.checkpoint_installed(txid)
+        else:
+            self._installed = txid
+            self._news.set()
 
     def _on_role(self, _change: RoleChanged) -> None:
         if self._service is not None:

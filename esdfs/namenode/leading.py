@@ -8,6 +8,7 @@ from esdfs.ids import Epoch, NodeId, Txid
 from esdfs.journal.driver import QuorumDriver
 from esdfs.journal.entry import Draft, Entry, Head
 from esdfs.journal.quorum.messages import SyncKind
+from esdfs.namenode.checkpoints.journal_side import DriverSide
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.control_records import addresses
 from esdfs.namenode.frames import QuorumChange
@@ -19,7 +20,7 @@ from esdfs.rpc.peer_features import PeerFeatures
 _SILENT_NS: Final = 10_000_000_000
 
 
-class Quorum:
+class Quorum(DriverSide):
     """``Replication``, and what waits for others, on the quorum's driver."""
 
     def __init__(
@@ -30,7 +31,7 @@ class Quorum:
         clock: Clock,
         sole_vote: SoleVote,
     ) -> None:
-        self._driver = driver
+        super().__init__(driver)
         self._me, self._rest, self._supported = NodeId(config.node_id), config.rest_url, config.features
         self._peers = peers
         self._sole_vote = sole_vote

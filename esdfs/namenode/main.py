@@ -17,6 +17,8 @@ from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import InvalidRequest, Unavailable
 from esdfs.namenode.blocks.locations import LocationsStore
 from esdfs.namenode.blocks.manager import BlockManager
+from esdfs.namenode.checkpoints.keeper import CheckpointKeeper
+from esdfs.namenode.checkpoints.recovery import restore
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.directory import locked, open_own_journal, ready_line
 from esdfs.namenode.joining import Part
@@ -63,8 +65,9 @@ async def _run(config: NameNodeConfig) -> int:
         config.path, bytes_max=config.projection_bytes_max, level_max=config.features.newest
     )
     forget_if_foreign(store, journal)
+    found = restore(store, journal, config.path, _loading)
     require_supported(store, journal, config.features)
-    part = Part(config, journal, identity, store, clock, rng, progress=_progress)
+    part = Part(config, journal, identity, store, clock, rng, found, progress=_progress)
     if not await part.begin(store, stopping):
         await part.stop()
         journal.close()
@@ -73,8 +76,12 @@ async def _run(config: NameNodeConfig) -> int:
     locations = LocationsStore(config.path)
     blocks = BlockManager(config, locations, metadata, clock, rng, structlog.get_logger("blocks"))
     leases = LeaseTable(clock, soft_ms=config.lease_soft_ms, hard_ms=config.lease_hard_ms)
-    service = Service(config, metadata, blocks, leases, clock, quorum=part.quorum)
+    checkpoints = CheckpointKeeper(
+        config, journal, metadata, part.quorum, clock, newest=next(iter(journal.checkpoints()), None)
+    )
+    service = Service(config, metadata, blocks, leases, clock, quorum=part.quorum, checkpoints=checkpoints)
     service.start()
+    await checkpoints.start()
     await part.start(service)
     server = await loop.create_unix_server(lambda: Connection(service.receive), sock=bind(config.socket_path))
     # What was built until here lives as long as the process: collections need not look at it again.
@@ -89,6 +96,7 @@ async def _run(config: NameNodeConfig) -> int:
         await part.leave()
         await _end(rest)
         server.close()
+        await checkpoints.stop()
         await part.stop()
         await service.stop()
         blocks.close()
@@ -120,6 +128,10 @@ def _early_end(part: Part) -> int:
 def _progress(applied: int, target: int) -> None:
     if target - applied > 0 or applied > 500_000:
         print(f"rebuilding: {applied} of {target} records", file=sys.stderr)  # noqa: T201
+
+
+def _loading(done_bytes: int, total_bytes: int) -> None:
+    print(f"loading a checkpoint: {done_bytes} of {total_bytes} bytes", file=sys.stderr)  # noqa: T201
 
 
 async def _wait_ready(config: NameNodeConfig, rest: asyncio.subprocess.Process) -> None:

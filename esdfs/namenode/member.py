@@ -1,6 +1,7 @@
 """A node's place in the quorum: its journal and floor, the driver, and the wire. For voters and observers."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import structlog
@@ -18,6 +19,10 @@ from esdfs.journal.quorum.config import QuorumConfig
 from esdfs.journal.quorum.effects import RoleChanged
 from esdfs.journal.quorum.voters import Voter, VoterKind, VoterSet
 from esdfs.journal.quorum_disk import find_voters, load, next_incarnation
+from esdfs.namenode.checkpoints.files import CheckpointFiles
+from esdfs.namenode.checkpoints.image import ImageHeader
+from esdfs.namenode.checkpoints.recovery import Found
+from esdfs.namenode.checkpoints.transfer import CheckpointExchange
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.control_records import VOTERS_KIND, EventControlRecords, addresses
 from esdfs.namenode.mending import mend
@@ -44,22 +49,24 @@ class Disk(NamedTuple):
         return len(newest) == 1 and newest.has(NodeId(identity.node_id), identity.storage_id)
 
 
-def examine(config: NameNodeConfig, journal: Journal, identity: Identity) -> Disk:
-    """Mend the journal, and look who votes and whether this node may.
+def examine(config: NameNodeConfig, journal: Journal, identity: Identity, found: Found | None) -> Disk:
+    """Mend the journal, and look who votes and whether this node may; ``found`` is the newest checkpoint.
 
     Raises:
         JournalCorrupt: See ``mend``; or the only vote there is has lost records, or nobody can tell: an
             operator must decide.
         JournalUnavailable: Nobody votes, or the floor cannot be read.
     """
-    mend(journal, config)
+    known = None if found is None else found.voters
+    mend(journal, config, None if known is None else known[1])
     me = NodeId(identity.node_id)
     voters = find_voters(
         journal,
         control=EventControlRecords(),
         voters_kind=VOTERS_KIND,
         # Who joined with an empty journal learns who votes from the records it fetches.
-        known=(Txid(0), VoterSet(())) if config.seed_addresses else None,
+        known=known or ((Txid(0), VoterSet(())) if config.seed_addresses else None),
+        base=journal.base().head,
         sole=Voter(me, identity.storage_id, VoterKind.FULL, endpoint_of(config)),
     )
     disk = Disk(AckFloor(config.path / FLOOR_FILE, identity), voters)
@@ -99,6 +106,8 @@ class Member:
         disk: From ``examine``.
         level: The feature level to write at, see ``EventControlRecords``.
         applied_txid: The last record a durable projection holds; 0 when there is none.
+        found: The newest checkpoint here.
+        check: See ``CheckpointExchange``; so for ``on_installed``.
         on_commit: See ``QuorumDriver``.
         on_role: See ``QuorumDriver``.
     """
@@ -114,6 +123,9 @@ class Member:
         disk: Disk,
         level: Callable[[], int],
         applied_txid: Txid,
+        found: Found | None,
+        check: Callable[[ImageHeader], None],
+        on_installed: Callable[[Txid], None],
         on_commit: Callable[[Txid], None],
         on_role: Callable[[RoleChanged], None],
     ) -> None:
@@ -122,6 +134,7 @@ class Member:
         self._seeds = config.seed_addresses
         self._floor = disk.floor
         self.peers = PeerFeatures(identity.cluster_id, *config.features, clock)
+        base = journal.base()
         stored = load(
             journal,
             self._floor,
@@ -129,6 +142,21 @@ class Member:
             incarnation=next_incarnation(config.path / _INCARNATION_FILE),
             applied_txid=applied_txid,
             recent_records=quorum_config.uncommitted_records,
+            base=base.head,
+            base_ts_us=base.ts_us,
+            checkpoint=None if found is None else found.offer,
+        )
+        transport = PeerTransport(self._address_of, self.peers, self._on_refused)
+        self.exchange = CheckpointExchange(
+            CheckpointFiles(config.path),
+            journal,
+            clock,
+            cluster_id=identity.cluster_id,
+            fetch_chunk=partial(transport.fetch_chunk, cluster_id=identity.cluster_id),
+            check=check,
+            on_unfit=self._on_unfit,
+            on_installed=on_installed,
+            free_bytes_min=config.free_bytes_min,
         )
         self._server: Any = None
         self.driver = QuorumDriver(
@@ -138,18 +166,19 @@ class Member:
             seeds=tuple(self._seeds),
             journal=journal,
             floor=self._floor,
-            transport=PeerTransport(self._address_of, self.peers, self._on_refused),
+            transport=transport,
             clock=clock,
             rng=rng,
             on_commit=on_commit,
             on_role=on_role,
             on_stored=self._on_stored,
+            checkpoints=self.exchange,
             endpoint=endpoint_of(config),
         )
 
     async def start(self) -> None:
         """Listen, and take part."""
-        servicer = NameNodeServicer(self.driver, self.peers)
+        servicer = NameNodeServicer(self.driver, self.peers, self.exchange)
         self._server, _ = await serve(self._config.grpc_host, self._config.grpc_port, servicer)
         await self.driver.start()
 
@@ -163,6 +192,9 @@ class Member:
     def _on_stored(self, entries: Sequence[Entry]) -> None:
         # Before it could be elected: a leader must know what it leads.
         require_readable(entries, self._config.features)
+
+    def _on_unfit(self, why: str) -> None:
+        self.driver.give_up(why)
 
     def _on_refused(self, by: NodeId, error: EsdfsError) -> None:
         self.driver.refused(by, error)

@@ -10,6 +10,7 @@ from esdfs.ids import Txid
 from esdfs.journal.damage import find_damage, set_aside
 from esdfs.journal.entry import Entry
 from esdfs.journal.log import Journal
+from esdfs.journal.quorum.voters import VoterSet
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.control_records import VOTERS_KIND, EventControlRecords
 
@@ -19,21 +20,22 @@ _KIND: Final = Entry.__struct_fields__.index("kind")
 _log = structlog.get_logger(__name__)
 
 
-def mend(journal: Journal, config: NameNodeConfig) -> None:
+def mend(journal: Journal, config: NameNodeConfig, known: VoterSet | None) -> None:
     """Verify the whole journal; cut it before the first damaged record, which is kept in ``damaged/``.
 
     What is cut is fetched from the other NameNodes. Until that is done the ack floor, beyond the journal's
-    end, keeps this node from leading.
+    end, keeps this node from leading. ``known`` are the voters that a checkpoint names.
 
     Raises:
         JournalCorrupt: Nobody else has the records, or those that say who votes are among them. Nothing
             was changed.
     """
+    base = journal.base()
     damage = find_damage(journal, progress=_progress)
     if damage is None:
         return
-    first = max(1, int(str(damage.details["txid"])))
-    others = _others_before(journal, Txid(first), config.node_id)
+    first = max(base.last_txid + 1, int(str(damage.details["txid"])))
+    others = _others_before(journal, Txid(first), config.node_id, known)
     if others is None and not config.seeds:
         raise _refused(
             damage,
@@ -53,9 +55,11 @@ def mend(journal: Journal, config: NameNodeConfig) -> None:
     )
 
 
-def _others_before(journal: Journal, first: Txid, node_id: str) -> tuple[str, ...] | None:
-    """Who else voted by the sound records; None when these do not say."""
-    found = None
+def _others_before(
+    journal: Journal, first: Txid, node_id: str, known: VoterSet | None
+) -> tuple[str, ...] | None:
+    """Who else voted by the sound records, or by the checkpoint before them; None when these do not say."""
+    found = known
     for page in journal.scan(Txid(0), until=Txid(first - 1)):
         for row in page:
             if row[_KIND] == VOTERS_KIND:

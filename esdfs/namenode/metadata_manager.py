@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from esdfs.errors import IdentityConflict
@@ -38,6 +39,11 @@ class MetadataManager:
     def catch_up(self, progress: Progress | None = None) -> int:
         """Apply committed records the projection lacks; returns how many."""
         return catch_up(self._store, self._journal, until=self.replication.commit_txid, progress=progress)
+
+    @property
+    def projection_path(self) -> Path:
+        """Where the namespace is; it can be rebuilt."""
+        return self._store.path
 
     def speculate(self) -> Writer:
         """Open the speculative state after the newest committed one."""

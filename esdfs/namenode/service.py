@@ -15,6 +15,7 @@ from msgspec.structs import astuple
 
 from esdfs.env import Clock
 from esdfs.errors import (
+    Compacted,
     EsdfsError,
     InsufficientStorage,
     JournalError,
@@ -28,6 +29,7 @@ from esdfs.ids import Txid
 from esdfs.namenode import events as ev
 from esdfs.namenode.blocks.manager import BlockManager, NeedsJournal
 from esdfs.namenode.blocks.monitor import DataNodeMonitor
+from esdfs.namenode.checkpoints.keeper import CheckpointKeeper, up_to_mark
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.engine import Batch, Engine, Internal, Request, Settled
 from esdfs.namenode.events import Event
@@ -84,9 +86,14 @@ class Service:
         clock: Clock,
         *,
         quorum: Quorum,
+        checkpoints: CheckpointKeeper,
     ) -> None:
         self._config = config
         self._quorum = quorum
+        self._checkpoints = checkpoints
+        checkpoints.on_failed = self.fail
+        checkpoints.on_released = self.apply_committed
+        checkpoints.on_loaded = self._reloaded
         self._metadata = metadata
         self._blocks = blocks
         self._leases = leases
@@ -114,6 +121,7 @@ class Service:
         loop = asyncio.get_running_loop()
         self._watch(loop.create_task(self._run_batches(), name="batches"))
         self._watch(loop.create_task(self._keep_time(), name="time"))
+        self._watch(loop.create_task(self._checkpoints.keep(self.propose), name="checkpoints"))
         for task in self._monitor.start():
             self._watch(task)
 
@@ -285,6 +293,7 @@ class Service:
             await self._until_up_to_date()
             if not self._quorum.is_alone():
                 await self._gather()
+            await self._checkpoints.released()
             began_ns = self._clock.monotonic_ns()
             taken = self._take()
             if not replication.is_leader:
@@ -355,13 +364,17 @@ class Service:
         On a follower these are all of them, on a leader the quorum's own. A slice at a time, so that a long
         backlog does not keep others waiting.
         """
-        if self._speculating:
-            return  # what is being committed is the batch's own; its end comes back here
+        if self._speculating or self._checkpoints.holds:
+            return  # what is being committed is the batch's own; either's end comes back here
         replication = self._metadata.replication
         applied = self._metadata.meta().applied_txid
         if applied >= replication.commit_txid:
             return
-        entries = replication.tail(Txid(applied), limit=APPLY_RECORDS_MAX)
+        try:
+            entries = replication.tail(Txid(applied), limit=APPLY_RECORDS_MAX)
+        except Compacted:
+            return  # a checkpoint is being installed: `checkpoint_installed` comes next
+        entries = up_to_mark(entries)
         writer = self._metadata.speculate()
         try:
             events = [event for entry in entries for event in writer.apply_row(astuple(entry))]
@@ -377,6 +390,17 @@ class Service:
         self._moved.set()
         if entries[-1].txid < replication.commit_txid:
             asyncio.get_running_loop().call_soon(self.apply_committed)
+
+    def checkpoint_installed(self, txid: Txid) -> None:
+        """The journal begins after the checkpoint at ``txid`` now."""
+        self._checkpoints.installed(txid)
+
+    def _reloaded(self) -> None:
+        """The projection jumped: nobody heard of the events in between."""
+        for file in self._metadata.open_files():
+            self._leases.renew(file.inode)
+        self._blocks.reloaded()
+        self._moved.set()
 
     def role_changed(self) -> None:
         """This node leads, or no longer does."""
@@ -402,10 +426,17 @@ class Service:
         for index, pending in enumerate(self._pending):
             count += len(pending.request.commands) if isinstance(pending.request, Execute) else 1
             if count > BATCH_COMMANDS_MAX and index:
-                taken, self._pending = self._pending[:index], self._pending[index:]
-                return taken
+                return self._split(index)
+            if isinstance(pending.request, Internal) and pending.request.ends_batch:
+                return self._split(index + 1)
         taken, self._pending = self._pending, []
         self._arrived.clear()
+        return taken
+
+    def _split(self, count: int) -> "list[_Pending]":
+        taken, self._pending = self._pending[:count], self._pending[count:]
+        if not self._pending:
+            self._arrived.clear()
         return taken
 
     def _committed(self, events: list[Event]) -> None:
@@ -415,6 +446,10 @@ class Service:
                     self._leases.renew(inode)
                 case ev.FileCompleted(inode=inode) | ev.FileAborted(inode=inode):
                     self._leases.forget(inode)
+                case ev.CheckpointMarked():  # the last one: see `up_to_mark`, and `Internal.ends_batch`
+                    self._checkpoints.marked()
+                case ev.CheckpointTaken():
+                    self._checkpoints.taken(event)
                 case _:
                     pass
         self._blocks.on_committed(events)
@@ -496,7 +531,9 @@ class Service:
             "last_txid": replication.head.last_txid,
             "commit_txid": replication.commit_txid,
             "applied_txid": meta.applied_txid,
-            "oldest_txid": meta.oldest_txid,
+            "checkpoint_txid": self._checkpoints.newest_txid,
+            "base_txid": self._checkpoints.base_txid,
+            "oldest_txid": self._checkpoints.base_txid + 1,
             "feature_level": self._metadata.feature_level(),
             "chain": meta.chain.hex(),
             "read_only": self._read_only,

@@ -16,8 +16,8 @@ from esdfs.journal.chain import seal
 from esdfs.journal.entry import Entry, Vote
 from esdfs.journal.floor import FILE as FLOOR_FILE
 from esdfs.journal.floor import AckFloor
-from esdfs.journal.log import JournalReader
-from esdfs.journal.quorum.voters import VoterSet
+from esdfs.journal.log import Journal
+from esdfs.namenode.checkpoints.recovery import find
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.control_records import VOTERS_KIND, EventControlRecords, draft
 from esdfs.namenode.directory import open_own_journal
@@ -65,7 +65,7 @@ def examine(config: NameNodeConfig) -> Situation:
         floor.close()
         if not head.last_txid:
             raise InvalidRequest(f"the journal of {config.node_id} is empty: there is nothing to go on with")
-        others = tuple(node_id for node_id in _voters(journal) if node_id != config.node_id)
+        others = tuple(node_id for node_id in _voters(journal, config) if node_id != config.node_id)
         return Situation(config.node_id, others, last, lacks_records, identity.cluster_generation)
     finally:
         journal.close()
@@ -95,9 +95,10 @@ def force_standalone(config: NameNodeConfig, dead: Collection[str], clock: Clock
         head = journal.head()
         epoch = Epoch(max(journal.vote().epoch, head.epoch) + EPOCH_JUMP)
         me = VoterEntry(identity.node_id, identity.storage_id, "voter", config.grpc_address, config.rest_url)
-        (last,) = journal.read(Txid(head.last_txid - 1), limit=1)
+        last = journal.read(Txid(head.last_txid - 1), limit=1)
+        last_ts_us = last[0].ts_us if last else journal.base().ts_us
         alone = draft(VotersChanged((me,)), Micros(clock.wall_us()), level=LEVEL_OLDEST)
-        entries = seal(head, epoch, [alone], not_before_us=last.ts_us)
+        entries = seal(head, epoch, [alone], not_before_us=last_ts_us)
         vote = Vote(epoch, identity.node_id, identity.storage_id)
         journal.restart_alone(identity.cluster_generation + 1, vote, entries)
         floor = AckFloor(config.path / FLOOR_FILE, identity)
@@ -110,10 +111,11 @@ def force_standalone(config: NameNodeConfig, dead: Collection[str], clock: Clock
     return before
 
 
-def _voters(journal: JournalReader) -> tuple[NodeId, ...]:
+def _voters(journal: Journal, config: NameNodeConfig) -> tuple[NodeId, ...]:
     """The newest set in the journal, committed or not: it is in force."""
-    newest: VoterSet | None = None
-    for page in journal.scan(Txid(journal.oldest_txid() - 1), until=journal.head().last_txid):
+    found = find(journal, config.path)
+    newest = None if found is None or found.voters is None else found.voters[1]
+    for page in journal.scan(journal.base().last_txid, until=journal.head().last_txid):
         for row in page:
             if row[_KIND] == VOTERS_KIND:
                 newest = EventControlRecords().voters_of(Entry(*row))

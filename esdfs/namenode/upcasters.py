@@ -26,6 +26,8 @@ nothing that a node of the cluster could not read."""
 _SINCE: Final[dict[tuple[int, int], int]] = {
     (int(Kind.CLUSTER_FORMATTED), 2): 2,
     (int(Kind.LEADER_CHANGED), 2): 2,
+    (int(Kind.CHECKPOINT_MARKED), 1): 2,
+    (int(Kind.CHECKPOINT_TAKEN), 1): 2,
 }
 """(kind, version) -> the feature level it is written from; 1 when not here.
 
@@ -34,7 +36,10 @@ journaled only when every node reads that level."""
 
 _WRITTEN: Final = {
     level: {
-        kind: max(version for version in range(1, newest + 1) if _SINCE.get((kind, version), 1) <= level)
+        kind: max(
+            (version for version in range(1, newest + 1) if _SINCE.get((kind, version), 1) <= level),
+            default=0,
+        )
         for kind, newest in VERSIONS.items()
     }
     for level in range(LEVEL_OLDEST, LEVEL_NEWEST + 1)
@@ -44,7 +49,7 @@ upcasters: Final = Upcasters(VERSIONS)
 
 
 def version_at(kind: int, level: int) -> int:
-    """The version of ``kind`` that is written at a feature level this release knows."""
+    """The version of ``kind`` that is written at a feature level this release knows; 0 = not yet any."""
     return _WRITTEN[level][kind]
 
 

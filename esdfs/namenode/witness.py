@@ -16,6 +16,8 @@ import uvloop
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import InvalidRequest
 from esdfs.ids import Txid
+from esdfs.namenode.checkpoints.opaque import OpaqueKeeper
+from esdfs.namenode.checkpoints.recovery import find, tidy
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.directory import locked, open_own_journal, ready_line
 from esdfs.namenode.member import Member, examine
@@ -48,28 +50,45 @@ async def _run(config: NameNodeConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     journal, identity = open_own_journal(config)
+    tidy(journal, config.path)
+    found = find(journal, config.path)
     member = Member(
         config,
         journal,
         identity,
         OsClock(),
         OsRng(),
-        disk=examine(config, journal, identity),
+        disk=examine(config, journal, identity, found),
         level=lambda: LEVEL_OLDEST,  # it applies nothing; everybody reads the oldest shapes
         applied_txid=Txid(0),  # no projection vouches for anything
+        found=found,
+        check=lambda _header: None,  # it keeps the file as it is
+        on_installed=lambda _txid: None,
         on_commit=lambda _txid: None,
         on_role=lambda change: _log.info("role", role=change.role, epoch=change.epoch),
     )
+    keeper = OpaqueKeeper(config, journal, member.driver, member.exchange, OsClock(), identity.cluster_id)
+    await keeper.start()
     await member.start()
+    keeping = asyncio.ensure_future(keeper.keep())
     gc.collect()
     gc.freeze()
     print(ready_line(config), flush=True)  # noqa: T201 - the line that starters wait for
-    ends: set[asyncio.Future[Any]] = {asyncio.ensure_future(stopping.wait()), member.driver.failed}
+    ends: set[asyncio.Future[Any]] = {
+        asyncio.ensure_future(stopping.wait()),
+        member.driver.failed,
+        keeping,
+    }
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if member.driver.failed.done():
         # No clean-up that writes: what failed may be the disk.
         _log.error("this node cannot go on", why=member.driver.failed.result())
         os._exit(EXIT_FAILED)
+    if keeping.done():
+        _log.error("this node cannot go on", why=repr(keeping.exception()))
+        os._exit(EXIT_FAILED)
+    keeping.cancel()
+    await keeper.stop()
     await member.stop()
     journal.close()
     return 0

@@ -10,7 +10,7 @@ import grpc.aio
 from esdfs._proto import namenode_pb2 as pb
 from esdfs._proto import namenode_pb2_grpc as pb_grpc
 from esdfs.blocks import MIB
-from esdfs.errors import EsdfsError, Unavailable
+from esdfs.errors import EsdfsError, Unavailable, Unreachable
 from esdfs.ids import NodeId
 from esdfs.journal.quorum.messages import (
     HeartbeatRequest,
@@ -22,11 +22,13 @@ from esdfs.journal.quorum.messages import (
 )
 from esdfs.rpc import quorum_wire as wire
 from esdfs.rpc.channel import CHANNEL_OPTIONS
+from esdfs.rpc.chunks import ChunkAsked, ChunkSource, answer_chunk, chunk_in, chunk_request
 from esdfs.rpc.peer_features import PeerFeatures
 from esdfs.rpc.server import SERVER_OPTIONS
 from esdfs.rpc.status import from_rpc_error, status_of, trailer_of
 
 _CALL_TIMEOUT_S: Final = 1.0
+_CHUNK_TIMEOUT_S: Final = 10.0
 _FLUSH_TIMEOUT_S: Final = 0.2
 
 # A page of records is cut by the size of payloads; their frames come on top.
@@ -62,8 +64,10 @@ class QuorumPort(Protocol):
 class NameNodeServicer(pb_grpc.NameNodeServiceServicer):
     """gRPC's side of a `QuorumPort`. Nothing to say is a response without an envelope."""
 
-    def __init__(self, node: QuorumPort, features: PeerFeatures | None = None) -> None:
-        self._node, self._features = node, features
+    def __init__(
+        self, node: QuorumPort, features: PeerFeatures | None = None, chunks: ChunkSource | None = None
+    ) -> None:
+        self._node, self._features, self._chunks = node, features, chunks
 
     async def RequestVote(  # noqa: N802 - gRPC's name
         self, request: pb.VoteRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -94,9 +98,11 @@ class NameNodeServicer(pb_grpc.NameNodeServiceServicer):
     async def SyncMetadata(  # noqa: N802 - gRPC's name
         self, request: pb.SyncRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.SyncResponse:
-        """Serve a fetch, now or as soon as there is something to bring."""
+        """Serve a fetch, now or as soon as there is something to bring; or a piece of a checkpoint."""
 
         async def answered() -> pb.SyncResponse:
+            if request.HasField("chunk"):
+                return await answer_chunk(request, self._chunks)
             if self._features is not None:
                 self._features.heard(request.envelope, request.kind)
             response = await self._node.answer(wire.decode_sync_request(request))
@@ -164,6 +170,20 @@ class PeerTransport:
             if peer.fetch is not None:
                 peer.fetch.cancel()
             peer.fetch = task
+
+    async def fetch_chunk(self, source: NodeId, asked: ChunkAsked, *, cluster_id: str) -> bytes:
+        """A piece of a checkpoint's file, from the node that offered it.
+
+        Raises:
+            EsdfsError: It did not come; `CheckpointGone` when it never will.
+        """
+        peer = self._peer(source)
+        if peer is None:
+            raise Unreachable(f"it is not known where {source} is")
+        try:
+            return await peer.chunk(asked, cluster_id)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, source) from error
 
     async def stop(self) -> None:
         """See ``Transport.stop``."""
@@ -251,6 +271,12 @@ class _Peer:
                 timeout_s = _CALL_TIMEOUT_S + request.max_wait_ms / 1000
                 sync: pb.SyncResponse = await self._stub.SyncMetadata(fetch, timeout=timeout_s)
                 return wire.decode_sync_response(sync) if sync.HasField("envelope") else None
+
+    async def chunk(self, asked: ChunkAsked, cluster_id: str) -> bytes:
+        """See ``PeerTransport.fetch_chunk``."""
+        request = chunk_request(cluster_id, asked)
+        response: pb.SyncResponse = await self._stub.SyncMetadata(request, timeout=_CHUNK_TIMEOUT_S)
+        return chunk_in(response, asked)
 
     def _say(self, envelope: pb.Envelope) -> None:
         if self._features is not None:

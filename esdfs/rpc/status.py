@@ -70,6 +70,8 @@ _STATUS: Final[dict[str, grpc.StatusCode]] = {
     "journal-fenced": grpc.StatusCode.ABORTED,
     "journal-unavailable": grpc.StatusCode.UNAVAILABLE,
     "journal-corrupt": grpc.StatusCode.DATA_LOSS,
+    "checkpoint-damaged": grpc.StatusCode.DATA_LOSS,
+    "checkpoint-gone": grpc.StatusCode.NOT_FOUND,
     "newer-release": grpc.StatusCode.UNIMPLEMENTED,
     "upgrade-held-back": grpc.StatusCode.FAILED_PRECONDITION,
 }

@@ -11,7 +11,7 @@ from esdfs.errors import JournalFenced, JournalUnavailable
 from esdfs.ids import Epoch, Txid
 from esdfs.journal.chain import seal, verify_rows
 from esdfs.journal.checkpoint import Checkpoint, Checkpoints
-from esdfs.journal.entry import NO_CHAIN, Entry, Head, Vote
+from esdfs.journal.entry import NO_CHAIN, Base, Entry, Head, Vote
 from esdfs.journal.log import Journal
 from esdfs.journal.memory import MemoryJournal
 from esdfs.journal.migrate import upgrade
@@ -295,3 +295,94 @@ def test_a_closed_journal_of_memory_says_so() -> None:
     journal.close()
     with pytest.raises(JournalUnavailable):
         journal.head()
+
+
+# --- where a journal begins ---
+
+
+def image_at(entry: Entry) -> Checkpoint:
+    return Checkpoint(entry.txid, entry.epoch, entry.chain, NOON_US, 1, b"s" * 32, b"d" * 32, "checkpoints/x")
+
+
+def base_at(entry: Entry) -> Base:
+    return Base(entry.epoch, entry.txid, entry.chain, entry.ts_us)
+
+
+def test_a_journal_begins_with_its_first_record(journal: Journal) -> None:
+    journal.append(entries(3))
+    assert journal.base() == Base()
+
+
+def test_compaction_drops_the_oldest_records_a_bounded_number_at_a_time(
+    journal: Journal, reopen: Reopen
+) -> None:
+    line = entries(10)
+    journal.append(line)
+
+    assert journal.compact(Txid(7), limit=5) == base_at(line[4])
+    assert journal.oldest_txid() == 6
+    assert journal.compact(Txid(7), limit=5) == base_at(line[6])
+    assert journal.compact(Txid(7), limit=5) == base_at(line[6])
+
+    for _ in range(2):
+        assert journal.base() == base_at(line[6])
+        assert everything(journal) == line[7:]
+        assert [Entry(*row) for rows in journal.scan(Txid(0), until=Txid(9)) for row in rows] == line[7:9]
+        assert journal.head() == end(line)
+        assert journal.txid_at(line[8].ts_us) == 9
+        assert journal.txid_at(line[2].ts_us) == 0
+        journal = reopen()
+    journal.append(entries(2, after=end(line)))
+    assert journal.head().last_txid == 12
+
+
+def test_compaction_leaves_the_last_record(journal: Journal) -> None:
+    line = entries(3)
+    journal.append(line)
+
+    assert journal.compact(Txid(99), limit=50) == base_at(line[1])
+    assert everything(journal) == line[2:]
+
+
+@pytest.mark.parametrize("held", [0, 2, 5], ids=["an empty journal", "a shorter one", "a longer one"])
+def test_a_journal_begins_anew_after_a_checkpoint_it_did_not_reach(
+    journal: Journal, reopen: Reopen, held: int
+) -> None:
+    line = entries(6, epoch=4)
+    if held:
+        journal.append(entries(held, epoch=2))
+    journal.install(base_at(line[3]), image_at(line[3]), keep_tail=False)
+
+    for _ in range(2):
+        assert journal.base() == base_at(line[3])
+        assert journal.head() == end(line[:4])
+        assert (journal.oldest_txid(), everything(journal)) == (0, [])
+        assert journal.checkpoints() == [image_at(line[3])]
+        journal = reopen()
+    with pytest.raises(JournalFenced):
+        journal.append(line[5:])
+    journal.append(line[4:])
+    assert everything(reopen()) == line[4:]
+
+
+def test_a_checkpoint_within_a_journal_keeps_the_records_after_it(journal: Journal, reopen: Reopen) -> None:
+    line = entries(6)
+    journal.append(line)
+    journal.install(base_at(line[3]), image_at(line[3]), keep_tail=True)
+
+    for _ in range(2):
+        assert (journal.base(), journal.head()) == (base_at(line[3]), end(line))
+        assert everything(journal) == line[4:]
+        journal = reopen()
+    journal.append(entries(1, after=end(line)))
+
+
+def test_a_tail_can_be_cut_back_to_where_the_journal_begins(journal: Journal, reopen: Reopen) -> None:
+    line = entries(6)
+    journal.append(line)
+    journal.compact(Txid(4), limit=9)
+    journal.truncate(Txid(4))
+
+    assert (journal.head(), everything(journal)) == (end(line[:4]), [])
+    journal.append(line[4:])
+    assert everything(reopen()) == line[4:]

@@ -262,6 +262,11 @@ class QuorumNode:
         return self._state.tail.last
 
     @property
+    def base(self) -> Position:
+        """The last record that was compacted away; later ones can be had from this journal."""
+        return self._state.tail.base
+
+    @property
     def voters(self) -> VoterSet:
         """The newest set: in force, if perhaps not committed."""
         return self._state.voters.newest

@@ -261,6 +261,11 @@ class BlockManager:
                 case _:
                     continue
 
+    def reloaded(self) -> None:
+        """The index jumped to a later state: what happened in between is found by looking at everything."""
+        self._walks.scan()
+        self._walks.strays()
+
     def _completed(self, blocks: tuple[ev.CompletedBlock, ...]) -> None:
         with self._store.write() as locations:
             for completed in blocks:

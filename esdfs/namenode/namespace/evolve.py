@@ -72,6 +72,8 @@ def evolve(tables: Tables, event: Event, *, txid: int, ts_us: int) -> None:
             tables.put_voters(event)
         case ev.FeatureLevelRaised(level):
             tables.put_feature_level(level)
+        case ev.CheckpointMarked() | ev.CheckpointTaken():
+            return  # about the state, and no part of it
         case ev.LeaderChanged():
             return  # who leads is the journal's own matter; the record opens an epoch
         case _:

@@ -31,6 +31,8 @@ def outcome(event: Event) -> dict[str, Any]:
             return {"level": event.level}
         case ev.FileAborted() | ev.ClusterFormatted() | ev.LeaderChanged() | ev.VotersChanged():
             return {}
+        case ev.CheckpointMarked() | ev.CheckpointTaken():
+            return {}
         case _:
             assert_never(event)
 

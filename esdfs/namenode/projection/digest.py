@@ -34,21 +34,41 @@ def command(directory: Path) -> list[str]:
     return [sys.executable, "-m", "esdfs.namenode.projection.digest", str(directory)]
 
 
+class StateDigest:
+    """The same, pair by pair: of each table its name, then its pairs in key order."""
+
+    def __init__(self) -> None:
+        self._total = hashlib.sha256(bytes([layout.FORMAT]))
+        self._applied = 0
+
+    def table(self, name: bytes) -> None:
+        """The pairs of ``name`` follow."""
+        self._total.update(name)
+
+    def pair(self, table: bytes, key: bytes, value: bytes, packed: bytes) -> None:
+        """One pair; ``packed`` is its two lengths, 4 bytes each, and then both."""
+        if key == b"meta" and table == b"meta":
+            # Caches of what the tables already say are not part of the state.
+            meta = msgspec.msgpack.decode(value, type=Meta)
+            self._applied = meta.applied_txid
+            self._total.update(self._applied.to_bytes(8, "big") + meta.chain)
+        else:
+            self._total.update(packed)
+
+    def value(self) -> tuple[int, bytes]:
+        """(applied txid, SHA-256)."""
+        return self._applied, self._total.digest()
+
+
 def digest_of(tables: Iterable[tuple[bytes, Iterator[tuple[bytes, bytes]]]]) -> tuple[int, str]:
     """The same, of tables however they are held."""
-    total = hashlib.sha256(bytes([layout.FORMAT]))
-    applied = 0
+    state = StateDigest()
     for name, pairs in tables:
-        total.update(name)
+        state.table(name)
         for key, value in pairs:
-            if key == b"meta" and name == b"meta":
-                # Caches of what the tables already say are not part of the state.
-                meta = msgspec.msgpack.decode(value, type=Meta)
-                applied = meta.applied_txid
-                total.update(applied.to_bytes(8, "big") + meta.chain)
-            else:
-                total.update(_PAIR.pack(len(key), len(value)) + key + value)
-    return applied, total.hexdigest()
+            state.pair(name, key, value, _PAIR.pack(len(key), len(value)) + key + value)
+    applied, digested = state.value()
+    return applied, digested.hex()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import lmdb
 
@@ -27,6 +27,18 @@ _CLEAN = "clean"
 _READERS_MAX = 512
 # A reader may not see past its own map, whose default is 10 MiB; it costs only address space.
 _READER_BYTES_MAX: Final = 1 << 42
+
+
+class Image(NamedTuple):
+    """All of one committed state.
+
+    Attributes:
+        tables: (name, its pairs in key order), in the order of ``layout.TABLES``.
+    """
+
+    meta: Meta
+    feature_level: int
+    tables: Iterator[tuple[bytes, Iterator[tuple[bytes, bytes]]]]
 
 
 class ProjectionStore:
@@ -92,11 +104,21 @@ class ProjectionStore:
         with self._env.begin() as txn:
             yield PresentView(txn, self._dbs, read_meta(txn, self._dbs))
 
+    @contextmanager
+    def image(self) -> Iterator[Image]:
+        """See ``ProjectionReader.image``."""
+        with self._env.begin() as txn:
+            yield _image(txn, self._dbs)
+
     def clear(self) -> None:
         """Empty every table: the projection is to be rebuilt from the journal's first record."""
         with self._env.begin(write=True) as txn:
             for db in self._dbs.values():
                 txn.drop(db, delete=False)
+
+    def replace(self, tables: Iterator[tuple[bytes, Iterator[tuple[bytes, bytes]]]]) -> None:
+        """See ``ProjectionLoader.replace``."""
+        _replace(self._env, self._dbs, self.path, tables)
 
     def close(self) -> None:
         """Stop cleanly: what is on disk may be trusted after a reboot, too."""
@@ -136,6 +158,12 @@ class ProjectionReader:
             present = PresentView(txn, self._dbs, read_meta(txn, self._dbs))
             yield Snapshot(present, as_of)
 
+    @contextmanager
+    def image(self) -> Iterator[Image]:
+        """The newest committed state, which stays readable until the end, whatever is committed meanwhile."""
+        with self._env.begin() as txn:
+            yield _image(txn, self._dbs)
+
     def applied_txid(self) -> int:
         """The newest transaction readers can see."""
         with self._env.begin() as txn:
@@ -144,6 +172,59 @@ class ProjectionReader:
     def close(self) -> None:
         """Release the environment."""
         self._env.close()
+
+
+class ProjectionLoader:
+    """Puts a whole state in the place of another, from a process of its own beside the readers.
+
+    The store's owner must not write meanwhile. It sees the new state at its next transaction.
+    """
+
+    def __init__(self, directory: Path, *, bytes_max: int) -> None:
+        self._path = directory / DIRECTORY
+        self._env = lmdb.open(
+            str(self._path),
+            map_size=bytes_max,
+            max_dbs=len(layout.TABLES),
+            max_readers=_READERS_MAX,
+            sync=False,
+            metasync=False,
+            readahead=False,
+            create=False,
+        )
+        self._dbs: Dbs = {name: self._env.open_db(name) for name in layout.TABLES}
+
+    def replace(self, tables: Iterator[tuple[bytes, Iterator[tuple[bytes, bytes]]]]) -> None:
+        """One transaction: an exception from ``tables``, or a crash, leaves the state of before.
+
+        Raises:
+            InsufficientStorage: The map is full.
+        """
+        _replace(self._env, self._dbs, self._path, tables)
+
+    def close(self) -> None:
+        """Release the environment."""
+        self._env.close()
+
+
+def _image(txn: Any, dbs: Dbs) -> Image:
+    present = PresentView(txn, dbs, read_meta(txn, dbs))
+    tables = ((name, iter(txn.cursor(dbs[name]))) for name in layout.TABLES)
+    return Image(present.meta, present.feature_level(), tables)
+
+
+def _replace(
+    env: Any, dbs: Dbs, path: Path, tables: Iterator[tuple[bytes, Iterator[tuple[bytes, bytes]]]]
+) -> None:
+    try:
+        with env.begin(write=True) as txn:
+            for db in dbs.values():
+                txn.drop(db, delete=False)
+            for name, pairs in tables:
+                cursor = txn.cursor(dbs[name])
+                cursor.putmulti(pairs, append=True)
+    except lmdb.MapFullError as error:
+        raise InsufficientStorage(f"{path} is full: {error}") from error
 
 
 def open_reader(directory: Path) -> ProjectionReader:

@@ -59,9 +59,15 @@ def catch_up(
 
 
 def forget_if_foreign(store: ProjectionStore, journal: JournalReader) -> None:
-    """Empty a projection that does not continue this journal: another chain at its position."""
-    meta = store.meta()
-    if meta.applied_txid and journal.head().last_txid >= meta.applied_txid:
+    """Empty a projection that does not continue this journal: another chain at its position.
+
+    One that lacks records which left the journal is left as it is: a checkpoint is to be loaded into it.
+    """
+    meta, base = store.meta(), journal.base()
+    if meta.applied_txid <= base.last_txid:
+        if meta.applied_txid == base.last_txid and meta.chain != base.chain:
+            store.clear()
+    elif journal.head().last_txid >= meta.applied_txid:
         (entry,) = journal.read(Txid(meta.applied_txid - 1), limit=1)
         if entry.chain != meta.chain:
             store.clear()

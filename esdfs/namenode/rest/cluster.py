@@ -48,6 +48,8 @@ class Cluster:
                 "epoch": status["epoch"],
                 "last_txid": status["last_txid"],
                 "commit_txid": status["commit_txid"],
+                "checkpoint_txid": status.get("checkpoint_txid", 0),
+                "base_txid": status.get("base_txid", 0),
                 "feature_level": status.get("feature_level"),
                 "namenodes": status.get("namenodes")
                 or [{"node_id": status["node_id"], "role": status["role"], "last_txid": status["last_txid"]}],

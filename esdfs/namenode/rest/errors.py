@@ -59,6 +59,8 @@ STATUS: Final[dict[str, HTTPStatus]] = {
     "journal-fenced": HTTPStatus.SERVICE_UNAVAILABLE,
     "journal-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "journal-corrupt": HTTPStatus.SERVICE_UNAVAILABLE,
+    "checkpoint-damaged": HTTPStatus.SERVICE_UNAVAILABLE,
+    "checkpoint-gone": HTTPStatus.SERVICE_UNAVAILABLE,
     "upgrade-held-back": HTTPStatus.CONFLICT,
     "newer-release": HTTPStatus.NOT_IMPLEMENTED,
 }

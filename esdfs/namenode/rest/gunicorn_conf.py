@@ -3,16 +3,14 @@
 What differs between NameNodes is on the command line.
 """
 
-import ctypes
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any, Final
 
+from esdfs.env_os import die_with
 from esdfs.namenode.config import NameNodeConfig, load
 
-_PR_SET_PDEATHSIG: Final = 1
 DIRECTORY_VARIABLE: Final = "ESDFS_NAMENODE_DIR"
 _ENGINE_PID_VARIABLE: Final = "ESDFS_ENGINE_PID"
 
@@ -61,30 +59,17 @@ def command(config: NameNodeConfig | str | Path, bind: str = "") -> list[str]:
     ]
 
 
-def _die_with(parent_pid: int) -> None:
-    """Have the kernel kill this process when its parent ends.
-
-    Without it, a killed engine would leave workers that hold the port and answer from a projection
-    nobody updates. The signal is set after the parent may have gone already, hence the check.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent_pid:
-        sys.exit(f"process {parent_pid}, which started this one, is gone")
-
-
 def on_starting(server: Any) -> None:
     """In the master, before it listens."""
     del server
     if parent := os.environ.get(_ENGINE_PID_VARIABLE):
-        _die_with(int(parent))
+        die_with(int(parent))
 
 
 def post_fork(server: Any, worker: Any) -> None:
     """In each worker, before the application is made."""
     del worker
-    _die_with(server.pid)
+    die_with(server.pid)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -14,6 +14,8 @@ from esdfs.namenode.rest.answers import iso
 _KINDS = {
     "ClusterFormatted": Kind.CLUSTER_FORMATTED,
     "LeaderChanged": Kind.LEADER_CHANGED,
+    "CheckpointMarked": Kind.CHECKPOINT_MARKED,
+    "CheckpointTaken": Kind.CHECKPOINT_TAKEN,
     "FeatureLevelRaised": Kind.FEATURE_LEVEL_RAISED,
     "DataNodeAdded": Kind.DATANODE_ADDED,
     "DirectoryMade": Kind.DIRECTORY_MADE,

@@ -46,6 +46,8 @@ SAMPLES_2: tuple[Event, ...] = (
     ev.LeaderChanged("nn-1", "storage", "0.1.0", 2),
     *SAMPLES[2:],
     ev.FeatureLevelRaised(2),
+    ev.CheckpointMarked(),
+    ev.CheckpointTaken(70, 1, bytes(range(32)), bytes(range(32, 64)), 9_000),
 )
 """What level 2 added is told apart from its defaults."""
 
@@ -114,8 +116,10 @@ def test_what_a_newer_release_wrote_stops_this_one(kind: int, version: int) -> N
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_every_kind_has_a_version_at_every_level_that_is_read(level: int) -> None:
-    assert all(1 <= version_at(kind, level) <= newest for kind, newest in VERSIONS.items())
+def test_every_kind_has_a_version_at_every_level_that_is_read_from_its_own_on(level: int) -> None:
+    new_kinds = {Kind.CHECKPOINT_MARKED, Kind.CHECKPOINT_TAKEN} if level == 1 else set()
+    assert {kind for kind in VERSIONS if not version_at(kind, level)} == new_kinds
+    assert all(version_at(kind, level) <= newest for kind, newest in VERSIONS.items())
     assert level < LEVEL_NEWEST or all(version_at(kind, level) == newest for kind, newest in VERSIONS.items())
 
 

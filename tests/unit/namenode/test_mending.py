@@ -39,7 +39,7 @@ def damage(config: NameNodeConfig, txid: int) -> None:
 def mended(config: NameNodeConfig) -> Txid:
     journal = open_journal(config.database_url)
     try:
-        mend(journal, config)
+        mend(journal, config, None)
         return journal.head().last_txid
     finally:
         journal.close()

@@ -113,7 +113,7 @@ class World:
         if anew:
             self.store.clear()
         try:
-            disk = examine(self.config, self.journal, identity)
+            disk = examine(self.config, self.journal, identity, None)
             self.caught_up = catch_up(self.store, self.journal)
         except BaseException:
             self.kill()
