@@ -68,7 +68,8 @@ class Backoff(msgspec.Struct, frozen=True):
 class Persistence(msgspec.Struct, frozen=True):
     """While a leader is looked for: at once, then often, then ever less.
 
-    A handover takes some milliseconds, an election less than a second. Random, so that callers that failed together do not come back together.
+    A handover takes some milliseconds, an election less than a second. Random, so that
+    callers that failed together do not come back together.
     """
 
     shortest_s: float = 0.01
