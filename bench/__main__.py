@@ -1,4 +1,4 @@
-"""`./dev bench [NAME…] [--rounds N]`: JSON lines on stdout, a table on stderr.
+"""`./dev bench [NAME…] [--rounds N] [--minutes M]`: JSON lines on stdout, a table on stderr.
 
 Each row stands beside a limit of the same run.
 """
@@ -28,8 +28,10 @@ def main(args: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="./dev bench", description="Measure, each row beside its limit.")
     parser.add_argument("name", nargs="*", help=f"{', '.join(runs)}; all if none is named")
     parser.add_argument("--rounds", type=int, help="how often failover loses its leader (200 = a full proof)")
+    parser.add_argument("--minutes", type=float, help="of full load that should depose no leader, likewise")
     given = parser.parse_args(args)
     wanted = given.name
+    options = {name: value for name in ("rounds", "minutes") if (value := getattr(given, name)) is not None}
     if unknown := [name for name in wanted if name not in runs]:
         sys.stderr.write(f"bench: no {', '.join(unknown)}; there are {', '.join(runs)}\n")
         return 2
@@ -37,7 +39,7 @@ def main(args: list[str]) -> int:
     rows = []
     for name in wanted or runs:
         sys.stderr.write(f"bench: {name} …\n")
-        for row in _measure(runs[name], {} if given.rounds is None else {"rounds": given.rounds}):
+        for row in _measure(runs[name], options):
             print(json.dumps({"bench": name, **row}), flush=True)
             rows.append((name, row))
     sys.stderr.write(_table(rows))
@@ -54,7 +56,7 @@ def _runs() -> dict[str, Any]:
     return found
 
 
-def _measure(run: Any, options: dict[str, int]) -> Iterator[dict[str, Any]]:
+def _measure(run: Any, options: dict[str, float]) -> Iterator[dict[str, Any]]:
     """The rows of ``run``, each as soon as it is known."""
     taken = inspect.signature(run).parameters
     given = {name: value for name, value in options.items() if name in taken}

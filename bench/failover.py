@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,29 +21,41 @@ import msgspec
 
 from bench.load import Plan, Result
 from esdfs.client import DFSClient
+from tests.faults.history import evidence
 from tests.faults.load import Load
-from tests.faults.rig import Fault, Rig, Verdict, rig
+from tests.faults.rig import PLANNED, Fault, Rig, Verdict, rig
 
 ROUNDS = 12
 SECONDS = 3.0
 CALLERS = 64
-PLANNED = 4  # one round in so many is a planned transfer
+PLANNED_EVERY = 4  # one round in so many is a planned transfer
+MINUTES = 0.5
+SLICE_S = 10.0
+SHOWN = 20  # calls, up to the one that no order explains
 
 # What a failover may take: the middle, one in a hundred, and the longest.
 P50_S, P99_S, MAX_S, TRANSFER_S = 0.8, 1.5, 3.0, 0.1
 
 
-def run(rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
+def run(rounds: int = ROUNDS, minutes: float = MINUTES) -> Iterator[dict[str, Any]]:
     """Rows; about six seconds a round.
 
     Args:
         rounds: How often the leader is lost; 200 for a full proof.
+        minutes: Of full load that should depose no leader; 60 for a full proof.
     """
     with tempfile.TemporaryDirectory(prefix="esdfs-b-") as directory:
         with _cluster(Path(directory) / "1", 1) as one:
             alone = _rate(one["urls"][0])
         with _cluster(Path(directory) / "3", 3) as three:
             together = _rate(_leader(three)["rest"])
+            yield _row(
+                f"needless leader changes in {minutes:g} minutes of full load",
+                _deposed(three, minutes),
+                "changes",
+                1,
+                "in an hour",
+            )
     name = f"REST mkdir, {CALLERS} callers, three voters"
     yield _row(name, together, "operations/s", alone, "the same with one voter")
     seed = time.time_ns() % 1_000_000
@@ -55,17 +68,22 @@ def run(rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
             load.stop()
         assert not load.failed, load.failed
         verdict = cluster.verdict(load)
+    for fault, waits in verdict.outages_s.items():
+        sys.stderr.write(f"bench: {fault.value}: {' '.join(f'{wait:.3f}' for wait in sorted(waits))} s\n")
     yield from _rows(verdict, rounds)
     for part in verdict.unexplained:
-        sys.stderr.write("".join(f"{operation}\n" for operation in part))
+        sys.stderr.write("".join(f"{operation}\n" for operation in evidence(part)[-SHOWN:]))
 
 
 def _lose_leaders(cluster: Rig, load: Load, rounds: int) -> None:
-    unplanned = [Fault.KILL, Fault.FREEZE, Fault.CUT]
+    unplanned, orderly = [Fault.KILL, Fault.FREEZE, Fault.CUT], [Fault.TRANSFER, Fault.LEAVE]
     began = time.monotonic()
     for number in range(rounds):
-        planned = number % PLANNED == PLANNED - 1
-        fault = Fault.LEAVE if planned else unplanned[(number - number // PLANNED) % len(unplanned)]
+        turn, place = divmod(number, PLANNED_EVERY)
+        if place == PLANNED_EVERY - 1:
+            fault = orderly[turn % len(orderly)]
+        else:
+            fault = unplanned[(number - turn) % len(unplanned)]
         outage = cluster.run(fault, load)
         sys.stderr.write(
             f"bench: round {number + 1} of {rounds}, {time.monotonic() - began:.0f} s: {outage.node},"
@@ -79,10 +97,11 @@ def _rows(verdict: Verdict, rounds: int) -> Iterator[dict[str, Any]]:
     ]
     yield from _waits("first write after any fault", crashes, (P50_S, P99_S, MAX_S))
     for fault, waits in verdict.outages_s.items():
-        if fault is not Fault.LEAVE:
+        if fault not in PLANNED:
             yield from _waits(f"first write after {fault.value}", waits, (P50_S, P99_S, MAX_S))
-    if planned := verdict.quiet_s.get(Fault.LEAVE):
-        yield from _waits("no write while a leader leaves", planned, (TRANSFER_S,) * 3)
+    for fault in verdict.quiet_s:
+        if fault in PLANNED:
+            yield from _waits(f"no write during {fault.value}", verdict.quiet_s[fault], (TRANSFER_S,) * 3)
     found = f"in {rounds} rounds, {verdict.acknowledged} writes, {verdict.calls.total()} calls checked"
     yield _row(f"acknowledged writes lost {found}", len(verdict.lost), "writes", 0)
     yield _row("requests done twice", len(verdict.twice), "keys", 0)
@@ -99,8 +118,24 @@ def _waits(name: str, waits: Sequence[float], limits: tuple[float, float, float]
     ordered = sorted(waits)
     at = f"{name}, {{}} of {len(waits)}"
     yield _row(at.format("median"), median(ordered), "s", limits[0], "must not take longer")
-    yield _row(at.format("p99"), ordered[(len(ordered) - 1) * 99 // 100], "s", limits[1], "likewise")
+    yield _row(at.format("p99"), ordered[ceil(0.99 * len(ordered)) - 1], "s", limits[1], "likewise")
     yield _row(at.format("longest"), ordered[-1], "s", limits[2], "likewise")
+
+
+def _deposed(info: dict[str, Any], minutes: float) -> int:
+    """How often the leader changed under as many callers as keep all busy, with nothing wrong."""
+    first = _epoch(info)
+    ends = time.monotonic() + minutes * 60
+    while (left_s := ends - time.monotonic()) > 0:
+        done = _loaded(_leader(info)["rest"], min(SLICE_S, left_s))
+        rate = "its leader left it" if done is None else f"{done.operations / done.seconds:.0f} operations/s"
+        sys.stderr.write(f"bench: full load, {left_s:.0f} s to go: {rate}; epoch {_epoch(info)}\n")
+    return _epoch(info) - first
+
+
+def _epoch(info: dict[str, Any]) -> int:
+    with DFSClient(",".join(info["urls"])) as client:
+        return int(client.control.get("/cluster", dict[str, Any])["epoch"])
 
 
 def _leader(info: dict[str, Any]) -> dict[str, str]:
@@ -112,16 +147,23 @@ def _leader(info: dict[str, Any]) -> dict[str, str]:
 
 
 def _rate(url: str) -> float:
-    plan = Plan(url.removeprefix("http://"), CALLERS, SECONDS, "make", "", "rate")
+    result = _loaded(url, SECONDS)
+    assert result is not None, "the NameNode ended"
+    assert not result.failures, f"{result.failures} requests failed"
+    return result.operations / result.seconds
+
+
+def _loaded(url: str, seconds: float) -> Result | None:
+    """What ``CALLERS`` got done; None when the NameNode ended meanwhile."""
+    tag = f"r{time.monotonic_ns():x}"[-10:]
+    plan = Plan(url.removeprefix("http://"), CALLERS, seconds, "make", "", tag)
     done = subprocess.run(
         [sys.executable, "-m", "bench.load"],
         input=msgspec.json.encode(plan),
         stdout=subprocess.PIPE,
-        check=True,
+        check=False,
     )
-    result = msgspec.json.decode(done.stdout, type=Result)
-    assert not result.failures, f"{result.failures} requests failed"
-    return result.operations / result.seconds
+    return msgspec.json.decode(done.stdout, type=Result) if done.returncode == 0 else None
 
 
 def _local(*args: str, directory: str) -> bytes:

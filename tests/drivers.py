@@ -6,8 +6,9 @@ from pathlib import Path
 
 from esdfs.env_os import OsClock, OsRng
 from esdfs.ids import Epoch, Micros, NodeId, Position, Txid
+from esdfs.journal.answers import Request, Response
 from esdfs.journal.chain import seal
-from esdfs.journal.driver import QuorumDriver, Request, Response, Transport
+from esdfs.journal.driver import QuorumDriver, Transport
 from esdfs.journal.engines import sqlite_url
 from esdfs.journal.entry import Draft, Entry, Identity
 from esdfs.journal.floor import FILE, AckFloor

@@ -8,6 +8,7 @@ is left.
 import os
 import threading
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, Final
 
 import msgspec
@@ -152,13 +153,11 @@ def _wait(connection: HTTPConnection, url: str, watch: Watch) -> None:
         SupersededError: See ``Watch.waiting``.
     """
     assert connection.sock is not None, "a request was sent"
-    limit_s = connection.timeout if isinstance(connection.timeout, int | float) else None
-    waited_s, slice_s = 0.0, _FIRST_ASK_S if limit_s is None else min(_FIRST_ASK_S, limit_s)
-    while not wait_for_read(
-        connection.sock, slice_s if limit_s is None else min(slice_s, limit_s - waited_s)
-    ):
+    limit_s = connection.timeout if isinstance(connection.timeout, int | float) else inf
+    waited_s, slice_s = 0.0, min(_FIRST_ASK_S, limit_s)
+    while not wait_for_read(connection.sock, slice_s):
         waited_s += slice_s
-        if limit_s is not None and waited_s >= limit_s:
+        if waited_s >= limit_s:
             raise TimeoutError("timed out")
         watch.waiting(url)
-        slice_s = _ASK_EVERY_S if limit_s is None else min(_ASK_EVERY_S, limit_s - waited_s)
+        slice_s = min(_ASK_EVERY_S, limit_s - waited_s)

@@ -5,22 +5,24 @@ slow disk delays no heartbeat.
 """
 
 import asyncio
-import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Final, Protocol, TypeAlias, TypeVar, assert_never
+from typing import Any, Final, Protocol, TypeVar, assert_never
 
 import msgspec
 
 from esdfs.env import Clock, Rng
-from esdfs.errors import Compacted, EsdfsError, GenerationFenced, NotLeader, OutcomeUnknown
+from esdfs.errors import Compacted, EsdfsError, GenerationFenced, OutcomeUnknown
 from esdfs.ids import Epoch, NodeId, Txid
+from esdfs.journal.alarm import Alarm
+from esdfs.journal.answers import Answers, Request, Response
 from esdfs.journal.entry import Base, Draft, Entry, Head
 from esdfs.journal.floor import AckFloor
 from esdfs.journal.log import Journal
+from esdfs.journal.pending import Pending, not_leader, unknown
 from esdfs.journal.quorum.config import QuorumConfig
 from esdfs.journal.quorum.effects import (
     AppendRecords,
@@ -28,9 +30,7 @@ from esdfs.journal.quorum.effects import (
     Effect,
     FetchCheckpoint,
     Halt,
-    NotHere,
     Persist,
-    ReadAt,
     Reply,
     RoleChanged,
     Send,
@@ -54,17 +54,9 @@ from esdfs.journal.quorum.voters import VoterSet
 from esdfs.journal.quorum_disk import CheckpointPort, QuorumDisk, together
 from esdfs.journal.recent import RecentRecords
 
-Request: TypeAlias = VoteRequest | HeartbeatRequest | SyncRequest
-Response: TypeAlias = VoteResponse | HeartbeatResponse | SyncResponse
-
 T = TypeVar("T")
 
-_ANSWER_TIMEOUT_S: Final = 5.0
-_NS_PER_S: Final = 1_000_000_000
-_SPIN_GUARD_S: Final = 0.0005
 _RECORD_OVERHEAD_BYTES: Final = 160
-
-_Key: TypeAlias = tuple[NodeId, str, int]
 
 
 class Transport(Protocol):
@@ -139,12 +131,8 @@ class QuorumDriver:
         self._writing: asyncio.Future[None] | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="journal-reader")
-        self._alarm: asyncio.Handle | None = None
-        self._alarm_ns, self._ticked_ns = 0, 0
-        self._waiters: list[tuple[Txid, int, Epoch, asyncio.Future[None]]] = []  # a heap
-        self._tickets = 0
-        self._reads: dict[int, asyncio.Future[Txid]] = {}
-        self._awaited: dict[_Key, asyncio.Future[Response | None]] = {}
+        self._alarm = Alarm(clock, lambda: self._node.deadline_ns, lambda: self._feed(self._node.tick))
+        self._pending, self._answers = Pending(), Answers()
         self._tasks: set[asyncio.Task[None]] = set()
         self._out_of_office, self._following = asyncio.Event(), asyncio.Event()
 
@@ -264,13 +252,9 @@ class QuorumDriver:
             OutcomeUnknown: Leadership was lost before that was known.
         """
         if self._is_over or not self._node.is_leader or self._node.epoch != epoch:
-            raise _unknown()
-        if txid <= self._node.commit_txid:
-            return
-        future = self._loop.create_future()
-        self._tickets += 1
-        heapq.heappush(self._waiters, (txid, self._tickets, epoch, future))
-        await future
+            raise unknown()
+        if txid > self._node.commit_txid:
+            await self._pending.commit(txid)
 
     async def read_index(self) -> Txid:
         """State at the answer or newer shows everything acknowledged before this call.
@@ -279,15 +263,12 @@ class QuorumDriver:
             NotLeader: Ask the leader.
         """
         self._refuse_when_over()
-        self._tickets += 1
-        read_id = self._tickets
-        future: asyncio.Future[Txid] = self._loop.create_future()
-        self._reads[read_id] = future
+        read_id, answer = self._pending.read()
         try:
             self._feed(partial(self._node.read, read_id))
-            return await future
+            return await answer
         finally:
-            self._reads.pop(read_id, None)
+            self._pending.forget_read(read_id)
 
     def records(self, after: Txid, limit: int) -> list[Entry]:
         """At most ``limit`` committed records with a txid above ``after``, in order. From any thread.
@@ -358,22 +339,7 @@ class QuorumDriver:
         self._refuse_other_generation(request.envelope)
         if isinstance(request, SyncRequest) and request.endpoint:
             self.introduced[request.envelope.from_id] = (request.envelope.from_storage_id, request.endpoint)
-        key = _key_of(request)
-        if key is None or self._is_over:
-            self.receive(request)
-            return None
-        self._drop_answer(key)
-        future: asyncio.Future[Response | None] = self._loop.create_future()
-        self._awaited[key] = future
-        try:
-            self.receive(request)
-            async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-                return await future
-        except TimeoutError:
-            return None
-        finally:
-            if self._awaited.get(key) is future:
-                del self._awaited[key]
+        return None if self._is_over else await self._answers.to(request, self.receive)
 
     def _refuse_other_generation(self, sender: Envelope) -> None:
         mine, theirs = self.identity.cluster_generation, sender.cluster_generation
@@ -394,11 +360,6 @@ class QuorumDriver:
         if isinstance(theirs, int) and theirs > mine:
             self._fail(_left_behind(by, theirs, mine))
 
-    def _drop_answer(self, key: _Key) -> None:
-        future = self._awaited.pop(key, None)
-        if future is not None and not future.done():
-            future.set_result(None)
-
     def _send(self, to: NodeId, message: Message) -> None:
         match message:
             case SyncRequest(kind=SyncKind.OBSERVER):
@@ -406,9 +367,7 @@ class QuorumDriver:
             case VoteRequest() | HeartbeatRequest() | SyncRequest():
                 self._transport.send(to, message)
             case VoteResponse() | HeartbeatResponse() | SyncResponse():
-                future = self._awaited.pop(_key_of_response(to, message), None)
-                if future is not None and not future.done():  # else nobody waits for it any more
-                    future.set_result(message)
+                self._answers.give(to, message)
             case _:
                 assert_never(message)
 
@@ -429,7 +388,7 @@ class QuorumDriver:
         # Whoever led since may have replaced what was read.
         still_leads = self._node.is_leader and self._node.epoch == response.envelope.epoch
         if self._is_over or not still_leads or not records:
-            self._drop_answer(_key_of_response(effect.to, response))
+            self._answers.drop(effect.to, response)
             return
         self._send(effect.to, msgspec.structs.replace(response, records=records))
 
@@ -476,7 +435,7 @@ class QuorumDriver:
         finally:
             self._is_carrying_out = False
         self._start_write()
-        self._set_alarm()
+        self._alarm.set()
 
     def _do(self, effect: Effect) -> None:
         match effect:
@@ -488,13 +447,13 @@ class QuorumDriver:
                 self._start_write()  # applying may take a while
                 self._committed(txid)
             case Reply(read_id, answer):
-                self._reply(read_id, answer)
+                self._pending.reply(read_id, answer)
             case RoleChanged(role):
                 if role == "leader":
                     self._out_of_office.clear()
                 else:
                     self._out_of_office.set()
-                    self._abandon(_unknown())
+                    self._pending.abandon(unknown())
                 if role == "follower":
                     self._following.set()
                 else:
@@ -511,21 +470,9 @@ class QuorumDriver:
 
     def _committed(self, txid: Txid) -> None:
         self._on_commit(txid)
-        while self._waiters and self._waiters[0][0] <= txid:
-            future = heapq.heappop(self._waiters)[3]
-            if not future.done():
-                future.set_result(None)
+        self._pending.committed(txid)
         settled = Txid(min(txid, self._node.durable_txid))
         self._recent.forget(settled, keep_records=self._config.window_records)
-
-    def _reply(self, read_id: int, answer: ReadAt | NotHere) -> None:
-        future = self._reads.pop(read_id, None)
-        if future is None or future.done():
-            return
-        if isinstance(answer, ReadAt):
-            future.set_result(answer.txid)
-        else:
-            future.set_exception(_not_leader(answer.leader_id))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -572,32 +519,6 @@ class QuorumDriver:
                 effects.extend(self._node.persisted(job.token, now))
         self._carry_out(effects)
 
-    # --- time ---
-
-    def _set_alarm(self) -> None:
-        """Timers mostly move later: the alarm set for the earlier instant then finds nothing to do."""
-        if self._is_over:
-            return
-        due_ns = self._node.deadline_ns
-        if self._alarm is not None:
-            if self._alarm_ns <= due_ns:
-                return
-            self._alarm.cancel()
-        self._alarm_ns = due_ns
-        delay_s = (due_ns - self._clock.monotonic_ns()) / _NS_PER_S
-        if delay_s <= 0 and due_ns > self._ticked_ns:
-            self._alarm = self._loop.call_soon(self._ring)
-        else:
-            self._alarm = self._loop.call_later(max(delay_s, _SPIN_GUARD_S), self._ring)
-
-    def _ring(self) -> None:
-        self._alarm = None
-        now_ns = self._clock.monotonic_ns()
-        if self._node.deadline_ns <= now_ns:
-            self._ticked_ns = now_ns
-            self._feed(self._node.tick)
-        self._set_alarm()
-
     # --- the end ---
 
     @contextmanager
@@ -619,28 +540,13 @@ class QuorumDriver:
     def _end(self, error: OutcomeUnknown) -> None:
         self._is_over = True
         self._effects.clear()
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        self._abandon(error)
-        for read_id in list(self._reads):
-            self._reply(read_id, NotHere(None))
-        for key in list(self._awaited):
-            self._drop_answer(key)
-
-    def _abandon(self, error: OutcomeUnknown) -> None:
-        waiters, self._waiters = self._waiters, []
-        for *_, future in waiters:
-            if not future.done():
-                future.set_exception(error)
+        self._alarm.end()
+        self._pending.end(error)
+        self._answers.drop_all()
 
     def _refuse_when_over(self) -> None:
         if self._is_over:
-            raise _not_leader(None)
-
-
-def _unknown() -> OutcomeUnknown:
-    return OutcomeUnknown("leadership was lost meanwhile: repeat the request under the same key")
+            raise not_leader(None)
 
 
 def _left_behind(by: NodeId, theirs: int, mine: int) -> str:
@@ -649,37 +555,6 @@ def _left_behind(by: NodeId, theirs: int, mine: int) -> str:
         " the cluster go on without this node, whose journal can never rejoin. Keep a copy of it if it may"
         " hold what the others lack, then make a new directory with `esdfs namenode format --join URL`"
     )
-
-
-def _not_leader(leader_id: NodeId | None) -> NotLeader:
-    return NotLeader("this NameNode does not lead: ask the leader", leader=leader_id or "")
-
-
-def _key_of(request: Request) -> _Key | None:
-    """What its response will carry, too; None when there is none."""
-    sender = request.envelope
-    match request:
-        case VoteRequest():
-            return sender.from_id, "pre-vote" if request.pre_vote else "vote", sender.epoch
-        case HeartbeatRequest():
-            # Without a number it is no round but an order.
-            return (sender.from_id, "heartbeat", request.heartbeat_seq) if request.heartbeat_seq else None
-        case SyncRequest():
-            return sender.from_id, "sync", request.fetch_seq
-        case _:
-            assert_never(request)
-
-
-def _key_of_response(to: NodeId, response: Response) -> _Key:
-    match response:
-        case VoteResponse():
-            return to, "pre-vote" if response.pre_vote else "vote", response.proposed_epoch
-        case HeartbeatResponse():
-            return to, "heartbeat", response.heartbeat_seq
-        case SyncResponse():
-            return to, "sync", response.fetch_seq
-        case _:
-            assert_never(response)
 
 
 def _fitting(entries: Sequence[Entry], max_bytes: int) -> tuple[Entry, ...]:

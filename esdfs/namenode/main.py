@@ -87,7 +87,9 @@ async def _run(config: NameNodeConfig) -> int:
     # What was built until here lives as long as the process: collections need not look at it again.
     gc.collect()
     gc.freeze()
-    rest = await asyncio.create_subprocess_exec(*command(config), stdin=asyncio.subprocess.DEVNULL)
+    rest = await asyncio.create_subprocess_exec(
+        *command(config, alone=isinstance(part, LonePart)), stdin=asyncio.subprocess.DEVNULL
+    )
     try:
         await _wait_ready(config, rest)
         print(ready_line(config), flush=True)  # noqa: T201 - the line that starters wait for

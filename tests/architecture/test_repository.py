@@ -51,9 +51,11 @@ def test_unit_tests_mirror_the_tree() -> None:
 def test_no_file_names_this_machine_or_a_package_index() -> None:
     # Classes of one letter keep this file from being the one that is found.
     telling = re.compile(r"/[h]ome/\w|/[w]ork/|/[U]sers/\w|[p]ypi\.org|--[i]ndex-url http")
+    # A golden journal's lines are paths in a namespace.
+    written_by_us = [name for name in tracked() if not str(name).startswith("tests/golden/")]
     found = [
         f"{name}:{number}"
-        for name in tracked()
+        for name in written_by_us
         for number, line in enumerate((ROOT / name).read_text("utf-8", "replace").splitlines(), 1)
         if telling.search(line)
     ]

@@ -130,6 +130,30 @@ def is_linearizable(part: list[Operation], start: State = EMPTY) -> bool:
     return True
 
 
+def evidence(part: list[Operation]) -> list[Operation]:
+    """Of a part that no order explains, the calls until it shows; the last to return gives it away."""
+    ordered = sorted(part, key=lambda operation: operation.returned_ns)
+    good, bad = 0, len(ordered)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        if is_linearizable(_until(ordered, middle)):
+            good = middle
+        else:
+            bad = middle
+    return ordered[:bad]
+
+
+def _until(ordered: list[Operation], count: int) -> list[Operation]:
+    """What was known when ``count`` calls had returned: the others may have happened, if they had begun."""
+    known = ordered[:count]
+    begun = [
+        msgspec.structs.replace(each, outcome=Outcome.UNKNOWN)
+        for each in ordered[count:]
+        if each.kind is not Kind.READ and each.invoked_ns < known[-1].returned_ns
+    ]
+    return known + begun
+
+
 class _Event:
     """A call's start or, with no ``answer``, its return; in a list that forgets and remembers."""
 

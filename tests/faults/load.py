@@ -16,6 +16,8 @@ from tests.faults.history import ABSENT, Kind, Operation, Outcome
 
 NAMES: Final = ("x", "y")
 RAW_TIMEOUT_S: Final = 20.0  # longer than any fault: a frozen node's answer must be waited for, it may be old
+_INSISTING_READS: Final = (1.0, 1.0, 0.2)  # the share of reads of each caller that insists on a NameNode
+_NOT_THE_LEADER_PAUSE_S: Final = 0.03
 _REFUSALS: Final = ("already-exists", "not-found")
 
 
@@ -56,8 +58,13 @@ class Load:
         work: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
             *((self._tick, (f"ticker-{number}",)) for number in range(tickers)),
             *((self._follow, (f"client-{number}", seed * 100 + number)) for number in range(clients)),
-            # At every NameNode, whatever it is: also the one that led until a moment ago.
-            *((self._insist, (url, seed * 100 + 50 + number)) for number, url in enumerate(urls)),
+            # At every NameNode, whatever it is: also the one that led until a moment ago. Some only read: a
+            # change is what a leader without a majority keeps waiting, and its caller would read no more.
+            *(
+                (self._insist, (url, seed * 100 + 50 + 10 * number + share, reads))
+                for number, url in enumerate(urls)
+                for share, reads in enumerate(_INSISTING_READS)
+            ),
         ]
         self._threads = [
             threading.Thread(target=self._guarded, args=(target, *args), daemon=True) for target, args in work
@@ -111,7 +118,7 @@ class Load:
 
             self._call_on(name, dice, ask, reads=0.5)
 
-    def _insist(self, url: str, seed: int) -> None:
+    def _insist(self, url: str, seed: int, reads: float) -> None:
         """At one NameNode, whoever leads; never repeated, never redirected."""
         dice = random.Random(seed)
         with urllib3.PoolManager(retries=False, timeout=RAW_TIMEOUT_S) as pool:
@@ -132,7 +139,7 @@ class Load:
                 except (urllib3.exceptions.HTTPError, ValueError) as error:
                     return _Said(504, {"code": repr(error)})
 
-            self._call_on(url, dice, ask, reads=0.8)
+            self._call_on(url, dice, ask, reads=reads)
 
     def _call_on(self, by: str, dice: random.Random, ask: "Callable[..., _Said]", *, reads: float) -> None:
         number = 0
@@ -142,7 +149,7 @@ class Load:
             number += 1
             place, name = dice.choice(self._objects), dice.randrange(2)
             kind = Kind.READ if dice.random() < reads else dice.choice([Kind.MAKE, Kind.SET, *Kind])
-            value = f"{by}/{number}".removeprefix("http://")
+            value = f"{by}/{id(dice):x}/{number}".removeprefix("http://")
             self._ask(ask, by, kind, place, name, value)
 
     def _ask(
@@ -157,6 +164,8 @@ class Load:
             said = ask("POST", "/transactions", {"commands": [command]})
         returned_ns = time.monotonic_ns()
         outcome = said.outcome()
+        if outcome is None:
+            self._stop.wait(_NOT_THE_LEADER_PAUSE_S)
         if outcome is None or (kind is Kind.READ and outcome is Outcome.UNKNOWN):
             return
         if kind is Kind.READ:

@@ -39,6 +39,10 @@ class Fault(Enum):
     FREEZE = "SIGSTOP"
     CUT = "cut-off"
     LEAVE = "SIGTERM"
+    TRANSFER = "transfer"
+
+
+PLANNED: Final = frozenset({Fault.LEAVE, Fault.TRANSFER})
 
 
 class Outage(NamedTuple):
@@ -147,6 +151,10 @@ class Rig:
             case Fault.LEAVE:
                 os.kill(pid, signal.SIGTERM)
                 return _Injected(at_ns, lambda: self.live.restart(node))
+            case Fault.TRANSFER:
+                with self.live.client() as client:
+                    client.control.change("POST", "/quorum/transfer", dict[str, Any], {})
+                return _Injected(at_ns, lambda: None)
             case Fault.FREEZE:
                 os.killpg(pid, signal.SIGSTOP)
                 return _Injected(at_ns, lambda: os.killpg(pid, signal.SIGCONT))
@@ -184,7 +192,7 @@ class Rig:
 
     def verdict(self, load: Load) -> Verdict:
         """What ``load``, which has stopped, saw, held against the journals. Stops the cluster."""
-        self.leader()
+        _, last_epoch = self.leader()  # when all are stopped, leaders hand over once more
         eventually(lambda: len(set(self.live.digests())) == 1, within_s=RECOVERY_S, what="equal digests")
         with self.live.client() as client:
             there = Counter(entry.path for entry in client.scan_directory("/"))
@@ -202,7 +210,8 @@ class Rig:
             lost=[path for path in acknowledged if there[path] != 1],
             twice=sorted(twice | {path for path, count in Counter(acknowledged).items() if count > 1}),
             unexplained=unexplained(load.history),
-            needless=max(epochs.values()) - self._first_epoch - len(self.outages),
+            needless=len({each for each in epochs.values() if self._first_epoch < each <= last_epoch})
+            - len(self.outages),
         )
 
     def _waits(

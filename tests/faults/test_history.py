@@ -14,6 +14,7 @@ from tests.faults.history import (
     Outcome,
     State,
     after,
+    evidence,
     is_linearizable,
     unexplained,
 )
@@ -115,6 +116,11 @@ def test_what_some_order_explains_passes(history: list[Operation]) -> None:
 def test_only_the_object_that_is_wrong_is_shown() -> None:
     good = [call(Kind.MAKE, "a", 0, 1, of="good"), call(Kind.READ, "a", 2, 3, of="good")]
     assert unexplained([*good, *WRONG["lost write"]]) == [WRONG["lost write"]]
+
+
+def test_the_call_that_gives_it_away_is_the_last_that_is_shown() -> None:
+    later = [call(Kind.READ, "b", 10 + n, 11 + n) for n in range(0, 40, 2)]
+    assert evidence([*WRONG["stale read"], *later]) == WRONG["stale read"]
 
 
 def made_up(seed: int, callers: int, calls: int) -> list[Operation]:

@@ -201,6 +201,22 @@ def rejoin(of: Cluster, config: NameNodeConfig, *more: str) -> None:
     )
 
 
+def test_datanodes_find_a_namenode_that_joined_and_it_may_stay_an_observer(trio: Cluster) -> None:
+    all_up(trio, 3)
+    home = Path(tempfile.mkdtemp(prefix="esdfs-"))
+    joined = NameNodeConfig(node_id="nn-9", dir=str(home), rest_port=free_port(), grpc_port=free_port())
+    try:
+        rejoin(trio, joined)
+        with Node(load(home)) as node:
+            eventually(lambda: node.get("/cluster")["datanodes"].get("ACTIVE") == 2, within_s=30)
+            told = status(trio)
+            assert [observer["node_id"] for observer in told["observers"]] == ["nn-9"]
+            assert (told["survives"], len(told["voters"])) == (1, 3)
+            assert node.get("/quorum?consistency=stale")["node_id"] == "nn-9"
+    finally:
+        shutil.rmtree(home)
+
+
 # --- without the others ---
 
 
@@ -267,6 +283,7 @@ def test_a_cluster_of_one_is_opened_to_others() -> None:
         with Node(first) as one:
             assert run(*join).returncode == 0
             with Node(second) as two:
+                assert ask(two.url, "GET", "/files?path=/").status == 307  # not its word alone
                 eventually(
                     lambda: run("--url", one.url, "quorum", "add", "nn-2").returncode == 0, within_s=20
                 )

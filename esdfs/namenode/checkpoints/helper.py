@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -142,9 +142,9 @@ class Helper:
             except OSError:
                 pass
             except asyncio.CancelledError:
-                process.kill()  # its answers are nobody's any more
+                _kill(process)  # its answers are nobody's any more
                 raise
-            process.kill()
+            _kill(process)
             await process.wait()  # so that the next job starts another
             raise JournalUnavailable("the helper process ended in the middle of its job")
 
@@ -153,11 +153,12 @@ class Helper:
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
             return
-        process.terminate()
+        with suppress(ProcessLookupError):
+            process.terminate()
         try:
             await asyncio.wait_for(process.wait(), _STOP_S)
         except TimeoutError:
-            process.kill()
+            _kill(process)
             await process.wait()
 
     async def _started(self) -> asyncio.subprocess.Process:
@@ -225,6 +226,12 @@ class _Program:
     def _tell(self, what: Any) -> None:
         sys.stdout.buffer.write(_encode(what) + b"\n")
         sys.stdout.buffer.flush()
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    """It may be gone already, and the loop not yet have heard of it."""
+    with suppress(ProcessLookupError):
+        process.kill()
 
 
 def main() -> None:

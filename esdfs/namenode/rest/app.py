@@ -45,6 +45,7 @@ def create_app(
     settings: NameNodeConfig,
     clock: Clock,
     rng: Rng,
+    alone: bool,
     stopping: Callable[[], bool] = lambda: False,
 ) -> App[Request, Response]:
     """The ASGI application of one worker. It closes what it is given when the server shuts down."""
@@ -57,6 +58,7 @@ def create_app(
         settings=settings,
         clock=clock,
         rng=rng,
+        alone=alone,
         stopping=stopping,
     )
     counts = RequestCounts()

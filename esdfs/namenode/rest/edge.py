@@ -44,6 +44,7 @@ class Edge:
     Args:
         journal: Its calls block, so they are made in a thread of their own.
         digest: The whole projection's hash as ``{"txid", "digest"}``; takes seconds per million inodes.
+        alone: There can be no other NameNode while this one runs.
         stopping: Whether this worker was told to stop: nobody waits any longer then.
     """
 
@@ -58,6 +59,7 @@ class Edge:
         settings: NameNodeConfig,
         clock: Clock,
         rng: Rng,
+        alone: bool,
         stopping: Callable[[], bool],
     ) -> None:
         self.reader = reader
@@ -66,7 +68,7 @@ class Edge:
         self.settings = settings
         self.clock = clock
         self.rng = rng
-        self._alone: bool | None = None
+        self._alone = alone
         self._confirmations = Confirmations(lambda: engine.call(ReadIndex()))
         self._journal = journal
         self._digest = digest
@@ -101,10 +103,6 @@ class Edge:
 
     async def _confirm(self) -> None:
         """Wait until this NameNode is sure to show everything acknowledged before now."""
-        if self._alone is None:
-            with self.reader.snapshot() as view:
-                # Formatted for one NameNode: no others can join while it runs.
-                self._alone = not view.voters()
         if not self._alone:
             await self._confirmations.confirm()
 

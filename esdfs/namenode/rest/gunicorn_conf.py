@@ -12,6 +12,7 @@ from esdfs.env_os import die_with
 from esdfs.namenode.config import NameNodeConfig, load
 
 DIRECTORY_VARIABLE: Final = "ESDFS_NAMENODE_DIR"
+ALONE_VARIABLE: Final = "ESDFS_ALONE"
 _ENGINE_PID_VARIABLE: Final = "ESDFS_ENGINE_PID"
 
 worker_class = "esdfs.namenode.rest.server.Worker"
@@ -28,7 +29,7 @@ loglevel = "warning"
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - gunicorn makes its own file in it
 
 
-def command(config: NameNodeConfig | str | Path, bind: str = "") -> list[str]:
+def command(config: NameNodeConfig | str | Path, bind: str = "", *, alone: bool = False) -> list[str]:
     """The argv with which the engine starts gunicorn, as its direct child.
 
     gunicorn and its workers die with the process that starts them (``gunicorn_conf``).
@@ -36,6 +37,7 @@ def command(config: NameNodeConfig | str | Path, bind: str = "") -> list[str]:
     Args:
         config: Of the NameNode; or its directory, or the ``namenode.toml`` in it.
         bind: ``host:port``, or ``fd://N`` of a listening socket the child inherits; "" = as configured.
+        alone: There can be no other NameNode: reads need nobody's word that this one leads.
     """
     if not isinstance(config, NameNodeConfig):
         path = Path(config).absolute()
@@ -51,6 +53,7 @@ def command(config: NameNodeConfig | str | Path, bind: str = "") -> list[str]:
         f"{DIRECTORY_VARIABLE}={config.path}",
         "--env",
         f"{_ENGINE_PID_VARIABLE}={os.getpid()}",
+        *(["--env", f"{ALONE_VARIABLE}=1"] if alone else []),
         "--workers",
         str(config.rest_workers),
         "--bind",

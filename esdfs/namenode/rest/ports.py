@@ -10,7 +10,7 @@ from typing import Protocol
 from esdfs.blocks import DataNodeStatus
 from esdfs.ids import Txid
 from esdfs.journal.entry import Entry
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, VoterEntry
+from esdfs.namenode.events import ClusterFormatted, DataNodeAdded
 from esdfs.namenode.frames import Answer, Body
 from esdfs.namenode.namespace.inodes import Inode, Version
 
@@ -35,10 +35,6 @@ class View(Protocol):
 
     def cluster(self) -> ClusterFormatted | None:
         """The cluster's settings; None before it was formatted."""
-        ...
-
-    def voters(self) -> tuple[VoterEntry, ...]:
-        """The NameNodes that vote; at most one when this is the only one."""
         ...
 
     def resolve(self, path: str) -> Inode:

@@ -20,7 +20,7 @@ from esdfs.namenode.engine_client import EngineClient
 from esdfs.namenode.projection.digest import command as digest_command
 from esdfs.namenode.projection.lmdb import open_reader as open_projection
 from esdfs.namenode.rest.app import create_app
-from esdfs.namenode.rest.gunicorn_conf import DIRECTORY_VARIABLE
+from esdfs.namenode.rest.gunicorn_conf import ALONE_VARIABLE, DIRECTORY_VARIABLE
 from esdfs.telemetry import configure_logging
 
 
@@ -59,6 +59,7 @@ def create() -> App[Request, Response]:
         settings=settings,
         clock=OsClock(),
         rng=OsRng(),
+        alone=ALONE_VARIABLE in os.environ,
     )
     app.add_middleware(stop)
     return app

@@ -79,7 +79,8 @@ class Server:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
-                self.wfile.write(data)
+                with suppress(ConnectionError):  # the client may have left by now
+                    self.wfile.write(data)
 
             do_POST = do_DELETE = do_PATCH = do_GET  # noqa: N815 - the names http.server looks for
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esdfs.client.retry import Backoff, Next, after
+from esdfs.client.retry import Backoff, Next, Persistence, after
 from esdfs.errors import (
     AlreadyExists,
     EsdfsError,
@@ -50,6 +50,14 @@ def test_callers_that_failed_together_come_back_spread_over_the_whole_bound() ->
     delays = [Backoff(1.0, 1.0).delay_s(0, Dice(seed)) for seed in range(200)]  # type: ignore[arg-type]  # as above
     assert min(delays) < 0.1
     assert max(delays) > 0.9
+
+
+@given(st.integers(), st.floats(0, 1e6))
+def test_a_leader_is_looked_for_often_at_first_then_ever_less_and_never_without_a_pause(
+    seed: int, elapsed_s: float
+) -> None:
+    delay_s = Persistence().delay_s(elapsed_s, Dice(seed))  # type: ignore[arg-type]  # as above
+    assert 0.01 <= delay_s <= (0.1 if elapsed_s <= 3 else 1.0)
 
 
 @given(st.sampled_from(KINDS), st.booleans(), st.floats(0, 1e6), st.floats(0, 1e6))

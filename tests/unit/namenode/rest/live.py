@@ -86,7 +86,7 @@ def serving(directory: Path) -> Iterator[Live]:
         listening.listen(64)
         number = listening.fileno()
         port = listening.getsockname()[1]
-        server = subprocess.Popen(command(core.world.config, f"fd://{number}"), pass_fds=[number])
+        server = subprocess.Popen(command(core.world.config, f"fd://{number}", alone=True), pass_fds=[number])
         try:
             until(lambda: answers(port), "an answer")
             yield Live(port, core, server.pid)

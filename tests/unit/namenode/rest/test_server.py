@@ -22,7 +22,7 @@ from tests.unit.namenode.rest.live import Live, answers, ask, free_port, serving
 PARENT = """
 import subprocess, sys
 from esdfs.namenode.rest.gunicorn_conf import command
-child = subprocess.Popen(command(sys.argv[1], sys.argv[2]))
+child = subprocess.Popen(command(sys.argv[1], sys.argv[2], alone=True))
 print(child.pid, flush=True)
 child.wait()
 """

@@ -15,7 +15,7 @@ from esdfs.ids import Epoch, Txid
 from esdfs.journal.entry import Entry
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.event_codec import pack
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, DirectoryMade, VoterEntry
+from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, DirectoryMade
 from esdfs.namenode.frames import Answer, Body, Execute, Status
 from esdfs.namenode.namespace.inodes import Inode, Version
 from esdfs.namenode.rest.app import create_app
@@ -62,9 +62,6 @@ class State:
         self.oldest_txid = 1
         self.epoch = 3
         self._txid = txid
-
-    def voters(self) -> tuple[VoterEntry, ...]:
-        return ()
 
     def cluster(self) -> ClusterFormatted | None:
         return ClusterFormatted("c-1", 1 << 20, 2, 2, allow_degraded=False)
@@ -257,6 +254,7 @@ class World:
         self.engine = FakeEngine(self.reader)
         self.journal = Journal()
         self.app = create_app(
+            alone=True,
             reader=self.reader,
             locations=self.locations,
             engine=self.engine,
