@@ -92,9 +92,7 @@ def _lose_leaders(cluster: Rig, load: Load, rounds: int) -> None:
 
 
 def _rows(verdict: Verdict, rounds: int) -> Iterator[dict[str, Any]]:
-    crashes = [
-        wait for fault, waits in verdict.outages_s.items() if fault is not Fault.LEAVE for wait in waits
-    ]
+    crashes = [wait for fault, waits in verdict.outages_s.items() if fault not in PLANNED for wait in waits]
     yield from _waits("first write after any fault", crashes, (P50_S, P99_S, MAX_S))
     for fault, waits in verdict.outages_s.items():
         if fault not in PLANNED:

@@ -66,9 +66,10 @@ class Backoff(msgspec.Struct, frozen=True):
 
 
 class Persistence(msgspec.Struct, frozen=True):
-    """While a leader is looked for: often at first, as an election takes less than a second, then ever less.
+    """While a leader is looked for: at once, then often, then ever less.
 
-    Random, so that callers that failed together do not come back together.
+    A handover takes some milliseconds, an election less than a second. Random, so that
+    callers that failed together do not come back together.
     """
 
     shortest_s: float = 0.01
@@ -78,5 +79,6 @@ class Persistence(msgspec.Struct, frozen=True):
 
     def delay_s(self, elapsed_s: float, rng: Rng) -> float:
         """How long to wait before the next attempt of a call that began ``elapsed_s`` ago."""
-        bound_s = min(self.longest_s, max(self.at_first_s, elapsed_s * self.grows_by))
+        soon_s = min(self.at_first_s, 2 * self.shortest_s + elapsed_s)
+        bound_s = min(self.longest_s, max(soon_s, elapsed_s * self.grows_by))
         return self.shortest_s + rng.random() * (bound_s - self.shortest_s)

@@ -247,6 +247,7 @@ def test_a_witness_keeps_the_checkpoint_it_is_given_and_votes_on(trio: Cluster) 
 
 def test_who_joins_a_compacted_cluster_begins_with_a_checkpoint(trio: Cluster) -> None:
     config = load(trio.dir / a_follower(trio))
+    compact(trio, 0, "/joined-later")
     trio.kill(config.node_id)
     shutil.rmtree(config.path)
     rejoin(trio, config)
