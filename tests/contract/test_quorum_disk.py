@@ -11,13 +11,15 @@ from esdfs.journal.chain import seal
 from esdfs.journal.engines import sqlite_url
 from esdfs.journal.entry import Draft, Entry, Head, Vote
 from esdfs.journal.floor import FILE, AckFloor
+from esdfs.journal.quorum.effects import AppendRecords
 from esdfs.journal.quorum.inputs import Stored
 from esdfs.journal.quorum.voters import Voter, VoterSet
-from esdfs.journal.quorum_disk import find_voters, load, next_incarnation
+from esdfs.journal.quorum_disk import QuorumDisk, find_voters, load, next_incarnation
 from esdfs.journal.sql import open_journal
 from tests.drivers import draft, format_disk, voters
 from tests.journals import OURS, end, in_sqlite
 from tests.sim.machine import CONTROL, VOTERS_CHANGED
+from tests.unit.namenode.world import FakeClock
 
 A, B, C = NodeId("a"), NodeId("b"), NodeId("c")
 
@@ -135,3 +137,33 @@ def test_every_start_has_a_higher_incarnation(tmp_path: Path) -> None:
     path.write_text("nonsense")
     with pytest.raises(JournalUnavailable):
         next_incarnation(path)
+
+
+def test_the_only_votes_floor_waits_a_second_and_never_once_another_votes(tmp_path: Path) -> None:
+    directory = tmp_path / A
+    format_disk(directory, A, voters(A))
+    journal = open_journal(sqlite_url(directory / "journal.db"))
+    identity = journal.identity()
+    assert identity is not None
+    floor, clock, is_sole = AckFloor(directory / FILE, identity), FakeClock(), True
+    disk = QuorumDisk(journal, floor, clock=clock, is_sole=lambda: is_sole)
+
+    def append() -> Position:
+        entries = seal(journal.head(), Epoch(1), [draft("a")])
+        disk.write([AppendRecords(tuple(entries), entries[-1].position)])
+        return entries[-1].position
+
+    first = append()
+    assert floor.position == first
+    append()
+    assert floor.position == first, "put off"
+    clock.sleep(1)
+    assert append() == floor.position
+    last = append()
+    disk.settle()
+    assert floor.position == last, "a node that stops"
+    is_sole = False
+    for _ in range(2):
+        assert append() == floor.position
+    floor.close()
+    journal.close()
