@@ -41,7 +41,7 @@ def mend(journal: Journal, config: NameNodeConfig, known: VoterSet | None) -> No
             damage,
             "the records that say who votes are damaged, too: keep a copy of this directory, make a new one"
             " with `esdfs namenode format --join URL`, and put the new node in this one's place"
-            " (`esdfs quorum`)",
+            " (`esdfs quorum`). If it was the only NameNode, restore the journal from a backup",
         )
     if not others and not config.seeds:
         raise _refused(
