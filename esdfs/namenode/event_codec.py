@@ -14,6 +14,7 @@ from esdfs.blocks import Block
 from esdfs.errors import JournalCorrupt
 from esdfs.namenode import events as ev
 from esdfs.namenode.events import Event, Kind
+from esdfs.namenode.history_codec import PAIRS as HISTORY_PAIRS
 from esdfs.namenode.upcasters import VERSIONS, upcasters, version_at
 
 
@@ -484,6 +485,7 @@ _PAIRS: Final[tuple[tuple[Kind, Any, Any, Any, Any], ...]] = (
     (Kind.ATTRIBUTES_SET, ev.AttributesSet, pb.AttributesSet, _attributes_set, _to_attributes_set),
     (Kind.FILE_LINKED, ev.FileLinked, pb.FileLinked, _file_linked, _to_file_linked),
     (Kind.SUBTREE_LINKED, ev.SubtreeLinked, pb.SubtreeLinked, _subtree_linked, _to_subtree_linked),
+    *HISTORY_PAIRS,
 )
 _ENCODERS: Final[dict[type, tuple[int, Callable[[Any], Any]]]] = {
     event: (int(kind), encode) for kind, event, _, encode, _ in _PAIRS

@@ -52,6 +52,7 @@ from esdfs.namenode.frames import (
     Upgrade,
 )
 from esdfs.namenode.gathering import Gathering
+from esdfs.namenode.housekeeping import FinishRestores, Housekeeping
 from esdfs.namenode.leading import Quorum
 from esdfs.namenode.leases import LeaseTable
 from esdfs.namenode.metadata_manager import MetadataManager
@@ -100,6 +101,7 @@ class Service:
         self._clock = clock
         self._engine = Engine(metadata, blocks, leases, clock)
         self._upgrading = Upgrading(metadata, quorum)
+        self._housekeeping = Housekeeping(metadata, [FinishRestores()])
         self._pending: list[_Pending] = []
         self._arrived = asyncio.Event()
         self._monitor = DataNodeMonitor(blocks, structlog.get_logger("blocks"))
@@ -122,6 +124,7 @@ class Service:
         self._watch(loop.create_task(self._run_batches(), name="batches"))
         self._watch(loop.create_task(self._keep_time(), name="time"))
         self._watch(loop.create_task(self._checkpoints.keep(self.propose), name="checkpoints"))
+        self._watch(loop.create_task(self._housekeeping.keep(self.propose), name="housekeeping"))
         for task in self._monitor.start():
             self._watch(task)
 
@@ -453,6 +456,7 @@ class Service:
                 case _:
                     pass
         self._blocks.on_committed(events)
+        self._housekeeping.on_committed(events)
 
     def _settle(self, taken: "list[_Pending]", batch: Batch) -> None:
         epoch = self._metadata.replication.epoch

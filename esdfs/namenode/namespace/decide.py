@@ -22,7 +22,7 @@ from esdfs.namenode import commands as cmd
 from esdfs.namenode import events as ev
 from esdfs.namenode.commands import Command
 from esdfs.namenode.events import Event
-from esdfs.namenode.namespace import linking, writing
+from esdfs.namenode.namespace import linking, restoring, writing
 from esdfs.namenode.namespace.inodes import Inode
 from esdfs.namenode.namespace.paths import normalise, split
 from esdfs.namenode.namespace.view import Present, path_of, resolve, resolve_id
@@ -93,7 +93,7 @@ def decide(view: Present, command: Command, situation: Situation) -> Decided:
         case cmd.SetAttributes():
             return _set_attributes(view, command)
         case cmd.Restore():
-            return Decided(linking.restore(view, command, situation.principal), {})
+            return Decided(restoring.restore(view, command, situation.principal), {})
         case cmd.Copy():
             return Decided(linking.copy(view, command, situation.principal, situation.now_us), {})
         case _:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from esdfs.ids import ROOT
 from esdfs.namenode import events as ev
 from esdfs.namenode.events import Event
+from esdfs.namenode.namespace.fanout import continue_work, link_tree, rewind
 from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenBlock, OpenFile
 from esdfs.namenode.namespace.view import ABOVE_ROOT, Tables
 from esdfs.namenode.namespace.walk import walk_subtree
@@ -53,6 +54,22 @@ def evolve(tables: Tables, event: Event, *, txid: int, ts_us: int) -> None:
             _link_file(tables, event, txid)
         case ev.SubtreeLinked():
             _link_subtree(tables, event, txid)
+        case ev.TreeLinked():
+            link_tree(tables, event, txid)
+        case ev.NamespaceRewound():
+            rewind(tables, event, txid)
+        case ev.WorkContinued(began_txid, steps_max):
+            continue_work(tables, began_txid, steps_max)
+        case ev.RetentionSet():
+            tables.put_retention(event)
+        case ev.HorizonMoved(oldest_txid):
+            tables.move_horizon(oldest_txid)
+        case ev.HistoryPurged(steps_max):
+            tables.purge(steps_max)
+        case ev.SnapshotCreated():
+            tables.put_pin(event)
+        case ev.SnapshotDeleted(name):
+            tables.remove_pin(name)
         case ev.DataNodeAdded():
             tables.add_datanode(event)
         case ev.ClusterFormatted():

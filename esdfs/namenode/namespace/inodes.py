@@ -71,6 +71,31 @@ class BlockRecord(NamedTuple):
     complete: bool
 
 
+class Work(msgspec.Struct, frozen=True, array_like=True):
+    """What a record began that did not fit into it.
+
+    Attributes:
+        top: The directory below which nothing can be read until it is done; 0 = nowhere.
+        source_txid: The state it brings back.
+        next_seq: Of the next step to note.
+    """
+
+    top: int
+    source_txid: int
+    next_seq: int
+
+
+class WorkItem(msgspec.Struct, frozen=True, array_like=True):
+    """A step to take: copy the children of ``source`` with a name above ``after`` below ``target``.
+
+    Of a rewind: ``source`` is a txid, ``target`` a directory: go on after that change.
+    """
+
+    source: int
+    target: int
+    after: str
+
+
 class Version(msgspec.Struct, frozen=True):
     """One version of a path: what it was, from which txid (inclusive) to which (exclusive; 0 = now)."""
 

@@ -4,11 +4,18 @@
 give out. ``Tables`` is the present being changed by ``evolve``, one transaction at a time.
 """
 
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from esdfs.errors import NotADirectory, NotFound, ParentNotFound
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, VotersChanged
-from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile
+from esdfs.namenode.events import (
+    ClusterFormatted,
+    DataNodeAdded,
+    RetentionSet,
+    SnapshotCreated,
+    VotersChanged,
+)
+from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile, Work, WorkItem
 from esdfs.namenode.namespace.paths import split
 
 ABOVE_ROOT = 0
@@ -75,6 +82,14 @@ class Present(View, Protocol):
         """The inode id to give out next."""
         ...
 
+    def unfinished(self) -> tuple[tuple[int, int], ...]:
+        """(txid, top) of the restores that are under way; see ``Work``."""
+        ...
+
+    def oldest_txid(self) -> int:
+        """Where the past begins; before it, only pins can be read."""
+        ...
+
     def next_block_id(self) -> int:
         """The block id to give out next; none at or above it exists."""
         ...
@@ -133,6 +148,66 @@ class Tables(Present, Protocol):
         Raises:
             NewerRelease: More than this node may read: it must stop.
         """
+        ...
+
+    def put_retention(self, event: RetentionSet) -> None:
+        """How much history is kept."""
+        ...
+
+    def move_horizon(self, oldest_txid: int) -> None:
+        """The past begins there."""
+        ...
+
+    def purge(self, steps_max: int) -> None:
+        """Forget, a bounded number of versions at a time, what neither the window nor a pin can show."""
+        ...
+
+    def put_pin(self, event: SnapshotCreated) -> None:
+        """A state that stays readable behind the horizon."""
+        ...
+
+    def remove_pin(self, name: str) -> None:
+        """It may be forgotten."""
+        ...
+
+    def begin_work(self, top: int, source_txid: int) -> None:
+        """This transaction begins something longer: nothing below ``top`` can be read until it ends."""
+        ...
+
+    def work(self, began_txid: int) -> Work | None:
+        """What a transaction began and is not finished."""
+        ...
+
+    def add_step(self, began_txid: int, step: WorkItem) -> None:
+        """Note what is to be done after everything noted before."""
+        ...
+
+    def first_step(self, began_txid: int) -> tuple[int, WorkItem] | None:
+        """(its number, what is to be done next)."""
+        ...
+
+    def put_step(self, began_txid: int, number: int, step: WorkItem | None) -> None:
+        """What is left of a step; None = nothing."""
+        ...
+
+    def end_work(self, began_txid: int) -> None:
+        """All of it can be read."""
+        ...
+
+    def source(self, txid: int) -> View:
+        """``past``, for work that began when that was in the window: nothing is purged before it ends."""
+        ...
+
+    def acting_for(self, began_txid: int) -> AbstractContextManager[None]:
+        """Changes inside are part of an earlier transaction, whose outcome nobody has seen yet."""
+        ...
+
+    def changes(self, until: int, *, after: tuple[int, int, str], limit: int) -> list[tuple[int, int, str]]:
+        """At most ``limit`` changes (txid, parent, name) above ``after``, of transactions up to ``until``."""
+        ...
+
+    def rewind_entry(self, parent: int, name: str, then: Inode | None) -> None:
+        """Make an entry what it was; inodes keep their numbers."""
         ...
 
     def used_inodes(self, below: int) -> None:

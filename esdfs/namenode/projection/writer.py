@@ -9,19 +9,29 @@ from msgspec.structs import replace
 
 from esdfs.errors import NewerRelease
 from esdfs.namenode.event_codec import unpack
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, Event, VotersChanged
+from esdfs.namenode.events import (
+    ClusterFormatted,
+    DataNodeAdded,
+    Event,
+    RetentionSet,
+    SnapshotCreated,
+    VotersChanged,
+)
 from esdfs.namenode.features import at_record, beyond
 from esdfs.namenode.namespace.evolve import evolve
-from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile
+from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile, Work, WorkItem
 from esdfs.namenode.namespace.outcome import outcome
+from esdfs.namenode.namespace.view import View
 from esdfs.namenode.projection import layout
 from esdfs.namenode.projection.layout import END, TWO_U64, U32, U64, Meta
-from esdfs.namenode.projection.views import Dbs, PresentView
+from esdfs.namenode.projection.views import Dbs, PastView, PresentView
 
 RESULT_WINDOW_US: Final = 24 * 3600 * 1_000_000
 """How long a request's answer is remembered. Part of the replicated state: the same on every node."""
 
 _encode = msgspec.msgpack.Encoder().encode
+_work = msgspec.msgpack.Decoder(Work).decode
+_work_item = msgspec.msgpack.Decoder(WorkItem).decode
 
 
 class Writer(PresentView):
@@ -37,6 +47,9 @@ class Writer(PresentView):
         self._times = dbs[b"times"]
         self._results = dbs[b"results"]
         self._results_at = dbs[b"results_at"]
+        self._work = dbs[b"work"]
+        self._chg = dbs[b"chg"]
+        self._changed: list[bytes] = []
         self._txid = 0
 
     # --- records ------------------------------------------------------------------------------
@@ -104,6 +117,7 @@ class Writer(PresentView):
     @contextmanager
     def attempt(self) -> Iterator[None]:
         """A part that may be undone alone: an exception inside leaves no trace of it."""
+        self._note_changes()
         outer, kept = self._txn, replace(self._meta)
         self._txn = self._env.begin(write=True, parent=outer)
         try:
@@ -111,12 +125,15 @@ class Writer(PresentView):
         except BaseException:
             self._txn.abort()
             self._txn, self._meta = outer, kept
+            self._changed.clear()
+            self._blocked = frozenset(top for _, top in kept.unfinished)
             raise
         self._txn.commit()
         self._txn = outer
 
     def commit(self) -> None:
         """Make everything visible to readers at once. Not durable: the journal is."""
+        self._note_changes()
         self._txn.put(b"meta", _encode(self._meta), db=self._dbs[b"meta"])
         self._txn.commit()
 
@@ -136,6 +153,7 @@ class Writer(PresentView):
         key = layout.entry_key(parent, name)
         added = self._txn.put(key, layout.pack_entry(inode), db=self._cur, overwrite=False)
         assert added, f"txid {self._txid} adds an entry that exists"
+        self._changed.append(U64.pack(self._txid) + key)
         self._txn.put(U64.pack(inode.inode), key, db=self._ino)
 
     def put_entry(self, parent: int, name: str, inode: Inode) -> None:
@@ -155,6 +173,8 @@ class Writer(PresentView):
         self._txn.delete(source_key, db=self._cur)
         if self._txn.get(target_key, db=self._cur) is not None:
             self._lose_name(self._retire(target_key), target_key)
+        else:
+            self._changed.append(U64.pack(self._txid) + target_key)
         self._txn.put(target_key, layout.pack_entry(inode), db=self._cur)
         self._txn.put(U64.pack(moved) + U64.pack(self._txid), source_key, db=self._dbs[b"moved"])
         self._txn.put(U64.pack(moved), target_key, db=self._ino)
@@ -169,6 +189,7 @@ class Writer(PresentView):
         """Copy an entry into history; returns its inode."""
         value = self._txn.get(key, db=self._cur)
         assert value is not None, f"txid {self._txid} changes an entry that is not there"
+        self._changed.append(U64.pack(self._txid) + key)
         # A version made and replaced within one transaction was never visible.
         if U64.unpack_from(value)[0] != self._txid:
             self._txn.put(key + END + value[:8], U64.pack(self._txid) + value[8:], db=self._hist)
@@ -177,6 +198,127 @@ class Writer(PresentView):
     def _lose_name(self, inode: int, key: bytes) -> None:
         self._txn.delete(U64.pack(inode), db=self._ino)
         self._txn.put(U64.pack(inode) + U64.pack(self._txid), key, db=self._dbs[b"moved"])
+
+    def _note_changes(self) -> None:
+        """Write the index of changes: in one go, since that is how a table's end is cheap to write."""
+        if not self._changed:
+            return
+        rows = sorted(set(self._changed))
+        self._changed.clear()
+        cursor = self._txn.cursor(self._chg)
+        # What a restore goes on with is noted at the transaction that began it: before the table's end.
+        append = not cursor.last() or cursor.key() < rows[0]
+        cursor.putmulti([(row, b"") for row in rows], append=append)
+
+    def changes(self, until: int, *, after: tuple[int, int, str], limit: int) -> list[tuple[int, int, str]]:
+        """See ``Tables.changes``."""
+        self._note_changes()
+        return super().changes(until, after=after, limit=limit)
+
+    # --- longer work --------------------------------------------------------------------------
+
+    def begin_work(self, top: int, source_txid: int) -> None:
+        """See ``Tables.begin_work``."""
+        self._put_work(self._txid, Work(top, source_txid, 1))
+        self._set_unfinished((*self._meta.unfinished, (self._txid, top)))
+
+    def work(self, began_txid: int) -> Work | None:
+        """See ``Tables.work``."""
+        value = self._txn.get(TWO_U64.pack(began_txid, 0), db=self._work)
+        return None if value is None else _work(value)
+
+    def add_step(self, began_txid: int, step: WorkItem) -> None:
+        """See ``Tables.add_step``."""
+        work = self.work(began_txid)
+        assert work is not None, f"txid {began_txid} began nothing that is not finished"
+        self._txn.put(TWO_U64.pack(began_txid, work.next_seq), _encode(step), db=self._work)
+        self._put_work(began_txid, replace(work, next_seq=work.next_seq + 1))
+
+    def first_step(self, began_txid: int) -> tuple[int, WorkItem] | None:
+        """See ``Tables.first_step``."""
+        cursor = self._txn.cursor(self._work)
+        if not cursor.set_range(TWO_U64.pack(began_txid, 1)):
+            return None
+        began, number = TWO_U64.unpack(cursor.key())
+        return (number, _work_item(cursor.value())) if began == began_txid else None
+
+    def put_step(self, began_txid: int, number: int, step: WorkItem | None) -> None:
+        """See ``Tables.put_step``."""
+        key = TWO_U64.pack(began_txid, number)
+        if step is None:
+            self._txn.delete(key, db=self._work)
+        else:
+            self._txn.put(key, _encode(step), db=self._work)
+
+    def end_work(self, began_txid: int) -> None:
+        """See ``Tables.end_work``."""
+        self._txn.delete(TWO_U64.pack(began_txid, 0), db=self._work)
+        self._set_unfinished(tuple(one for one in self._meta.unfinished if one[0] != began_txid))
+
+    def _put_work(self, began_txid: int, work: Work) -> None:
+        self._txn.put(TWO_U64.pack(began_txid, 0), _encode(work), db=self._work)
+
+    def _set_unfinished(self, unfinished: tuple[tuple[int, int], ...]) -> None:
+        self._meta.unfinished = unfinished
+        self._blocked = frozenset(top for _, top in unfinished)
+
+    def source(self, txid: int) -> View:
+        """See ``Tables.source``."""
+        return PastView(self, txid)
+
+    @contextmanager
+    def acting_for(self, began_txid: int) -> Iterator[None]:
+        """See ``Tables.acting_for``."""
+        txid, self._txid = self._txid, began_txid
+        try:
+            yield
+        finally:
+            self._txid = txid
+
+    def rewind_entry(self, parent: int, name: str, then: Inode | None) -> None:
+        """See ``Tables.rewind_entry``."""
+        key = layout.entry_key(parent, name)
+        value = self._txn.get(key, db=self._cur)
+        version = 0 if value is None else U64.unpack_from(value)[0]
+        if version in {0 if then is None else then.version, self._txid}:
+            return
+        if value is not None:
+            inode = self._retire(key)
+            if then is None or then.inode != inode:
+                self._give_up_name(inode, key)
+        if then is None:
+            self._txn.delete(key, db=self._cur)
+            return
+        self._changed.append(U64.pack(self._txid) + key)
+        self._txn.put(key, layout.pack_entry(replace(then, version=self._txid)), db=self._cur)
+        self._txn.put(U64.pack(then.inode), key, db=self._ino)
+
+    def _give_up_name(self, inode: int, key: bytes) -> None:
+        # In a rewind the inode may have got its older name back already.
+        if self._txn.get(U64.pack(inode), db=self._ino) == key:
+            self._txn.delete(U64.pack(inode), db=self._ino)
+        self._txn.put(U64.pack(inode) + U64.pack(self._txid), key, db=self._dbs[b"moved"])
+
+    # --- history kept -------------------------------------------------------------------------
+
+    def put_retention(self, event: RetentionSet) -> None:
+        """See ``Tables.put_retention``."""
+        self._txn.put(b"retention", _encode(event), db=self._dbs[b"meta"])
+
+    def move_horizon(self, oldest_txid: int) -> None:
+        """See ``Tables.move_horizon``."""
+        self._meta.oldest_txid = max(self._meta.oldest_txid, oldest_txid)
+        self._txn.put(b"horizon", U64.pack(self._meta.oldest_txid), db=self._dbs[b"meta"])
+
+    def put_pin(self, event: SnapshotCreated) -> None:
+        """See ``Tables.put_pin``."""
+        self._txn.put(event.name.encode(), _encode(event), db=self._dbs[b"pin"])
+
+    def remove_pin(self, name: str) -> None:
+        """See ``Tables.remove_pin``."""
+        self._txn.delete(name.encode(), db=self._dbs[b"pin"])
+
+    # --- what is being written ----------------------------------------------------------------
 
     def put_open(self, file: OpenFile) -> None:
         """See ``Tables.put_open``."""

@@ -28,6 +28,14 @@ _KINDS = {
     "AttributesSet": Kind.ATTRIBUTES_SET,
     "FileLinked": Kind.FILE_LINKED,
     "SubtreeLinked": Kind.SUBTREE_LINKED,
+    "RetentionSet": Kind.RETENTION_SET,
+    "HorizonMoved": Kind.HORIZON_MOVED,
+    "HistoryPurged": Kind.HISTORY_PURGED,
+    "SnapshotCreated": Kind.SNAPSHOT_CREATED,
+    "SnapshotDeleted": Kind.SNAPSHOT_DELETED,
+    "TreeLinked": Kind.TREE_LINKED,
+    "WorkContinued": Kind.WORK_CONTINUED,
+    "NamespaceRewound": Kind.NAMESPACE_REWOUND,
 }
 
 
