@@ -69,6 +69,7 @@ def _link_children(
     children = tables.source(work.source_txid).children(step.source, after=step.after, limit=limit)
     for name, inode in children:
         linked = replace(inode, version=began_txid, inode=tables.next_inode())
+        tables.share_blocks(linked)
         tables.add_entry(step.target, name, linked)
         tables.used_inodes(linked.inode + 1)
         if inode.is_directory:

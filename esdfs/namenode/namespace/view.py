@@ -90,6 +90,22 @@ class Present(View, Protocol):
         """Where the past begins; before it, only pins can be read."""
         ...
 
+    def applied_txid(self) -> int:
+        """The transaction this state is after; within one, that one once it changed something."""
+        ...
+
+    def retention(self) -> RetentionSet:
+        """How much history is kept."""
+        ...
+
+    def pin(self, name: str) -> SnapshotCreated | None:
+        """The snapshot of this name."""
+        ...
+
+    def pins(self) -> list[SnapshotCreated]:
+        """All snapshots, by name."""
+        ...
+
     def next_block_id(self) -> int:
         """The block id to give out next; none at or above it exists."""
         ...
@@ -208,6 +224,10 @@ class Tables(Present, Protocol):
 
     def rewind_entry(self, parent: int, name: str, then: Inode | None) -> None:
         """Make an entry what it was; inodes keep their numbers."""
+        ...
+
+    def share_blocks(self, inode: Inode) -> None:
+        """A version is about to be added whose blocks another version names already."""
         ...
 
     def used_inodes(self, below: int) -> None:
