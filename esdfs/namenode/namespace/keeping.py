@@ -8,6 +8,7 @@ from esdfs.ids import ROOT
 from esdfs.namenode import commands as cmd
 from esdfs.namenode import events as ev
 from esdfs.namenode.events import Event
+from esdfs.namenode.namespace.inodes import Inode
 from esdfs.namenode.namespace.paths import normalise
 from esdfs.namenode.namespace.view import ABOVE_ROOT, Present, View, resolve
 
@@ -53,8 +54,19 @@ def create_snapshot(view: Present, command: cmd.CreateSnapshot) -> tuple[Event, 
         raise TooLarge(f"there are {SNAPSHOTS_MAX} snapshots: delete some first")
     txid = command.as_of or view.applied_txid()
     then = view.past(txid) if command.as_of else view
-    inode = resolve(then, path).inode
-    return (ev.SnapshotCreated(name, txid, inode, path, _ancestors(then, inode)),)
+    top = resolve(then, path)
+    require_all(then, top)
+    return (ev.SnapshotCreated(name, txid, top.inode, path, _ancestors(then, top.inode)),)
+
+
+def require_all(past: View, top: Inode) -> None:
+    """Refuse what can be reached and of which not all is kept: it leads to a snapshot.
+
+    Raises:
+        Compacted: Names what is kept.
+    """
+    if top.is_directory:
+        past.children(top.inode, after="", limit=1)
 
 
 def delete_snapshot(view: Present, command: cmd.DeleteSnapshot) -> tuple[Event, ...]:
