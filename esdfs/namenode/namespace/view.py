@@ -186,8 +186,11 @@ class Tables(Present, Protocol):
         """It may be forgotten."""
         ...
 
-    def begin_work(self, top: int, source_txid: int) -> None:
-        """This transaction begins something longer: nothing below ``top`` can be read until it ends."""
+    def begin_work(self, top: int) -> None:
+        """This transaction begins something longer: nothing below ``top`` can be read until all of it ends.
+
+        It may begin several: their steps are one list.
+        """
         ...
 
     def work(self, began_txid: int) -> Work | None:

@@ -257,9 +257,10 @@ class Writer(PresentView):
 
     # --- longer work --------------------------------------------------------------------------
 
-    def begin_work(self, top: int, source_txid: int) -> None:
+    def begin_work(self, top: int) -> None:
         """See ``Tables.begin_work``."""
-        self._put_work(self._txid, Work(top, source_txid, 1))
+        if self.work(self._txid) is None:
+            self._put_work(self._txid, Work(top, 1))
         self._set_unfinished((*self._meta.unfinished, (self._txid, top)))
 
     def work(self, began_txid: int) -> Work | None:
