@@ -210,6 +210,11 @@ class Purge:
             self._txn.delete(inode, db=self._ino)
         if layout.entry_id(value)[1]:
             self._txn.put(until + inode, b"", db=self._dead)
+        if value[:8] >= until:
+            # Nobody ever saw it: it was made within that transaction, or brought back out of sight by a restore.
+            self._blocks += len(layout.blocks_in(value))
+            self._drop(value)
+            return
         self._txn.put(inode + until, key, db=self._moved, overwrite=False)
         past = until + value[8:]
         history_key = key + END + value[:8]
