@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from esdfs.namenode import events as ev
 from esdfs.namenode.namespace.inodes import WorkItem
-from esdfs.namenode.namespace.view import Tables
+from esdfs.namenode.namespace.view import ABOVE_ROOT, Tables, path_of
 
 FIRST_STEPS: Final = 500
 """Taken by the event's own record; part of its meaning: never change it."""
@@ -84,8 +84,17 @@ def _rewind_changes(
 ) -> tuple[WorkItem | None, int]:
     then = tables.source(step.source_txid)
     changes = tables.changes(began_txid - 1, after=(step.source, step.target, step.after), limit=limit)
+    was_there: dict[int, bool] = {ABOVE_ROOT: True}
     for _, parent, name in changes:
-        tables.rewind_entry(parent, name, then.child(parent, name))
+        if parent not in was_there:
+            was_there[parent] = path_of(then, parent) is not None
+        if was_there[parent]:
+            tables.rewind_entry(parent, name, then.child(parent, name))
+            continue
+        # The directory goes, or is gone, with all below it; but what came into it from elsewhere goes back.
+        now = tables.named(parent, name)
+        if now is not None and path_of(then, now) is not None:
+            tables.rewind_entry(parent, name, None)
     if len(changes) < limit:
         return None, len(changes) + 1
     return WorkItem(step.source_txid, *changes[-1]), limit

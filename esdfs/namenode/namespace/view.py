@@ -225,6 +225,10 @@ class Tables(Present, Protocol):
         """At most ``limit`` changes (txid, parent, name) above ``after``, of transactions up to ``until``."""
         ...
 
+    def named(self, parent: int, name: str) -> int | None:
+        """The inode of an entry, whatever is under way."""
+        ...
+
     def rewind_entry(self, parent: int, name: str, then: Inode | None) -> None:
         """Make an entry what it was; inodes keep their numbers."""
         ...

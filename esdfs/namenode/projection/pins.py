@@ -129,7 +129,7 @@ class PinnedView:
         """Whether it is a top or below one."""
         if inode in self._tops:
             return True
-        if inode in self._way:
+        if inode == ABOVE_ROOT:
             return False
         if inode not in self._inside:
             place = self._whole.place_of(inode)

@@ -175,7 +175,10 @@ class Purge:
 
     def _forget(self, history_key: bytes, value: bytes) -> None:
         self._txn.delete(history_key, db=self._hist)
-        self._forget_place(history_key[:-9], value[8:16], value[:8])
+        self._forget_version(history_key[:-9], value[:8], value)
+
+    def _forget_version(self, key: bytes, until: bytes, value: bytes) -> None:
+        self._forget_place(key, value[8:16], until)
         self._blocks += len(layout.blocks_in(value))
         self._drop(value)
 
@@ -212,8 +215,8 @@ class Purge:
             self._txn.put(until + inode, b"", db=self._dead)
         if value[:8] >= until:
             # Nobody ever saw it: it was made within that transaction, or brought back out of sight by a restore.
-            self._blocks += len(layout.blocks_in(value))
-            self._drop(value)
+            self._txn.put(inode + value[:8], key, db=self._moved, overwrite=False)
+            self._forget_version(key, value[:8], value)
             return
         self._txn.put(inode + until, key, db=self._moved, overwrite=False)
         past = until + value[8:]

@@ -316,6 +316,11 @@ class Writer(PresentView):
         finally:
             self._txid = txid
 
+    def named(self, parent: int, name: str) -> int | None:
+        """See ``Tables.named``."""
+        value = self._txn.get(layout.entry_key(parent, name), db=self._cur)
+        return None if value is None else layout.entry_id(value)[0]
+
     def rewind_entry(self, parent: int, name: str, then: Inode | None) -> None:
         """See ``Tables.rewind_entry``."""
         key = layout.entry_key(parent, name)
