@@ -104,8 +104,8 @@ def difference(present: PresentView, before: int, after: int, path: str = "/") -
             gone[was.inode] = (place, was)
         if now is not None:
             come[now.inode] = (place, now)
-    for inode in [inode for inode in gone if inode in come]:
-        (left, was), (arrived, now) = gone.pop(inode), come.pop(inode)
+    for number in [number for number in gone if number in come]:
+        (left, was), (arrived, now) = gone.pop(number), come.pop(number)
         found.append(
             _change(
                 "renamed",

@@ -160,7 +160,7 @@ class Snapshot:
 
     def _directories_at(self, names: list[str]) -> list[tuple[int, int, int]]:
         """(inode, from, until) of every directory that was at a path: several, when it was restored."""
-        here = [(ROOT, 0, NEVER)]
+        here: list[tuple[int, int, int]] = [(ROOT, 0, NEVER)]
         for depth, name in enumerate(names):
             below: list[tuple[int, int, int]] = []
             for directory, since, until in here:
