@@ -116,10 +116,18 @@ def difference(present: PresentView, before: int, after: int, path: str = "/") -
                 was=was,
             )
         )
+    # Another file in the place of one, as an overwrite leaves it.
+    files = {place: now for place, now in come.values() if not now.is_directory}
+    for place, was in list(gone.values()):
+        over = None if was.is_directory else files.get(place)
+        if over is not None:
+            del gone[was.inode], come[over.inode]
+            if fields := _fields(was, over):
+                found.append(_change("modified", other.path(place), over, fields=fields, was=was))
     lost = {at: inode for place, was in gone.values() for at, inode in _all_below(one, place, was, touched)}
     for place, now in come.values():
         for at, inode in _all_below(other, place, now, touched):
-            # Another inode in the place of one of its kind, as an overwrite or a restore leaves it.
+            # One of its kind at the same path, as the restore of a directory leaves it.
             was = lost.get(at)
             if was is None or was.is_directory != inode.is_directory:
                 found.append(_change("added", at, inode))

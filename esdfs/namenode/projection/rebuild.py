@@ -9,7 +9,7 @@ from esdfs.ids import Txid
 from esdfs.journal.log import JournalReader
 from esdfs.namenode.projection.lmdb import ProjectionStore
 
-_PAGES_PER_COMMIT: Final = 10
+_PAGES_PER_COMMIT: Final = 1
 
 Progress = Callable[[int, int], None]
 """Called with (applied txid, target txid)."""

@@ -48,11 +48,20 @@ def compared(world: World, before: int, after: int) -> set[Line]:
     """By brute force. A name that changed because a directory above it did is that directory's."""
     was, now = tree(world, before), tree(world, after)
     by_path = dict(now.values())
+    was_at = {place(world, before, number): inode for number, (_, inode) in was.items()}
+    now_at = {place(world, after, number): inode for number, (_, inode) in now.items()}
     lines: set[Line] = set()
     for number, (path, inode) in was.items():
         if number in now:
             continue
+        there = now_at.get(place(world, before, number))
+        if there is not None and there.inode not in was and not (there.is_directory or inode.is_directory):
+            if facts(there) != facts(inode):
+                lines.add(("modified", now[there.inode][0], ""))
+            continue
         there = by_path.get(path)
+        if there is not None and not there.is_directory and was_at.get(place(world, after, there.inode)):
+            there = None
         if there is None or there.is_directory != inode.is_directory or there.inode in was:
             lines.add(("deleted", path, ""))
         elif facts(there) != facts(inode):
@@ -66,7 +75,12 @@ def compared(world: World, before: int, after: int) -> set[Line]:
             elif facts(old) != facts(inode):
                 lines.add(("modified", path, ""))
             continue
+        there = was_at.get(place(world, after, number))
+        if there is not None and there.inode not in now and not (there.is_directory or inode.is_directory):
+            continue
         there = olds.get(path)
+        if there is not None and not there.is_directory and now_at.get(place(world, before, there.inode)):
+            there = None
         if there is None or there.is_directory != inode.is_directory or there.inode in now:
             lines.add(("added", path, ""))
     return lines
