@@ -34,6 +34,7 @@ def fill(dfs: DFSClient, top: str) -> int:
     dfs.make_directory(top)
     dfs.write_bytes(f"{top}/small", b"s" * 1000)
     dfs.write_bytes(f"{top}/large", b"l" * (3 << 20))
+    txid = 0
     for first in range(0, MANY, PER_REQUEST):
         copies = [
             {"kind": "copy", "source": f"{top}/small", "target": f"{top}/{first}/{n}"}
