@@ -27,7 +27,7 @@ class Unwritten:
         changed: Keys of ``chg``.
     """
 
-    __slots__ = ("at_ends", "blocks", "changed", "open", "open_at", "results")
+    __slots__ = ("_new", "at_ends", "blocks", "changed", "open", "open_at", "results")
 
     def __init__(self) -> None:
         self.open: dict[int, OpenFile | None] = {}
@@ -36,6 +36,22 @@ class Unwritten:
         self.results: dict[bytes, bytes] = {}
         self.at_ends: dict[bytes, list[tuple[bytes, bytes]]] = {b"results_at": [], b"times": []}
         self.changed: list[bytes] = []
+        self._new: set[int] = set()
+
+    def put_open(self, key: bytes, file: OpenFile, *, is_new: bool) -> None:
+        """A file being written, or its new state; ``key`` is that of ``openp``."""
+        if is_new and key not in self.open_at:
+            self._new.add(file.inode)
+        self.open[file.inode] = file
+        self.open_at[key] = file.inode
+
+    def remove_open(self, key: bytes, file: OpenFile) -> None:
+        """It is no longer being written; no trace is left of one that the tables never had."""
+        if file.inode in self._new:
+            self._new.discard(file.inode)
+            del self.open[file.inode], self.open_at[key]
+        else:
+            self.open[file.inode] = self.open_at[key] = None
 
     def write(self, txn: Any, dbs: dict[bytes, Any]) -> None:
         """Into the tables, all of it."""
@@ -60,7 +76,7 @@ class Unwritten:
 
     def forget(self) -> None:
         """None of it was."""
-        for held in (self.open, self.open_at, self.blocks, self.results, self.changed):
+        for held in (self.open, self.open_at, self.blocks, self.results, self.changed, self._new):
             held.clear()
         for rows in self.at_ends.values():
             rows.clear()

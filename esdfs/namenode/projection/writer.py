@@ -31,6 +31,7 @@ RESULT_WINDOW_US: Final = 24 * 3600 * 1_000_000
 """How long a request's answer is remembered. Part of the replicated state: the same on every node."""
 
 _encode = msgspec.msgpack.Encoder().encode
+_remembered = msgspec.msgpack.Decoder(tuple[int, int, msgspec.Raw]).decode
 _work = msgspec.msgpack.Decoder(Work).decode
 _work_item = msgspec.msgpack.Decoder(WorkItem).decode
 
@@ -101,14 +102,26 @@ class Writer(PresentView):
 
     def _expire_results(self, before_us: int) -> None:
         # Two for every one that comes: the table shrinks, and no single record pays for all.
-        self.write_all()
         cursor = self._txn.cursor(self._results_at)
         for _ in range(2):
-            if not cursor.first() or U64.unpack_from(cursor.key())[0] >= before_us:
+            if not self._first_result(cursor) or U64.unpack_from(cursor.key())[0] >= before_us:
                 break
-            self._txn.delete(cursor.value(), db=self._dbs[b"results"])
+            self._forget_result(cursor.value(), U64.unpack_from(cursor.key(), 8)[0])
             cursor.delete()
-        self._meta.oldest_result_us = U64.unpack_from(cursor.key())[0] if cursor.first() else 0
+        oldest = self._first_result(cursor)
+        self._meta.oldest_result_us = U64.unpack_from(cursor.key())[0] if oldest else 0
+
+    def _first_result(self, cursor: Any) -> bool:
+        if not cursor.first():
+            self.write_all()  # what is held back is newer than all there was
+        return bool(cursor.first())
+
+    def _forget_result(self, key: bytes, txid: int) -> None:
+        """Unless the key was used again since."""
+        value = self._unwritten.results.get(key) or self._txn.get(key, db=self._dbs[b"results"])
+        if value is not None and _remembered(value)[1] == txid:
+            self._unwritten.results.pop(key, None)
+            self._txn.delete(key, db=self._dbs[b"results"])
 
     # --- speculation --------------------------------------------------------------------------
 
@@ -350,13 +363,13 @@ class Writer(PresentView):
 
     def put_open(self, file: OpenFile) -> None:
         """See ``Tables.put_open``."""
-        self._unwritten.open[file.inode] = file
-        self._unwritten.open_at[layout.entry_key(file.parent, file.name)] = file.inode
+        # Numbers are given out in order, and used up after this.
+        is_new = file.inode >= self._meta.next_inode
+        self._unwritten.put_open(layout.entry_key(file.parent, file.name), file, is_new=is_new)
 
     def remove_open(self, file: OpenFile) -> None:
         """See ``Tables.remove_open``."""
-        self._unwritten.open[file.inode] = None
-        self._unwritten.open_at[layout.entry_key(file.parent, file.name)] = None
+        self._unwritten.remove_open(layout.entry_key(file.parent, file.name), file)
 
     def put_block(self, block_id: int, record: BlockRecord) -> None:
         """See ``Tables.put_block``."""
