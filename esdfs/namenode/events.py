@@ -307,8 +307,8 @@ class SnapshotDeleted(msgspec.Struct, frozen=True):
 class TreeLinked(msgspec.Struct, frozen=True):
     """Versions: 1 (feature level 3). A directory as it was at ``source_txid``, under new inodes.
 
-    ``inode`` is the top's; those below count up from the counter, in the order of a walk by level. What does not fit into
-    one record is linked by ``WorkContinued``; until then nothing below the top can be read.
+    ``inode`` is the top's; those below count up from the counter, in the order of a walk by level. What does
+    not fit into one record is linked by ``WorkContinued``; until then nothing below the top can be read.
     """
 
     parent: int

@@ -1,7 +1,7 @@
-"""What a leader does without being asked: it finishes restores, moves the horizon of history, forgets what is behind it.
+"""What a leader does unasked: it finishes restores, moves the horizon of history, forgets what is behind it.
 
-Each chore is a record of bounded work, made from the state it will be applied to. One is under way at a time, so
-that what clients ask for is decided in between.
+Each chore is a record of bounded work, made from the state it will be applied to. One is under way at a
+time, so that what clients ask for is decided in between.
 """
 
 import asyncio

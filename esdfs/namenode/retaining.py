@@ -67,4 +67,5 @@ class PurgeHistory:
 
     def make(self, writer: Writer) -> Event | None:
         """See ``Chore.make``."""
+        writer.write_all()
         return None if Backlog(writer).is_empty() else ev.HistoryPurged(STEPS_MAX)

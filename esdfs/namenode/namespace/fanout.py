@@ -1,8 +1,8 @@
 """Restores that are one event and more work than one record may hold up others for. Pure over ``Tables``.
 
-The event's own record takes the first steps; ``WorkContinued`` records take the rest, a bounded number each. What they
-change belongs to the transaction that began it: nobody can read that state before all of it is there, and then
-nobody can tell how it came about.
+The event's own record takes the first steps; ``WorkContinued`` records take the rest, a bounded number each.
+What they change belongs to the transaction that began it: nobody can read that state before all of it is
+there, and then nobody can tell how it came about.
 """
 
 from typing import Final

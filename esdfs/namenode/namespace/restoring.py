@@ -1,4 +1,4 @@
-"""Bringing back what was: a file, a directory with all below it, or the whole namespace. Pure; no bytes move."""
+"""Bringing back what was: a file, a directory with all below it, the whole namespace. No bytes move. Pure."""
 
 from itertools import islice
 from typing import Final
@@ -22,7 +22,7 @@ SUBTREE_INODES_MAX: Final = 10_000
 """Below that level a restored subtree is linked within one record; a larger one would hold up others."""
 
 ROOT_ENTRIES_MAX: Final = 1_000
-"""Of a namespace brought back from a snapshot older than the history kept: its top is linked in one record."""
+"""Of a namespace brought back from a pin older than the history kept: its top is linked in one record."""
 
 
 def restore(view: Present, command: cmd.Restore, principal: str) -> tuple[Event, ...]:

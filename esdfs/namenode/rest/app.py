@@ -11,6 +11,7 @@ from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.rest import errors
 from esdfs.namenode.rest.cluster import Cluster, Live, Ready
 from esdfs.namenode.rest.datanodes import DataNodeBlocks, DataNodeHeartbeat, DataNodeRegister, DataNodes
+from esdfs.namenode.rest.diff import Diff
 from esdfs.namenode.rest.directories import Directories, Directory
 from esdfs.namenode.rest.edge import Edge
 from esdfs.namenode.rest.feature_level import FeatureLevel
@@ -42,6 +43,7 @@ def create_app(
     engine: Engine,
     journal: JournalReader,
     digest: Callable[[], Awaitable[bytes]],
+    beside: Callable[[list[str]], Awaitable[bytes]],
     settings: NameNodeConfig,
     clock: Clock,
     rng: Rng,
@@ -55,6 +57,7 @@ def create_app(
         engine=engine,
         journal=journal,
         digest=digest,
+        beside=beside,
         settings=settings,
         clock=clock,
         rng=rng,
@@ -86,6 +89,7 @@ ROUTES: Final = {
     "/restore": Restores,
     "/transactions": Transactions,
     "/history": History,
+    "/diff": Diff,
     "/journal": Journal,
     "/journal/head": JournalHead,
     "/journal/digest": JournalDigest,

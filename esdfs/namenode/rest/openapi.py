@@ -54,6 +54,8 @@ PARAMETERS: Final[dict[str, tuple[str, _Json, bool]]] = {
     "limit": ("Page size", _PAGE, False),
     "after": ("`next` of the previous page", _TEXT, False),
     "recursive": ("With all below it", _FLAG, False),
+    "since": ("One moment: a txid, an ISO 8601 time, or a duration ago (2h)", _TEXT, True),
+    "until": ("The other; the present if absent", _TEXT, False),
     "from": ("First txid wanted, inclusive", _WHOLE | {"minimum": 1}, False),
     "wait_ms": (
         "Wait this long for the first record",
@@ -61,6 +63,9 @@ PARAMETERS: Final[dict[str, tuple[str, _Json, bool]]] = {
         False,
     ),
 }
+_SHOWN: Final = {"top": "path", "since": "from", "until": "to"}
+"""Parameters that mean something else elsewhere under their name."""
+
 _HEADERS: Final[dict[str, str]] = {
     "If-Match": "Only if the entry's ETag is this (or *: exists)",
     "If-None-Match": "GET: 304 if it still is this; POST /files/upload: * = only if nothing is there",
@@ -165,6 +170,14 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ),
     ("GET", "/history"): Operation(
         "Versions of a path, newest first", dict, ("path", "limit"), None, (200,), (404,)
+    ),
+    ("GET", "/diff"): Operation(
+        "What differs between two moments, as net effect",
+        dict,
+        ("since", "until", "top", "min_txid", "consistency"),
+        None,
+        (200,),
+        (410,),
     ),
     ("GET", "/journal"): Operation(
         "Records from a txid on; resume with `next`", dict, ("from", "limit", "wait_ms"), None, (200,), (410,)
@@ -279,7 +292,7 @@ def _operation(method: str, route: str, operation: Operation) -> _Json:
     ]
     for name in operation.query:
         text, schema, required = PARAMETERS[name]
-        shown = "path" if name == "top" else name
+        shown = _SHOWN.get(name, name)
         parameters.append(
             {"name": shown, "in": "query", "required": required, "description": text, "schema": schema}
         )

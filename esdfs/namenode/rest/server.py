@@ -53,6 +53,7 @@ def create() -> App[Request, Response]:
     app = create_app(
         stopping=stop.told,
         digest=digest,
+        beside=_output,
         reader=open_projection(settings.path),
         locations=open_locations(settings.path),
         engine=EngineClient(settings.socket_path),
