@@ -38,10 +38,10 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         checkpoint_every_records: A leader has checkpoints taken this often; 0 = never.
         journal_retain_records: Records kept before the newest checkpoint; older ones move from the journal
             into archive segments. 0 = keep everything in the journal.
-        horizon_step_ms, horizon_step_records: The oldest txid that can be read follows the window this often, or
-            after so many transactions.
-        purge_grace_ms: Blocks of forgotten history are deleted on DataNodes this much later: who began to read them
-            may finish.
+        horizon_step_ms, horizon_step_records: The oldest txid that can be read follows the window this
+            often, or after so many transactions.
+        purge_grace_ms: Blocks of forgotten history are deleted on DataNodes this much later: who began to
+            read them may finish.
     """
 
     node_id: str

@@ -1,7 +1,8 @@
-"""A file system in the most obvious way: dictionaries of whole trees, one for every version, kept for ever."""
+"""A file system in the most obvious way: dictionaries of whole trees, one for every version."""
 
 from bisect import bisect_right
 from typing import NamedTuple
+
 
 class Node(NamedTuple):
     """What is at a path: ``data`` is None for a directory."""
