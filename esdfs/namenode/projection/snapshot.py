@@ -7,12 +7,20 @@ from msgspec.structs import replace
 
 from esdfs.errors import NotFound, ParentNotFound
 from esdfs.ids import ROOT
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, VoterEntry
+from esdfs.namenode.events import (
+    ClusterFormatted,
+    DataNodeAdded,
+    RetentionSet,
+    SnapshotCreated,
+    VoterEntry,
+)
 from esdfs.namenode.namespace.inodes import BlockRecord, Inode, Version
 from esdfs.namenode.namespace.paths import join, split
 from esdfs.namenode.namespace.view import ABOVE_ROOT, View, path_of, resolve
 from esdfs.namenode.namespace.walk import walk_subtree
+from esdfs.namenode.projection.costs import Costs, costs
 from esdfs.namenode.projection.differing import Change, difference
+from esdfs.namenode.projection.horizon import Standing, standing
 from esdfs.namenode.projection.views import PresentView
 
 NEVER: Final = 1 << 63
@@ -105,6 +113,26 @@ class Snapshot:
     def txid_at(self, ts_us: int) -> int:
         """The last transaction stamped at or before ``ts_us``; 0 when all are later."""
         return self._present.txid_at(ts_us)
+
+    def retention(self) -> RetentionSet:
+        """How much history is kept."""
+        return self._present.retention()
+
+    def standing(self, now_us: int) -> Standing:
+        """How much history there is, and how far forgetting is behind."""
+        return standing(self._present, now_us)
+
+    def costs(self, depth: int, now_us: int) -> Costs:
+        """What history costs; see ``projection.costs``."""
+        return costs(self._present, depth, now_us)
+
+    def pin(self, name: str) -> SnapshotCreated | None:
+        """The snapshot of this name."""
+        return self._present.pin(name)
+
+    def pins(self) -> list[SnapshotCreated]:
+        """All snapshots, by name."""
+        return self._present.pins()
 
     def difference(self, before: int, after: int, path: str = "/") -> list[Change]:
         """See ``differing.difference``; both moments are the caller's, whichever this state is."""

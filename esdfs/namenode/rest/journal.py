@@ -13,7 +13,7 @@ from esdfs.namenode.rest.records import record
 
 _DEFAULT_LIMIT = 100
 _WAIT_MS_MAX = 30_000
-_HEAD_FIELDS = ("last_txid", "commit_txid", "oldest_txid", "epoch", "chain")
+_HEAD_FIELDS = ("last_txid", "commit_txid", "oldest_txid", "history_oldest_txid", "epoch", "chain")
 
 
 class Journal:

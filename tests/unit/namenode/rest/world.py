@@ -15,10 +15,18 @@ from esdfs.ids import Epoch, Txid
 from esdfs.journal.entry import Entry
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.event_codec import pack
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, DirectoryMade, VoterEntry
+from esdfs.namenode.events import (
+    ClusterFormatted,
+    DataNodeAdded,
+    DirectoryMade,
+    RetentionSet,
+    SnapshotCreated,
+    VoterEntry,
+)
 from esdfs.namenode.frames import Answer, Body, Execute, Status
 from esdfs.namenode.namespace.inodes import Inode, Version
 from esdfs.namenode.projection.differing import Change
+from esdfs.namenode.projection.horizon import Standing
 from esdfs.namenode.rest.app import create_app
 from esdfs.namenode.upcasters import LEVEL_NEWEST
 
@@ -62,6 +70,7 @@ class State:
         self.applied_txid = applied_txid
         self.oldest_txid = 1
         self.epoch = 3
+        self.snapshots: dict[str, SnapshotCreated] = {}
         self._txid = txid
 
     def voters(self) -> tuple[VoterEntry, ...]:
@@ -97,6 +106,19 @@ class State:
     def history(self, path: str, limit: int = 1000) -> list[Version]:
         inode = self.resolve(path)
         return [Version(path, inode.version, 0, inode)][:limit]
+
+    def retention(self) -> RetentionSet:
+        return RetentionSet(7 * 86_400, 0)
+
+    def standing(self, now_us: int) -> Standing:
+        assert now_us, "a time"
+        return Standing(1, 1, 1, 0, len(self.snapshots))
+
+    def pin(self, name: str) -> SnapshotCreated | None:
+        return self.snapshots.get(name)
+
+    def pins(self) -> list[SnapshotCreated]:
+        return [pin for _, pin in sorted(self.snapshots.items())]
 
     def touched(self, before: int, after: int, limit: int) -> int:
         del before, after, limit
