@@ -266,7 +266,7 @@ class DFSClient:
 
     def delete_snapshot(self, name: str) -> None:
         """Let go of a snapshot; what only it kept is forgotten soon. Raises `NotFound`."""
-        self._change("DELETE", f"/snapshots/{name}", dict[str, Any])
+        self._change("DELETE", f"/snapshots/{name}", dict[str, Any], None)
 
     def retention(self) -> Retention:
         """How much history is kept, and how much there is."""

@@ -98,10 +98,10 @@ class Edge:
             await self._wait_applied(request.number(req, "min_txid", 0))
         if "consistency" in params and req.get_param("consistency") not in _CONSISTENCY:
             raise InvalidRequest("consistency must be linearizable, session or stale", field="consistency")
-        by_name = req.get_param("as_of", default="").startswith("@")
-        if "as_of" not in params or by_name:
-            if params.get("consistency", "linearizable") == "linearizable" and "min_txid" not in params:
-                await self._confirm()
+        fresh = params.get("consistency", "linearizable") == "linearizable" and "min_txid" not in params
+        # A txid means the same everywhere; which one a snapshot has must be known here.
+        if fresh and ("as_of" not in params or req.get_param("as_of", default="").startswith("@")):
+            await self._confirm()
         if "as_of" not in params:
             return None
         return self.txid_of(request.text(req, "as_of"))

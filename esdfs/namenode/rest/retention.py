@@ -45,7 +45,7 @@ class RetentionReport:
         self._edge = edge
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """What history costs: computed from one state, in a process of its own; seconds per million inodes."""
+        """What history costs: computed from one state, in a process of its own."""
         depth = request.number(req, "depth", 1, highest=_DEPTH_MAX)
         await self._edge.moment(req)
         resp.data = await self._edge.beside(
