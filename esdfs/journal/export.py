@@ -5,11 +5,12 @@ Big-endian::
     8   magic, ``ESDFEX01``
     4   length of the header; 4  its CRC32C; the header (msgpack of ``ExportHeader``)
     then groups (``groups``) tagged
-    1   which put together are the records in order, as in an archive segment (``segments``)
     2   signed statements, one JSON a line (``statements``)
+    1   which put together are the records in order, as in an archive segment (``segments``)
     255 the end: msgpack [chain of the last record, SHA-256 of all before this group, key id, signature of it]
 
-The signature at the end is of the whole file; it is empty when the exporter had no key.
+The signature at the end is of the whole file; it is empty when the exporter had no key. Of a file that is not
+redacted a statement about the last record proves as much.
 
 A redacted export holds tokens in the place of names, users, groups and addresses: equal ones stay equal
 within one export. The chain values are those of the journal, so that a record which its owner discloses later
@@ -96,8 +97,6 @@ def encode(
 ) -> Iterator[bytes]:
     """The file in pieces. ``pages`` hold the records of the header; they are verified unless redacted.
 
-    ``statements`` is asked for when all records are written.
-
     Raises:
         JournalCorrupt: For the first record that is not the one that was sealed, or is missing. What was
             yielded before must be thrown away.
@@ -109,6 +108,9 @@ def encode(
     def pieces() -> Iterator[bytes]:
         nonlocal chain, txid
         yield _PREFIX.pack(MAGIC, len(packed), crc32c(packed)) + packed
+        lines = GroupBuffer(_STATEMENTS)
+        yield from lines.add(b"".join(map(encode_line, statements)))
+        yield from lines.rest()
         groups = GroupBuffer(_RECORDS)
         for page in pages:
             chain = page[-1][11] if header.redacted else verify_rows(chain, txid, page)
@@ -117,9 +119,6 @@ def encode(
         yield from groups.rest()
         if txid != header.last_txid:
             raise JournalCorrupt(f"journal record {txid + 1}: missing", txid=txid + 1, damage="gap")
-        lines = GroupBuffer(_STATEMENTS)
-        yield from lines.add(b"".join(map(encode_line, statements)))
-        yield from lines.rest()
 
     for piece in pieces():
         total.update(piece)
@@ -134,7 +133,8 @@ class Export:
 
     Attributes:
         header: What it says it holds.
-        statements, end: Known when ``pages`` has been read to its end.
+        statements: Known when ``pages`` has given its first page.
+        end: Known when it is read to its end.
     """
 
     def __init__(self, source: Source) -> None:
@@ -160,26 +160,27 @@ class Export:
         Raises:
             JournalCorrupt: The first record that is not as it was written; what was yielded before is proven.
         """
-        chain, txid, rest, lines = self.header.before_chain, Txid(self.header.first_txid - 1), b"", b""
+        chain, txid = self.header.before_chain, Txid(self.header.first_txid - 1)
+        rest = lines = b""
+        begun = False
         try:
             while True:
                 before = self._source.total.digest()
                 tag, data = unpack_group(self._source)
-                if tag == _END:
-                    break
-                if tag == _STATEMENTS:
+                if tag == _STATEMENTS and not begun:
                     lines += data
                     continue
-                if tag != _RECORDS or lines:
-                    raise ChecksumMismatch("a group of the file is out of place")
-                rows, rest = split_rows(rest + data)
+                if not begun:
+                    begun, self.statements = True, decode_lines(lines)
+                if tag == _END:
+                    break
+                rows, rest = split_rows(rest + _records(tag, data))
                 for start in range(0, len(rows), _PAGE_RECORDS):
                     page = rows[start : start + _PAGE_RECORDS]
                     chain = self._proven(chain, txid, page)
                     txid = Txid(txid + len(page))
                     yield page
             self.end = _end(data)
-            self.statements = decode_lines(lines)
         except (ChecksumMismatch, msgspec.DecodeError) as error:
             raise _damaged(txid, f"the file is damaged after it: {error}") from error
         if rest or txid != self.header.last_txid or self.end.chain != chain or self.end.sha256 != before:
@@ -198,6 +199,12 @@ class Export:
                     damage="gap",
                 )
         return bytes(page[-1][11])
+
+
+def _records(tag: int, data: bytes) -> bytes:
+    if tag != _RECORDS:
+        raise ChecksumMismatch("a group of the file is out of place")
+    return data
 
 
 class _Hashing:

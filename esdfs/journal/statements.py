@@ -1,11 +1,11 @@
 """What a NameNode's key vouches for: that the journal's hash at one txid was this. Pure: values and bytes.
 
 Who holds such a statement can tell, with the public key and nothing else, whether a journal that claims to be
-this one still has that hash: every record up to the txid is as it was. A statement is worth something when it
-is kept where the journal's administrator cannot reach it. See beyond any one log: RFC 9162 §2 calls the same a
-signed tree head.
+this one still has that hash: every record up to the txid is as it was. A statement is worth something when
+it is kept where the journal's administrator cannot reach it. (RFC 9162 calls the same a signed tree head.)
 """
 
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -60,10 +60,8 @@ def decode_lines(data: bytes) -> list[SignedStatement]:
     lines = data.split(b"\n")
     found = [_decode(line) for line in lines[:-1] if line.strip()]
     if lines[-1].strip():
-        try:
+        with suppress(msgspec.DecodeError):
             found.append(_decode(lines[-1]))
-        except msgspec.DecodeError:
-            pass
     return found
 
 
