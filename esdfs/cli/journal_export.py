@@ -123,7 +123,7 @@ def write(source: Source, file: Path, *, redact: bool, overwrite: bool, progress
     """
     if file.exists() and not overwrite:
         raise AlreadyExists(f"{file} exists: give another name, or -f")
-    names = None
+    tokens: dict[str, str] = {}
     scan = source.scan
     if redact:
         if not source.sealed.key_id:
@@ -135,7 +135,7 @@ def write(source: Source, file: Path, *, redact: bool, overwrite: bool, progress
             for row in page:
                 redaction.learn(row)
         redaction.ready()
-        names = file.with_name(f"{file.name}.names")
+        tokens = {token: text for each in redaction.tokens.values() for text, token in each.items() if token}
         scan = lambda: ([redaction.hide(row) for row in page] for page in source.scan())  # noqa: E731
     first = source.base.last_txid + 1
     header = ExportHeader(
@@ -157,10 +157,9 @@ def write(source: Source, file: Path, *, redact: bool, overwrite: bool, progress
             yield page
 
     _write(file, encode(header, counted(), source.statements, source.sealed), progress)
-    if names is not None:
-        _write_private(
-            names, {text: token for each in redaction.tokens.values() for text, token in each.items()}
-        )
+    names = file.with_name(f"{file.name}.names")
+    if redact:
+        _write_private(names, tokens)
     signed = any(each.statement.txid == source.last for each in source.statements)
     return Exported(
         str(file),
@@ -169,7 +168,7 @@ def write(source: Source, file: Path, *, redact: bool, overwrite: bool, progress
         source.last - first + 1,
         chains[0].hex(),
         signed or bool(source.sealed.key_id),
-        "" if names is None else str(names),
+        str(names) if redact else "",
     )
 
 
@@ -198,7 +197,7 @@ def _write(file: Path, pieces: Iterable[bytes], progress: Any) -> None:
 def _write_private(file: Path, tokens: dict[str, str]) -> None:
     file.unlink(missing_ok=True)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
-        json.dump({token: text for text, token in tokens.items() if token}, out, ensure_ascii=False, indent=1)
+        json.dump(tokens, out, ensure_ascii=False, indent=1)
 
 
 def _range(oldest: int, newest: int, first: int | None, last: int | None) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """`esdfs journal verify --offline FILE`: proving an exported journal with nothing but the file and a key."""
 
-import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 
+from esdfs.env_os import OsClock
 from esdfs.errors import InvalidRequest, JournalCorrupt
 from esdfs.journal.export import Export
 from esdfs.journal.segments import Row
@@ -22,7 +22,7 @@ from esdfs.namenode.signing import PublicKey
 
 _BYTES_MAX: Final = 64 << 30  # address space, not disk
 _EVENTS_PER_COMMIT: Final = 5_000
-_DIGEST_SHARE: Final = 2.0
+_DIGEST_SHARE: Final = 2
 """Digests are compared as often as they cost at most a third of the time."""
 
 
@@ -203,7 +203,7 @@ class _Replay:
         self._redacted = export.header.redacted
         self._told: dict[int, bytes] = {}
         self._found: dict[int, bytes] = {}
-        self._cost_s, self._free_at = 0.0, 0.0
+        self._clock, self._free_at = OsClock(), 0
         self._store = None if self.why_not else ProjectionStore(directory, bytes_max=_BYTES_MAX)
         self._writer: Any = None
         self._left = 0
@@ -223,7 +223,7 @@ class _Replay:
                     damage="replay",
                 ) from error
             self._left -= len(events)
-            if row[3] == Kind.CHECKPOINT_MARKED and time.monotonic() >= self._free_at:
+            if row[3] == Kind.CHECKPOINT_MARKED and self._clock.monotonic_ns() >= self._free_at:
                 self._digest(row[0])
             elif row[3] == Kind.CHECKPOINT_TAKEN:
                 (taken,) = unpack(row[3], row[4], row[9]).events
@@ -250,10 +250,10 @@ class _Replay:
     def _digest(self, txid: int) -> None:
         assert self._store is not None, "asked for"
         self._commit()
-        began = time.monotonic()
+        began = self._clock.monotonic_ns()
         self._found[txid] = bytes.fromhex(digest(self._store)[1])
-        self._cost_s = time.monotonic() - began
-        self._free_at = time.monotonic() + _DIGEST_SHARE * self._cost_s
+        now = self._clock.monotonic_ns()
+        self._free_at = now + _DIGEST_SHARE * (now - began)
         self._compare(txid)
 
     def _compare(self, txid: int) -> None:

@@ -32,7 +32,7 @@ class JournalSigned:
         self._edge = edge
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """A signed statement of the journal's hash at a txid; at the newest committed record if none is given.
+        """A signed statement of the journal's hash at a txid: the newest committed one if none is given.
 
         Keep it where the cluster's administrator cannot reach it.
         """
