@@ -26,11 +26,11 @@ GENERATION: Final = 1_000
 def import_journal(
     file: Path, url: str, *, node_id: str, rng: Rng, progress: Progress | None = None
 ) -> tuple[Identity, Head]:
-    """Write the records of ``file`` into the empty database at ``url``; returns whose it is and where it ends.
+    """Write the records of ``file`` into the empty database at ``url``: whose it is then, and where it ends.
 
-    The file is proven whole before the first record is written. The identity is a new disk's: nobody takes this
-    journal for one that voted. Durable on return; a crash before leaves a journal that is not whole, which the
-    next import refuses: drop that database.
+    The file is proven whole before the first record is written. The identity is a new disk's: nobody takes
+    this journal for one that voted. Durable on return; a crash before leaves a journal that is not whole,
+    which the next import refuses: drop that database.
 
     Raises:
         InvalidRequest: Redacted, or not from the first record on.
@@ -52,13 +52,13 @@ def import_journal(
         if journal.identity() is not None:
             raise JournalFenced("there is a journal in that database already: import into an empty one")
         first = True
-        for page in _pages(file):
+        for entries in _pages(file):
             if first:
-                journal.format(identity, page)
+                journal.format(identity, entries)
                 first = False
             else:
-                journal.append(page)
-            _told(progress, len(page))
+                journal.append(entries)
+            _told(progress, len(entries))
         return identity, journal.head()
 
 
