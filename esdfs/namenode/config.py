@@ -38,6 +38,10 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         checkpoint_every_records: A leader has checkpoints taken this often; 0 = never.
         journal_retain_records: Records kept before the newest checkpoint; older ones move from the journal
             into archive segments. 0 = keep everything in the journal.
+        horizon_step_ms, horizon_step_records: The oldest txid that can be read follows the window this
+            often, or after so many transactions.
+        purge_grace_ms: Blocks of forgotten history are deleted on DataNodes this much later: who began to
+            read them may finish.
     """
 
     node_id: str
@@ -63,6 +67,9 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     feature_level_max: int = 0
     checkpoint_every_records: int = 100_000
     journal_retain_records: int = 0
+    horizon_step_ms: int = 60_000
+    horizon_step_records: int = 10_000
+    purge_grace_ms: int = 60_000
 
     def validate(self) -> list[str]:
         """Everything wrong, each naming its setting; empty when all is well."""
@@ -87,6 +94,10 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             problems.append(f"checkpoint_every_records must be 0 or at least {CHECKPOINT_RECORDS_MIN}")
         if self.journal_retain_records < 0:
             problems.append("journal_retain_records must not be negative; 0 keeps everything")
+        if self.horizon_step_ms < 100 or self.horizon_step_records < 1:
+            problems.append("horizon_step_ms must be at least 100 and horizon_step_records at least 1")
+        if self.purge_grace_ms < 0:
+            problems.append("purge_grace_ms must not be negative")
         problems += [
             f"{name} must be between 0 and 65535"
             for name in ("rest_port", "grpc_port")

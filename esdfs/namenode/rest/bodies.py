@@ -13,11 +13,14 @@ from esdfs.namenode.commands import (
     CompleteFile,
     Copy,
     CreateFile,
+    CreateSnapshot,
     Delete,
+    DeleteSnapshot,
     MakeDirectory,
     Rename,
     Restore,
     SetAttributes,
+    SetRetention,
 )
 from esdfs.namenode.namespace.paths import normalise
 from esdfs.namenode.rest import request
@@ -225,6 +228,8 @@ def checked(command: Command, place: str, owner: str, group: str) -> Command:
             _required(command.path, f"{place}.path")
         case AbortFile():
             request.identifier(command.file_id, f"{place}.file_id")
+        case SetRetention() | CreateSnapshot() | DeleteSnapshot():
+            pass  # decided upon as they are
     return msgspec.structs.replace(command, **changed) if changed else command
 
 
