@@ -59,7 +59,7 @@ def unpack_group(source: Source) -> tuple[int, bytes]:
     if size > GROUP_BYTES or stored_bytes > GROUP_BYTES or packed > 1:
         raise ChecksumMismatch("a group of the file has an impossible size")
     stored = source.read(stored_bytes)
-    if len(stored) < stored_bytes or crc32c(stored) != crc:
+    if len(stored) < stored_bytes or crc32c(stored) != crc or (not packed and size != stored_bytes):
         raise ChecksumMismatch("a group of the file does not match its checksum")
     return tag, decompress_group(stored, size) if packed else stored
 

@@ -75,11 +75,9 @@ def encode(cluster_id: str, base: Base, last: Txid, pages: Iterable[Sequence[Row
     for page in pages:
         chain = verify_rows(chain, txid, page)
         txid = Txid(txid + len(page))
-        for row in page:
-            packed = _encode(tuple(row))
-            for piece in groups.add(_LENGTH.pack(len(packed)) + packed):
-                total.update(piece)
-                yield piece
+        for piece in groups.add(join_rows(page)):
+            total.update(piece)
+            yield piece
     if txid != last:
         raise JournalCorrupt(f"journal record {txid + 1}: missing", txid=txid + 1, damage="gap")
     for piece in (*groups.rest(), pack_group(_END, chain)):
@@ -113,7 +111,7 @@ def read(source: Source) -> Iterator[list[Entry]]:
             tag, data = unpack_group(hashing)
             if tag == _END:
                 break
-            rows, rest = _split(rest + data)
+            rows, rest = split_rows(rest + data)
             for start in range(0, len(rows), _PAGE_RECORDS):
                 page = rows[start : start + _PAGE_RECORDS]
                 chain = verify_rows(chain, txid, page)
@@ -126,8 +124,21 @@ def read(source: Source) -> Iterator[list[Entry]]:
         raise _damaged(txid, "the segment does not end as it says")
 
 
-def _split(data: bytes) -> tuple[list[Row], bytes]:
-    """The whole rows in ``data``, and what begins the next one."""
+def join_rows(rows: Sequence[Row]) -> bytes:
+    """Rows as they stand in the groups of records."""
+    pieces = []
+    for row in rows:
+        packed = _encode(tuple(row))
+        pieces += [_LENGTH.pack(len(packed)), packed]
+    return b"".join(pieces)
+
+
+def split_rows(data: bytes) -> tuple[list[Row], bytes]:
+    """The whole rows in ``data``, and what begins the next one.
+
+    Raises:
+        ChecksumMismatch: One does not decode.
+    """
     rows: list[Row] = []
     at = 0
     while at + _LENGTH.size <= len(data):

@@ -19,6 +19,7 @@ from esdfs.ids import Epoch, Micros, Txid
 from esdfs.journal.checkpoint import Checkpoint
 from esdfs.journal.entry import Base, Entry
 from esdfs.journal.log import Journal
+from esdfs.journal.statements import Statement
 from esdfs.namenode.checkpoints.compaction import Compaction
 from esdfs.namenode.checkpoints.files import CheckpointFiles, forget_old, offer_of, voters_in
 from esdfs.namenode.checkpoints.helper import (
@@ -38,6 +39,7 @@ from esdfs.namenode.metadata_manager import MetadataManager
 from esdfs.namenode.projection import layout
 from esdfs.namenode.projection.layout import Meta
 from esdfs.namenode.projection.writer import Writer
+from esdfs.namenode.signing import Statements, load_key
 from esdfs.namenode.upcasters import version_at
 
 _LOOK_EVERY_S: Final = 0.25
@@ -257,6 +259,7 @@ class CheckpointKeeper:
 
         def remember() -> None:
             self._journal.remember_checkpoint(checkpoint)
+            self._vouch(checkpoint)
             forget_old(self._journal, self._files)
 
         await self._quorum.in_journal(remember)
@@ -264,6 +267,24 @@ class CheckpointKeeper:
         self._quorum.checkpointed(offer)
         self._spawn(self._compact(txid))
         _log.info("checkpoint kept", txid=txid, state_digest=done.state_digest)
+
+    def _vouch(self, checkpoint: Checkpoint) -> None:
+        """Sign what this node and the leader agree on; see ``journal.statements``."""
+        key = load_key(self._config.path)
+        statement = Statement(
+            cluster_id=self._metadata.identity.cluster_id,
+            txid=checkpoint.txid,
+            epoch=checkpoint.epoch,
+            chain=checkpoint.chain.hex(),
+            ts_us=checkpoint.created_us,
+            key_id=key.public.key_id,
+            state_digest=checkpoint.state_digest.hex(),
+            layout_format=layout.FORMAT,
+        )
+        try:
+            Statements(self._config.path).append(key.vouch(statement))
+        except OSError as error:
+            _log.error("checkpoint not signed", txid=checkpoint.txid, why=error.strerror)
 
     async def _forget_images(self) -> None:
         """Of images that no leader ever confirmed, the newest is enough."""

@@ -38,6 +38,8 @@ def link_tree(tables: Tables, event: ev.TreeLinked, txid: int) -> None:
 def rewind(tables: Tables, event: ev.NamespaceRewound, txid: int) -> None:
     """Begin to make every entry what it was."""
     tables.begin_work(0)
+    # The root itself can be read at once; what is in it, when all is there.
+    tables.rewind_entry(ABOVE_ROOT, "", tables.source(event.to_txid).child(ABOVE_ROOT, ""))
     tables.add_step(txid, WorkItem(event.to_txid, event.to_txid + 1, 0, ""))
     continue_work(tables, txid, FIRST_STEPS)
 

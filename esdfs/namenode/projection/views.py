@@ -18,7 +18,7 @@ from esdfs.namenode.events import (
     VotersChanged,
 )
 from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile
-from esdfs.namenode.namespace.view import View
+from esdfs.namenode.namespace.view import ABOVE_ROOT, View
 from esdfs.namenode.projection import layout
 from esdfs.namenode.projection.layout import END, U32, U64, Meta
 from esdfs.namenode.projection.pins import PinnedView
@@ -52,7 +52,7 @@ def require_whole(unfinished: tuple[tuple[int, int], ...], parent: int, txid: in
         Restoring: Ask again.
     """
     for began_txid, top in unfinished:
-        if began_txid <= txid and top in {0, parent}:
+        if began_txid <= txid and (top == parent or not top) and parent != ABOVE_ROOT:
             what = "the namespace" if not top else "this directory"
             raise Restoring(f"{what} is being restored (txid {began_txid}): it can be read when all is there")
 

@@ -14,6 +14,7 @@ from esdfs.namenode.rest.datanodes import DataNodeBlocks, DataNodeHeartbeat, Dat
 from esdfs.namenode.rest.diff import Diff
 from esdfs.namenode.rest.directories import Directories, Directory
 from esdfs.namenode.rest.edge import Edge
+from esdfs.namenode.rest.evidence import JournalAnchors, JournalKey, JournalSigned
 from esdfs.namenode.rest.feature_level import FeatureLevel
 from esdfs.namenode.rest.files import (
     File,
@@ -99,6 +100,9 @@ ROUTES: Final = {
     "/journal": Journal,
     "/journal/head": JournalHead,
     "/journal/digest": JournalDigest,
+    "/journal/key": JournalKey,
+    "/journal/signed": JournalSigned,
+    "/journal/anchors": JournalAnchors,
     "/audit": Audit,
     "/datanodes": DataNodes,
     "/datanodes/register": DataNodeRegister,

@@ -57,6 +57,7 @@ PARAMETERS: Final[dict[str, tuple[str, _Json, bool]]] = {
     "recursive": ("With all below it", _FLAG, False),
     "since": ("One moment: a txid, an ISO 8601 time, or a duration ago (2h)", _TEXT, True),
     "until": ("The other; the present if absent", _TEXT, False),
+    "txid": ("Which record; the newest if absent", _WHOLE | {"minimum": 1}, False),
     "from": ("First txid wanted, inclusive", _WHOLE | {"minimum": 1}, False),
     "wait_ms": (
         "Wait this long for the first record",
@@ -216,6 +217,18 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ),
     ("GET", "/journal/head"): Operation("Where the journal ends, and its chain value"),
     ("GET", "/journal/digest"): Operation("One hash for the whole namespace, and the txid it was made at"),
+    ("GET", "/journal/key"): Operation("The public key with which this NameNode signs"),
+    ("GET", "/journal/signed"): Operation(
+        "A signed statement of the journal's hash at a txid",
+        dict,
+        ("txid", "min_txid", "consistency"),
+        None,
+        (200,),
+        (404,),
+    ),
+    ("GET", "/journal/anchors"): Operation(
+        "Statements signed at checkpoints, oldest first", dict, ("from", "limit")
+    ),
     ("GET", "/audit"): Operation(
         "Records that touched a path, newest first", dict, ("path", "limit"), None, (200,), (404,)
     ),

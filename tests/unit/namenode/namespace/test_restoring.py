@@ -163,6 +163,8 @@ def test_while_the_whole_namespace_goes_back_only_the_past_is_read(world: World)
 
     world.run(cmd.Restore("/", then))
 
+    with world.snapshot() as view:
+        assert view.resolve("/").is_directory
     with pytest.raises(Restoring):
         tree_of(world, "/")
     for command in (cmd.MakeDirectory("/new"), cmd.Restore("/", then), cmd.Restore("/big", later)):
