@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from esdfs.errors import NotFound, ParentNotFound
+from esdfs.errors import Compacted, NotFound, ParentNotFound
 from esdfs.ids import ROOT
 from esdfs.namenode.events import (
     ClusterFormatted,
@@ -173,18 +173,21 @@ class Snapshot:
 
     def _versions_at(self, place: tuple[int, str]) -> list[Version]:
         parent, name = place
-        return [
-            Version(
-                join(self._path_then(parent, inode.version), name) if name else "/",
-                inode.version,
-                until,
-                inode,
-            )
-            for inode, until in self._present.versions(parent, name)
-        ]
+        found = []
+        for inode, until in self._present.versions(parent, name):
+            directory = self._path_then(parent, inode.version, until) if name else ""
+            if directory is not None:
+                found.append(Version(join(directory, name) if name else "/", inode.version, until, inode))
+        return found
 
-    def _path_then(self, directory: int, txid: int) -> str:
-        return path_of(self._present.past(txid), directory) or f"/…/{directory}"
+    def _path_then(self, directory: int, since: int, until: int) -> str | None:
+        """Where a directory was when an entry of it was so; None when that can no longer be read."""
+        for txid in self._present.readable(since, until):
+            try:
+                return path_of(self._present.past(txid), directory) or f"/…/{directory}"
+            except Compacted:
+                continue  # a snapshot of that moment shows other parts of it
+        return None
 
     def _directories_at(self, names: list[str]) -> list[tuple[int, int, int]]:
         """(inode, from, until) of every directory that was at a path: several, when it was restored."""
