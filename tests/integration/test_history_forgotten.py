@@ -1,4 +1,4 @@
-"""History is forgotten for good: DataNodes' disks hold what the window and the snapshots show, and nothing else."""
+"""History is forgotten for good: disks hold what the window and the snapshots show, and nothing else."""
 
 from collections.abc import Iterator
 

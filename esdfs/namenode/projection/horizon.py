@@ -31,7 +31,7 @@ def wanted_horizon(view: PresentView, now_us: int) -> int:
     """The oldest txid that retention asks for: the last one before the window, or ``records_max`` ago."""
     retention, last_txid = view.retention(), view.meta.applied_txid
     horizon = view.oldest_txid()
-    if retention.window_s:
+    if 0 < retention.window_s * _US < now_us:
         horizon = max(horizon, view.txid_at(now_us - retention.window_s * _US))
     if retention.records_max:
         horizon = max(horizon, last_txid - retention.records_max)

@@ -156,7 +156,7 @@ class PresentView:
         return whole if any(pin.inode == ROOT for pin in pins) else PinnedView(whole, pins, oldest_txid)
 
     def readable(self, since: int, until: int) -> Iterator[int]:
-        """Moments of since <= txid < until (0 = now) that can be read: the first of the window, then pins'."""
+        """Moments of since <= txid < until (0 = now) that can be read: the window's first, then pins'."""
         oldest_txid = self._meta.oldest_txid
         if not until or until > oldest_txid:
             yield max(since, oldest_txid)

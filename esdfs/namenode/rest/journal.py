@@ -13,7 +13,7 @@ from esdfs.namenode.rest.records import record
 
 _DEFAULT_LIMIT = 100
 _WAIT_MS_MAX = 30_000
-_HEAD_FIELDS = ("last_txid", "commit_txid", "oldest_txid", "history_oldest_txid", "epoch", "chain")
+_HEAD_FIELDS = ("last_txid", "commit_txid", "oldest_txid", "epoch", "chain")
 
 
 class Journal:
@@ -58,7 +58,9 @@ class JournalHead:
         del req
         told = await self._edge.ask(resp, Status())
         status = msgspec.msgpack.decode(told.result, type=dict[str, object])
-        answer(resp, {field: status[field] for field in _HEAD_FIELDS})
+        with self._edge.reader.snapshot() as view:
+            history = {"history_oldest_txid": view.oldest_txid}
+        answer(resp, {field: status[field] for field in _HEAD_FIELDS} | history)
 
 
 class JournalDigest:

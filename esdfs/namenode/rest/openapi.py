@@ -332,7 +332,7 @@ def _encoded() -> bytes:
 def _operation(method: str, route: str, operation: Operation) -> _Json:
     parameters: list[_Json] = [
         {"name": name, "in": "path", "required": True, "schema": _TEXT}
-        for name in ("file_id", "path", "node_id")
+        for name in ("file_id", "path", "node_id", "name")
         if f"{{{name}}}" in route
     ]
     for name in operation.query:

@@ -140,6 +140,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.states: dict[int, dict[str, Inode]] = {1: {"/": directory(1)}}
+        self.snapshots: dict[str, SnapshotCreated] = {}
 
     def put(self, paths: dict[str, Inode]) -> int:
         """The next transaction's state."""
@@ -158,7 +159,9 @@ class Reader:
             raise FutureTxid(f"txid {txid} is not there yet: the newest is {newest}")
         if txid < min(self.states):
             raise Compacted("compacted", oldest_txid=min(self.states))
-        yield State(self.states[txid], newest, txid)
+        state = State(self.states[txid], newest, txid)
+        state.snapshots = self.snapshots
+        yield state
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,6 +243,11 @@ STATUS = {
     "last_txid": 9,
     "commit_txid": 9,
     "oldest_txid": 1,
+    "history_oldest_txid": 1,
+    "history_wanted_txid": 1,
+    "history_purged_txid": 1,
+    "history_held_versions": 0,
+    "history_snapshots": 0,
     "chain": "ab" * 32,
     "cluster_id": "c-1",
     "safe_mode": False,
