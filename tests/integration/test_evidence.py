@@ -52,9 +52,9 @@ def told(*args: str) -> dict[str, Any]:
 def work(live: Cluster) -> int:
     """Some history, with checkpoints in it; returns the last txid."""
     with live.client() as dfs:
-        dfs.make_directory("/home/ann", parents=True)
+        dfs.make_directory("/people/ann", parents=True)
         for number in range(5):
-            dfs.write_bytes(f"/home/ann/secret-{number}", b"x" * number)
+            dfs.write_bytes(f"/people/ann/secret-{number}", b"x" * number)
         for first in range(0, 2_000, 500):
             dfs.transact([{"kind": "make-directory", "path": f"/d{n}"} for n in range(first, first + 500)])
             for n in range(300):
