@@ -163,6 +163,27 @@ class Copy(_Command, frozen=True, tag="copy"):
     overwrite: bool = False
 
 
+class MoveCursor(_Command, frozen=True, tag="move-cursor"):
+    """Note how far a named reader of the journal has got; makes the cursor when there is none.
+
+    Attributes:
+        txid: It has dealt with everything up to there, inclusive. A lower one than is known changes nothing,
+            unless ``reset``.
+        coalesce: Change nothing either within a second of the last move: whoever asks comes back.
+    """
+
+    name: str
+    txid: int
+    reset: bool = False
+    coalesce: bool = False
+
+
+class DropCursor(_Command, frozen=True, tag="drop-cursor"):
+    """Forget a named reader of the journal."""
+
+    name: str
+
+
 Command: TypeAlias = (
     MakeDirectory
     | CreateFile
@@ -174,4 +195,6 @@ Command: TypeAlias = (
     | SetAttributes
     | Restore
     | Copy
+    | MoveCursor
+    | DropCursor
 )

@@ -22,6 +22,7 @@ chg        txid 8 ‖ parent 8 ‖ name           nothing: the entry was made, c
 work       txid 8 ‖ 0 8                       Work (msgpack): what that record began and is not finished
 work       txid 8 ‖ seq 8                     WorkItem (msgpack): a step of it, in order
 pin        name                               SnapshotCreated (msgpack)
+cursor     name                               Cursor (msgpack)
 meta       "meta", "cluster", "voters"        Meta, ClusterFormatted, VotersChanged (msgpack)
 meta       "retention", "horizon"             RetentionSet (msgpack); the oldest txid kept 8
 meta       "level"                            the feature level 4, once it was raised
@@ -58,6 +59,7 @@ TABLES: Final = (
     b"chg",
     b"work",
     b"pin",
+    b"cursor",
 )
 
 U64: Final = struct.Struct(">Q")

@@ -60,6 +60,8 @@ SAMPLES_3: tuple[Event, ...] = (
     ev.TreeLinked(1, "t", 6, 2, 12, 9),
     ev.WorkContinued(71, 500),
     ev.NamespaceRewound(12),
+    ev.CursorMoved("año ☃", 12, "ann"),
+    ev.CursorDropped("año ☃"),
 )
 SAMPLES_AT = {1: SAMPLES, 2: SAMPLES_2, 3: SAMPLES_3}
 
