@@ -38,6 +38,8 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         checkpoint_every_records: A leader has checkpoints taken this often; 0 = never.
         journal_retain_records: Records kept before the newest checkpoint; older ones move from the journal
             into archive segments. 0 = keep everything in the journal.
+        cursor_hold_s: Records that a named reader has not dealt with stay in the journal for so long, whatever
+            ``journal_retain_records`` says.
     """
 
     node_id: str
@@ -63,6 +65,7 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     feature_level_max: int = 0
     checkpoint_every_records: int = 100_000
     journal_retain_records: int = 0
+    cursor_hold_s: int = 7 * 86_400
 
     def validate(self) -> list[str]:
         """Everything wrong, each naming its setting; empty when all is well."""
@@ -87,6 +90,8 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             problems.append(f"checkpoint_every_records must be 0 or at least {CHECKPOINT_RECORDS_MIN}")
         if self.journal_retain_records < 0:
             problems.append("journal_retain_records must not be negative; 0 keeps everything")
+        if self.cursor_hold_s < 0:
+            problems.append("cursor_hold_s must not be negative; 0 holds nothing")
         problems += [
             f"{name} must be between 0 and 65535"
             for name in ("rest_port", "grpc_port")

@@ -7,13 +7,17 @@ import falcon.asgi
 from falcon.asgi import App, Request, Response
 
 from esdfs.env import Clock, Rng
+from esdfs.namenode.audit.reading import AuditReader
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.rest import errors
+from esdfs.namenode.rest.audit import Audit
 from esdfs.namenode.rest.cluster import Cluster, Live, Ready
+from esdfs.namenode.rest.cursors import Cursor, Cursors
 from esdfs.namenode.rest.datanodes import DataNodeBlocks, DataNodeHeartbeat, DataNodeRegister, DataNodes
 from esdfs.namenode.rest.directories import Directories, Directory
 from esdfs.namenode.rest.edge import Edge
 from esdfs.namenode.rest.feature_level import FeatureLevel
+from esdfs.namenode.rest.feed import Journal
 from esdfs.namenode.rest.files import (
     File,
     FileAbort,
@@ -26,7 +30,7 @@ from esdfs.namenode.rest.files import (
 )
 from esdfs.namenode.rest.fsck import Fsck
 from esdfs.namenode.rest.history import History
-from esdfs.namenode.rest.journal import Audit, Journal, JournalDigest, JournalHead
+from esdfs.namenode.rest.journal import JournalDigest, JournalHead
 from esdfs.namenode.rest.metrics import Metrics
 from esdfs.namenode.rest.middleware import Middleware, RequestCounts
 from esdfs.namenode.rest.openapi import OpenApi
@@ -41,6 +45,7 @@ def create_app(
     locations: LocationsReader,
     engine: Engine,
     journal: JournalReader,
+    audit: AuditReader,
     digest: Callable[[], Awaitable[bytes]],
     settings: NameNodeConfig,
     clock: Clock,
@@ -54,6 +59,7 @@ def create_app(
         locations=locations,
         engine=engine,
         journal=journal,
+        audit=audit,
         digest=digest,
         settings=settings,
         clock=clock,
@@ -90,6 +96,8 @@ ROUTES: Final = {
     "/journal/head": JournalHead,
     "/journal/digest": JournalDigest,
     "/audit": Audit,
+    "/cursors": Cursors,
+    "/cursors/{name}": Cursor,
     "/datanodes": DataNodes,
     "/datanodes/register": DataNodeRegister,
     "/datanodes/{node_id}/heartbeat": DataNodeHeartbeat,

@@ -52,6 +52,13 @@ class Transfer(Body, frozen=True):
     to: Name = ""
 
 
+class Position(Body, frozen=True):
+    """How far a named reader of the journal has got; ``reset`` = also when it was further already."""
+
+    txid: Bytes
+    reset: bool = False
+
+
 class NewVoter(Body, frozen=True):
     """An observer that shall vote."""
 
@@ -156,6 +163,7 @@ lease_only: Final = msgspec.json.Decoder(LeaseOnly).decode
 attributes: Final = msgspec.json.Decoder(Attributes).decode
 transfer: Final = msgspec.json.Decoder(Transfer).decode
 new_voter: Final = msgspec.json.Decoder(NewVoter).decode
+cursor: Final = msgspec.json.Decoder(Position).decode
 new_directory: Final = msgspec.json.Decoder(NewDirectory).decode
 move: Final = msgspec.json.Decoder(Move).decode
 bring: Final = msgspec.json.Decoder(Bring).decode
@@ -169,6 +177,7 @@ _BOUNDS: Final = {
     "file_id": request.ID_MAX,
     "if_version": request.ID_MAX,
     "as_of": request.ID_MAX,
+    "txid": request.ID_MAX,
     "block_size_bytes": request.ID_MAX,
     "mtime_us": TIME_US_MAX,
     "mode": 0o7777,
@@ -177,7 +186,7 @@ _BOUNDS: Final = {
     "count": BLOCKS_MAX,
     "crc32c": (1 << 32) - 1,
 }
-_NAMES: Final = ("owner", "group", "lease", "reason")
+_NAMES: Final = ("owner", "group", "lease", "reason", "name")
 _PATHS: Final = ("path", "source", "target")
 
 

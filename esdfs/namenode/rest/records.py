@@ -7,6 +7,7 @@ import msgspec
 
 from esdfs.journal.entry import Entry
 from esdfs.namenode import event_codec
+from esdfs.namenode.audit.changes import Change
 from esdfs.namenode.events import Event, Kind
 from esdfs.namenode.rest.answers import iso
 
@@ -55,4 +56,18 @@ def _event(entry: Entry) -> dict[str, Any]:
             {"kind": name_of(event), "command": command} | msgspec.to_builtins(event)
             for event, command in zip(unpacked.events, unpacked.commands, strict=True)
         ]
+    }
+
+
+def change_as_json(change: Change) -> dict[str, Any]:
+    """What an event was about; of one that was about no file or directory, its kind alone."""
+    told: dict[str, Any] = {"kind": event_codec.kind_name(change.kind)}
+    if not change.inode:
+        return told
+    return told | {
+        "file_id": str(change.inode),
+        "type": "directory" if change.is_directory else "file",
+        "path": change.path,
+        "old_path": change.old_path,
+        "fields": {name: {"old": old, "new": new} for name, old, new in change.fields},
     }
