@@ -55,9 +55,8 @@ class AuditReader:
         Raises:
             Unavailable: It is being made, and far from ready; says how far.
         """
-        with self._index.read() as base, self._projection.snapshot() as view:
-            if base is None:
-                raise Unavailable("the index of the journal is being started: ask again")
+        with self._index.read() as found, self._projection.snapshot() as view:
+            base: Rows = MemoryRows() if found is None else found  # nothing is indexed yet
             until = view.settled_txid
             on_disk = read_meta(base).last_txid
             behind = until - max(on_disk, self._ended)

@@ -68,9 +68,7 @@ class Audit:
         answer(
             resp,
             {
-                "records": [
-                    _as_json(*one, before=found.before.get(one[0])) for one in found.entries
-                ],
+                "records": [_as_json(*one, before=found.before.get(one[0])) for one in found.entries],
                 "next": found.next,
                 "complete_from": found.complete_from,
                 "complete_to": found.complete_to,
@@ -95,9 +93,7 @@ class Audit:
             return view.txid_at(at.ts_us - 1) + 1 if at.ts_us > 0 else 1
 
 
-def _look(
-    audit: AuditReader, reader: ProjectionReader, path: str, question: Question, limit: int
-) -> _Found:
+def _look(audit: AuditReader, reader: ProjectionReader, path: str, question: Question, limit: int) -> _Found:
     with audit.complete() as (rows, until), reader.snapshot() as view:
         inodes: tuple[int, ...] = ()
         if path:
@@ -112,9 +108,7 @@ def _look(
         is_more = len(numbers) > limit
         found, too_far = audit.records.pick(numbers[:limit])
         shown = numbers[: limit - len(too_far)] if is_more else numbers[: len(numbers) - len(too_far)]
-        entries = [
-            (txid, found.get(txid), _about(changes_at(rows, txid), question, path)) for txid in shown
-        ]
+        entries = [(txid, found.get(txid), _about(changes_at(rows, txid), question, path)) for txid in shown]
         rest = shown[-1] if shown and (is_more or too_far) else None
         before = audit.records.chains_before(found.values())
         return _Found(entries, before, rest, seen_from(rows), until)
