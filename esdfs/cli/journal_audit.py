@@ -41,7 +41,7 @@ def audit(
         raise InvalidRequest("about what? Give a path, --principal, --since, --until or --kind")
     out = here.output(as_json=as_json)
     left, after = limit, None
-    while left > 0:
+    while True:
         page = here.client.control.get(
             "/audit",
             dict[str, Any],
@@ -58,7 +58,7 @@ def audit(
             _print(out, record)
         left -= len(page["records"])
         after = page["next"]
-        if after is None:
+        if after is None or left <= 0:
             break
     if page["complete_from"] > 1 and not out.as_json:
         out.line(f"(records before txid {page['complete_from']} were never kept here)")

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 cursors = typer.Typer(no_args_is_help=True, help="Named readers of the journal.")
 
 _TAIL: Final = 10
-_UNTOLD: Final = frozenset({"leader-changed", "checkpoint-marked", "checkpoint-taken", "cursor-moved"})
-"""The journal's own housekeeping: shown by `journal show`, and here when asked for by --kind."""
-
 Name = Annotated[str, typer.Argument(help="The reader's name.")]
 
 
@@ -58,7 +55,7 @@ def tail(
     feed = here.client.feed(first, here.resolve(path) if path else None, kind or ())
     beating = not here.quiet and sys.stderr.isatty()
     for page in feed.pages(follow=follow):
-        _print(out, page, shows_all=bool(kind))
+        _print(out, page)
         if not page.records and heartbeats:
             out.json({"heartbeat": page.head})
         out.flush()
@@ -82,7 +79,7 @@ def _first(here: Session, cursor: str | None, since: int | None, count: int) -> 
     return int(head["head"]) + 1
 
 
-def _print(out: Output, page: "Page", *, shows_all: bool) -> None:
+def _print(out: Output, page: "Page") -> None:
     if out.as_json:
         for record in page.records:
             out.json(record)
@@ -91,7 +88,6 @@ def _print(out: Output, page: "Page", *, shows_all: bool) -> None:
         (str(record.txid), record.ts[:19].replace("T", " "), record.principal or "-", what.kind, _where(what))
         for record in page.records
         for what in record.changes
-        if shows_all or what.kind not in _UNTOLD
     ]
     out.table(rows, right=(0,))
 

@@ -42,12 +42,17 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     txid: int
     epoch: int
     ts: str
+    ts_us: int
     kind: str
+    kind_number: int
+    version: int
     principal: str
     peer: str
     client_id: str
     seq: int
     event: dict[str, Any]
+    payload: str
+    crc32c: str
     chain: str
     changes: list[Changed] = []
 

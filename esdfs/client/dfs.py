@@ -307,7 +307,7 @@ class DFSClient:
 
     def drop_cursor(self, name: str) -> None:
         """Forget a named reader. Raises `NotFound`."""
-        self._change("DELETE", f"/cursors/{name}", dict[str, Any])
+        self._change("DELETE", f"/cursors/{name}", dict[str, Any], None)
 
     # --- bytes --------------------------------------------------------------------------------
 

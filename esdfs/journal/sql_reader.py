@@ -81,7 +81,7 @@ class SqlReader:
         c = journal.c
         query = select(c.txid, c.chain).where(c.txid.in_(txids))
         with translated(), self._engine.connect() as connection:
-            return {txid: chain for txid, chain in connection.execute(query)}
+            return {row.txid: row.chain for row in connection.execute(query)}
 
     def scan(self, after: Txid, *, until: Txid, page: int = 5000) -> Iterator[Sequence[tuple[Any, ...]]]:
         """See ``JournalReader.scan``. Holds a connection until exhausted or closed."""

@@ -38,8 +38,8 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         checkpoint_every_records: A leader has checkpoints taken this often; 0 = never.
         journal_retain_records: Records kept before the newest checkpoint; older ones move from the journal
             into archive segments. 0 = keep everything in the journal.
-        cursor_hold_s: Records that a named reader has not dealt with stay in the journal for so long, whatever
-            ``journal_retain_records`` says.
+        cursor_hold_s: Records that a named reader has not dealt with stay in the journal for so long,
+            whatever ``journal_retain_records`` says.
     """
 
     node_id: str

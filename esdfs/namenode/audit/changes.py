@@ -13,6 +13,7 @@ from esdfs.namenode.namespace.inodes import Inode
 from esdfs.namenode.namespace.paths import DEPTH_MAX, join
 
 Value: TypeAlias = str | int | None
+Fields: TypeAlias = tuple[tuple[str, Value, Value], ...]
 
 STRUCTURAL: Final = frozenset(
     {
@@ -41,7 +42,7 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
     is_directory: bool = False
     path: str | None = None
     old_path: str | None = None
-    fields: tuple[tuple[str, Value, Value], ...] = ()
+    fields: Fields = ()
 
 
 class Told(NamedTuple):
@@ -84,6 +85,7 @@ class Places(Protocol):
 def tell(event: Event, places: Places) -> Told:
     """What ``event`` was about; moves ``places`` on."""
     kind = kind_of(event)
+    fields: Fields
     match event:
         case ev.DirectoryMade(parent, name, inode):
             fields = (
@@ -101,14 +103,14 @@ def tell(event: Event, places: Places) -> Told:
         case ev.FileCompleted():
             old = _replaced(places, event)
             fields = (
-                ("size_bytes", old and old.size_bytes, event.size_bytes),
-                ("crc32c", old and f"{old.crc32c:08x}", f"{event.crc32c:08x}"),
+                ("size_bytes", None if old is None else old.size_bytes, event.size_bytes),
+                ("crc32c", None if old is None else f"{old.crc32c:08x}", f"{event.crc32c:08x}"),
             )
             return _linked(kind, places, event, event.inode, fields, others=())
         case ev.FileLinked():
             old = _replaced(places, event)
             fields = (
-                ("size_bytes", old and old.size_bytes, event.size_bytes),
+                ("size_bytes", None if old is None else old.size_bytes, event.size_bytes),
                 ("source_file_id", None, str(event.source_inode)),
                 ("source_txid", None, event.source_txid),
             )
@@ -165,7 +167,7 @@ def touches(change: Change, prefix: str) -> bool:
 
 
 def _within(path: str, prefix: str) -> bool:
-    return prefix == "/" or path == prefix or path.startswith(f"{prefix}/")
+    return prefix in {"/", path} or path.startswith(f"{prefix}/")
 
 
 def kinds_of(changes: Sequence[Change]) -> frozenset[int]:
@@ -182,7 +184,7 @@ def _new(
     parent: int,
     name: str,
     inode: int,
-    fields: tuple[tuple[str, Value, Value], ...],
+    fields: Fields,
     *,
     is_directory: bool = False,
 ) -> Told:
@@ -196,7 +198,7 @@ def _linked(
     places: Places,
     event: ev.FileCompleted | ev.FileLinked | ev.TreeLinked,
     inode: int,
-    fields: tuple[tuple[str, Value, Value], ...],
+    fields: Fields,
     *,
     others: tuple[int, ...],
     is_directory: bool = False,
@@ -230,13 +232,17 @@ def _renamed(kind: int, places: Places, event: ev.Renamed) -> Told:
     return Told(change, others, above_source | above_target)
 
 
-def _attributes(event: ev.AttributesSet, old: Inode | None) -> tuple[tuple[str, Value, Value], ...]:
-    pairs: tuple[tuple[str, Value, Value], ...] = (
-        ("mode", old and f"{old.mode:04o}", None if event.mode is None else f"{event.mode:04o}"),
-        ("owner", old and old.owner, event.owner),
-        ("group", old and old.group, event.group),
-        ("replication", old and old.replication, event.replication),
-        ("mtime_us", old and old.mtime_us, event.mtime_us),
+def _attributes(event: ev.AttributesSet, old: Inode | None) -> Fields:
+    pairs: Fields = (
+        (
+            "mode",
+            None if old is None else f"{old.mode:04o}",
+            None if event.mode is None else f"{event.mode:04o}",
+        ),
+        ("owner", None if old is None else old.owner, event.owner),
+        ("group", None if old is None else old.group, event.group),
+        ("replication", None if old is None else old.replication, event.replication),
+        ("mtime_us", None if old is None else old.mtime_us, event.mtime_us),
     )
     return tuple(pair for pair in pairs if pair[2] is not None)
 

@@ -40,10 +40,9 @@ class LmdbRows:
     def down(self, table: str, low: bytes, high: bytes) -> Iterator[Pair]:
         """See ``Rows.down``."""
         cursor = self._txn.cursor(self._dbs[table])
-        if cursor.set_range(high):
-            more = cursor.key() == high or cursor.prev()
-        else:
-            more = cursor.last()
+        more = cursor.set_range(high) or cursor.last()
+        if more and cursor.key() > high:
+            more = cursor.prev()
         while more and (key := cursor.key()) >= low:
             yield key, cursor.value()
             more = cursor.prev()

@@ -13,6 +13,7 @@ from esdfs.namenode.events import Kind
 from esdfs.namenode.namespace.paths import DEPTH_MAX
 
 _TRANSACTION: Final = int(Kind.TRANSACTION)
+_CURSOR_MOVED: Final = int(Kind.CURSOR_MOVED)
 _INODES_MAX: Final = 10_000
 """Of those that ever had one name, and the places they had: the newest are looked at."""
 
@@ -159,26 +160,30 @@ def scan(
 ) -> tuple[list[Matched], int]:
     """(records from ``first`` on that match, the first txid not looked at).
 
-    Args:
-        prefix: Of paths, normalised; "" = any path, and records about none.
-        kinds: Empty = any.
-        limit: Of records found; ``steps_max``: of records looked at.
+    Of paths below ``prefix`` (normalised; "" = any path, and records about none), of any of ``kinds`` (empty
+    = any but moves of cursors: a reader that notes how far it got would else have that to read). At most
+    ``limit`` are found, at most ``steps_max`` looked at.
     """
     found: list[Matched] = []
     last = min(until, first + steps_max - 1)
     for key, value in rows.up("rec", U64.pack(first), U64.pack(last)):
         told = decode_changes(value)
-        any_kind = not kinds or (len(told) > 1 and _TRANSACTION in kinds)
         changes = tuple(
             change
             for change in told
-            if (any_kind or change.kind in kinds) and (not prefix or touches(change, prefix))
+            if _is_kind(change, kinds, len(told)) and (not prefix or touches(change, prefix))
         )
         if changes:
             found.append(Matched(U64.unpack(key)[0], changes))
             if len(found) == limit:
                 return found, found[-1].txid + 1
     return found, max(first, last + 1)
+
+
+def _is_kind(change: Change, kinds: frozenset[int], count: int) -> bool:
+    if not kinds:
+        return change.kind != _CURSOR_MOVED
+    return change.kind in kinds or (count > 1 and _TRANSACTION in kinds)
 
 
 def changes_at(rows: Rows, txid: int) -> list[Change]:

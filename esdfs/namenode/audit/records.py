@@ -1,4 +1,4 @@
-"""The records a NameNode has, wherever: in its journal, or in its archive's segments. For readers in order."""
+"""The records a NameNode has, in its journal or in its archive's segments."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -90,7 +90,7 @@ class Records:
 
         One segment is read at most: ask for the rest again.
         """
-        found = {entry.txid: entry for entry in self._journal.pick(txids)}
+        found: dict[int, Entry] = {entry.txid: entry for entry in self._journal.pick(txids)}
         missing = {txid for txid in txids if txid not in found}
         for first, last, path in reversed(self._archive.segments()):
             here = {txid for txid in missing if first <= txid <= last}

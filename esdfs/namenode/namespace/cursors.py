@@ -5,6 +5,7 @@ from typing import Any, Final
 from esdfs.errors import FutureTxid, InvalidRequest, NotFound, UpgradeNeeded
 from esdfs.namenode import commands as cmd
 from esdfs.namenode import events as ev
+from esdfs.namenode.namespace.inodes import Cursor
 from esdfs.namenode.namespace.paths import check_name
 from esdfs.namenode.namespace.view import Present
 
@@ -32,9 +33,7 @@ def move(
     if known is None:
         if len(view.cursors()) >= CURSORS_MAX:
             raise InvalidRequest(f"there are {CURSORS_MAX} cursors already: delete one that nobody uses")
-    elif known.txid == command.txid or (known.txid > command.txid and not command.reset):
-        return (), {"name": known.name, "txid": known.txid}
-    elif command.coalesce and not command.reset and now_us - known.moved_us < MOVE_EVERY_US:
+    elif known.txid == command.txid or not (command.reset or _is_due(known, command, now_us)):
         return (), {"name": known.name, "txid": known.txid}
     return (ev.CursorMoved(command.name, command.txid, principal),), {}
 
@@ -49,6 +48,11 @@ def drop(view: Present, command: cmd.DropCursor) -> tuple[ev.CursorDropped]:
     if view.cursor(command.name) is None:
         raise NotFound(f"no cursor is named {command.name}: GET /cursors lists them", cursor=command.name)
     return (ev.CursorDropped(command.name),)
+
+
+def _is_due(known: Cursor, command: cmd.MoveCursor, now_us: int) -> bool:
+    is_late_enough = not command.coalesce or now_us - known.moved_us >= MOVE_EVERY_US
+    return command.txid > known.txid and is_late_enough
 
 
 def _check(view: Present, name: str) -> None:

@@ -14,12 +14,14 @@ from esdfs.namenode.commands import (
     Copy,
     CreateFile,
     Delete,
+    DropCursor,
     MakeDirectory,
+    MoveCursor,
     Rename,
     Restore,
     SetAttributes,
 )
-from esdfs.namenode.namespace.paths import normalise
+from esdfs.namenode.namespace.paths import check_name, normalise
 from esdfs.namenode.rest import request
 from esdfs.namenode.rest.answers import TIME_US_MAX
 from esdfs.namenode.rest.request import BODY_BYTES_MAX
@@ -234,6 +236,8 @@ def checked(command: Command, place: str, owner: str, group: str) -> Command:
             _required(command.path, f"{place}.path")
         case AbortFile():
             request.identifier(command.file_id, f"{place}.file_id")
+        case MoveCursor() | DropCursor():
+            check_name(command.name)
     return msgspec.structs.replace(command, **changed) if changed else command
 
 

@@ -43,13 +43,16 @@ async def standing(edge: Edge) -> Standing:
         oldest = audit.records.oldest_txid()
         waiting = audit.records.times([one.txid + 1 for one in cursors])
         soon_us = now_us - int(hold_us * _SOON)
-        told = [_as_json(one, head, oldest, waiting.get(one.txid + 1, now_us) < soon_us) for one in cursors]
+        told = [
+            _as_json(one, head, oldest, is_late=waiting.get(one.txid + 1, now_us) < soon_us)
+            for one in cursors
+        ]
         return Standing(told, head, oldest)
 
     return await edge.in_audit(look)
 
 
-def _as_json(cursor: Kept, head: int, oldest: int, is_late: bool) -> dict[str, Any]:  # noqa: FBT001 - one caller
+def _as_json(cursor: Kept, head: int, oldest: int, *, is_late: bool) -> dict[str, Any]:
     state = "compacted" if cursor.txid + 1 < oldest else "late" if is_late else "ok"
     return {
         "name": cursor.name,

@@ -11,7 +11,7 @@ from esdfs.namenode.audit.questions import scan, seen_from
 from esdfs.namenode.audit.reading import AuditReader
 from esdfs.namenode.event_codec import kind_name
 from esdfs.namenode.events import Kind
-from esdfs.namenode.namespace.paths import normalise
+from esdfs.namenode.namespace.paths import check_name, normalise
 from esdfs.namenode.rest import request
 from esdfs.namenode.rest.edge import Edge, answer, stamp
 from esdfs.namenode.rest.records import change_as_json, record
@@ -102,6 +102,7 @@ class Journal:
     def _from_cursor(self, req: Request, first: int) -> int:
         """``from`` if it is given, else what comes after the cursor."""
         name = request.text(req, "cursor")
+        check_name(name)
         with self._edge.reader.snapshot() as view:
             cursor = view.cursor(name)
         if cursor is None:
