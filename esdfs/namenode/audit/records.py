@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -117,14 +117,11 @@ class Records:
         return {txid: known[txid - 1] for txid in wanted if txid - 1 in known}
 
     def _archived(self, first: int, limit: int) -> list[Entry]:
-        entries = self._resumed.pop(first, None)
-        if entries is None:
+        entries = self._resumed.pop(first, None) or iter(())
+        found = list(islice(entries, limit))
+        if not found:
             entries = self._from(first)
-        found: list[Entry] = []
-        for entry in entries:
-            found.append(entry)
-            if len(found) == limit:
-                break
+            found = list(islice(entries, limit))
         if not found:
             oldest = self.oldest_txid()
             raise Compacted(
@@ -136,6 +133,7 @@ class Records:
         return found
 
     def _from(self, first: int) -> Iterator[Entry]:
+        """Records from ``first`` on, to the end of its segment."""
         for lowest, last, path in self._archive.segments():
             if lowest <= first <= last:
                 entries = chain.from_iterable(read_segment(path))

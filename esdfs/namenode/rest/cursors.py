@@ -95,7 +95,6 @@ class Cursor:
         check_name(name)
         body = await request.read_body(req)
         wanted = request.parse(bodies.cursor, body)
-        await self._edge.wait_applied(wanted.txid, MOVE_EVERY_US * 1_000)
         move = MoveCursor(name, wanted.txid, reset=wanted.reset, coalesce=not wanted.reset)
         done = await self._edge.execute(req, resp, body, [move])
         known = done.results[0].txid or wanted.txid

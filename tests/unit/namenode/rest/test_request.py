@@ -237,7 +237,7 @@ FIELDS = st.sampled_from(
 LIKELY = JSON | st.sampled_from(["/a", "l", 1, "0644", "make-directory", "set-attributes", "complete-file"])
 BODIES = JSON | st.dictionaries(FIELDS, LIKELY | st.lists(st.dictionaries(FIELDS, LIKELY), max_size=3))
 WRITES = sorted(
-    (method, route.format(file_id=5, node_id="dn-1") if ":" not in route else "/directories/d")
+    (method, route.format(file_id=5, node_id="dn-1", name="c") if ":" not in route else "/directories/d")
     for route, kind in ROUTES.items()
     for method in ("POST", "PUT", "PATCH")
     if hasattr(kind, f"on_{method.lower()}")
