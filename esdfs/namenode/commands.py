@@ -184,6 +184,37 @@ class DropCursor(_Command, frozen=True, tag="drop-cursor"):
     name: str
 
 
+class SetRetention(_Command, frozen=True, tag="set-retention"):
+    """How much history everybody may look into; None keeps the present value, 0 is without limit.
+
+    Attributes:
+        window_s: By age.
+        records_max: By number of transactions.
+    """
+
+    window_s: int | None = None
+    records_max: int | None = None
+
+
+class CreateSnapshot(_Command, frozen=True, tag="create-snapshot"):
+    """Keep a state readable under a name, whatever the window.
+
+    Attributes:
+        path: A directory with all below it, or a file; "/" = everything.
+        as_of: The txid whose state is kept, if it can still be read; 0 = now.
+    """
+
+    name: str
+    path: str = "/"
+    as_of: int = 0
+
+
+class DeleteSnapshot(_Command, frozen=True, tag="delete-snapshot"):
+    """What only this snapshot kept is forgotten soon."""
+
+    name: str
+
+
 Command: TypeAlias = (
     MakeDirectory
     | CreateFile
@@ -197,4 +228,7 @@ Command: TypeAlias = (
     | Copy
     | MoveCursor
     | DropCursor
+    | SetRetention
+    | CreateSnapshot
+    | DeleteSnapshot
 )

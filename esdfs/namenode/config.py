@@ -40,6 +40,10 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             into archive segments. 0 = keep everything in the journal.
         cursor_hold_s: Records that a named reader has not dealt with stay in the journal for so long,
             whatever ``journal_retain_records`` says.
+        horizon_step_ms, horizon_step_records: The oldest txid that can be read follows the window this often, or
+            after so many transactions.
+        purge_grace_ms: Blocks of forgotten history are deleted on DataNodes this much later: who began to read them
+            may finish.
     """
 
     node_id: str
@@ -66,6 +70,9 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     checkpoint_every_records: int = 100_000
     journal_retain_records: int = 0
     cursor_hold_s: int = 7 * 86_400
+    horizon_step_ms: int = 60_000
+    horizon_step_records: int = 10_000
+    purge_grace_ms: int = 60_000
 
     def validate(self) -> list[str]:
         """Everything wrong, each naming its setting; empty when all is well."""
@@ -92,6 +99,10 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             problems.append("journal_retain_records must not be negative; 0 keeps everything")
         if self.cursor_hold_s < 0:
             problems.append("cursor_hold_s must not be negative; 0 holds nothing")
+        if self.horizon_step_ms < 100 or self.horizon_step_records < 1:
+            problems.append("horizon_step_ms must be at least 100 and horizon_step_records at least 1")
+        if self.purge_grace_ms < 0:
+            problems.append("purge_grace_ms must not be negative")
         problems += [
             f"{name} must be between 0 and 65535"
             for name in ("rest_port", "grpc_port")

@@ -179,6 +179,7 @@ def _rename(tables: Tables, event: ev.Renamed, txid: int) -> None:
     assert inode is not None, f"txid {txid} renames what is not there"
     moved = replace(inode, version=txid)
     source = (event.source_parent, event.source_name)
+    tables.share_blocks(moved)
     tables.move_entry(source, (event.target_parent, event.target_name), moved)
 
 
@@ -194,6 +195,7 @@ def _set_attributes(tables: Tables, event: ev.AttributesSet, txid: int) -> None:
         mtime_us=inode.mtime_us if event.mtime_us is None else event.mtime_us,
         replication=inode.replication if event.replication is None else event.replication,
     )
+    tables.share_blocks(changed)
     tables.put_entry(event.parent, event.name, changed)
     if event.replication is None:
         return
@@ -220,6 +222,7 @@ def _link_file(tables: Tables, event: ev.FileLinked, txid: int) -> None:
         crc32c=event.crc32c,
         blocks=event.blocks,
     )
+    tables.share_blocks(inode)
     _place(tables, event.parent, event.name, inode, replaced=event.replaced_inode)
     tables.used_inodes(event.inode + 1)
 
@@ -236,6 +239,7 @@ def _link_subtree(tables: Tables, event: ev.SubtreeLinked, txid: int) -> None:
     for parent, name, inode in walk_subtree(past, source):
         target_parent = new_ids[parent] if parent is not None else event.parent
         linked = replace(inode, version=txid, inode=next_inode)
+        tables.share_blocks(linked)
         tables.add_entry(target_parent, name if parent is not None else event.name, linked)
         if inode.is_directory:
             new_ids[inode.inode] = next_inode

@@ -10,8 +10,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from esdfs.namenode import events as ev
-from esdfs.namenode.namespace.inodes import Work, WorkItem
-from esdfs.namenode.namespace.view import Tables
+from esdfs.namenode.namespace.inodes import WorkItem
+from esdfs.namenode.namespace.view import ABOVE_ROOT, Tables, path_of
 
 FIRST_STEPS: Final = 500
 """Taken by the event's own record; part of its meaning: never change it."""
@@ -30,15 +30,15 @@ def link_tree(tables: Tables, event: ev.TreeLinked, txid: int) -> None:
     else:
         tables.add_entry(event.parent, event.name, top)
     tables.used_inodes(event.inode + 1)
-    tables.begin_work(event.inode, event.source_txid)
-    tables.add_step(txid, WorkItem(event.source_inode, event.inode, ""))
+    tables.begin_work(event.inode)
+    tables.add_step(txid, WorkItem(event.source_txid, event.source_inode, event.inode, ""))
     continue_work(tables, txid, FIRST_STEPS)
 
 
 def rewind(tables: Tables, event: ev.NamespaceRewound, txid: int) -> None:
     """Begin to make every entry what it was."""
-    tables.begin_work(0, event.to_txid)
-    tables.add_step(txid, WorkItem(event.to_txid + 1, 0, ""))
+    tables.begin_work(0)
+    tables.add_step(txid, WorkItem(event.to_txid, event.to_txid + 1, 0, ""))
     continue_work(tables, txid, FIRST_STEPS)
 
 
@@ -56,7 +56,7 @@ def continue_work(tables: Tables, began_txid: int, steps_max: int) -> None:
                 return
             number, step = first
             take = _link_children if work.top else _rewind_changes
-            rest, taken = take(tables, work, began_txid, step, left)
+            rest, taken = take(tables, began_txid, step, left)
             tables.put_step(began_txid, number, rest)
             left -= taken
         if tables.first_step(began_txid) is None:
@@ -64,27 +64,37 @@ def continue_work(tables: Tables, began_txid: int, steps_max: int) -> None:
 
 
 def _link_children(
-    tables: Tables, work: Work, began_txid: int, step: WorkItem, limit: int
+    tables: Tables, began_txid: int, step: WorkItem, limit: int
 ) -> tuple[WorkItem | None, int]:
-    children = tables.source(work.source_txid).children(step.source, after=step.after, limit=limit)
+    children = tables.source(step.source_txid).children(step.source, after=step.after, limit=limit)
     for name, inode in children:
         linked = replace(inode, version=began_txid, inode=tables.next_inode())
+        tables.share_blocks(linked)
         tables.add_entry(step.target, name, linked)
         tables.used_inodes(linked.inode + 1)
         if inode.is_directory:
-            tables.add_step(began_txid, WorkItem(inode.inode, linked.inode, ""))
+            tables.add_step(began_txid, WorkItem(step.source_txid, inode.inode, linked.inode, ""))
     if len(children) < limit:
         return None, len(children) + 1
-    return WorkItem(step.source, step.target, children[-1][0]), limit
+    return WorkItem(step.source_txid, step.source, step.target, children[-1][0]), limit
 
 
 def _rewind_changes(
-    tables: Tables, work: Work, began_txid: int, step: WorkItem, limit: int
+    tables: Tables, began_txid: int, step: WorkItem, limit: int
 ) -> tuple[WorkItem | None, int]:
-    then = tables.source(work.source_txid)
+    then = tables.source(step.source_txid)
     changes = tables.changes(began_txid - 1, after=(step.source, step.target, step.after), limit=limit)
+    was_there: dict[int, bool] = {ABOVE_ROOT: True}
     for _, parent, name in changes:
-        tables.rewind_entry(parent, name, then.child(parent, name))
+        if parent not in was_there:
+            was_there[parent] = path_of(then, parent) is not None
+        if was_there[parent]:
+            tables.rewind_entry(parent, name, then.child(parent, name))
+            continue
+        # The directory goes, or is gone, with all below it; but what came into it from elsewhere goes back.
+        now = tables.named(parent, name)
+        if now is not None and path_of(then, now) is not None:
+            tables.rewind_entry(parent, name, None)
     if len(changes) < limit:
         return None, len(changes) + 1
-    return WorkItem(*changes[-1]), limit
+    return WorkItem(step.source_txid, *changes[-1]), limit

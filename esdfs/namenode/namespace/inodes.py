@@ -75,13 +75,11 @@ class Work(msgspec.Struct, frozen=True, array_like=True):
     """What a record began that did not fit into it.
 
     Attributes:
-        top: The directory below which nothing can be read until it is done; 0 = nowhere.
-        source_txid: The state it brings back.
+        top: The directory below which nothing can be read until it is done; 0 = everywhere. Of several, the first.
         next_seq: Of the next step to note.
     """
 
     top: int
-    source_txid: int
     next_seq: int
 
 
@@ -89,8 +87,12 @@ class WorkItem(msgspec.Struct, frozen=True, array_like=True):
     """A step to take: copy the children of ``source`` with a name above ``after`` below ``target``.
 
     Of a rewind: ``source`` is a txid, ``target`` a directory: go on after that change.
+
+    Attributes:
+        source_txid: The state that is brought back.
     """
 
+    source_txid: int
     source: int
     target: int
     after: str

@@ -9,6 +9,7 @@ from esdfs.namenode import commands as cmd
 from esdfs.namenode import events as ev
 from esdfs.namenode.events import Event
 from esdfs.namenode.namespace.inodes import Inode
+from esdfs.namenode.namespace.keeping import require_all
 from esdfs.namenode.namespace.linking import file_linked, missing_directories
 from esdfs.namenode.namespace.paths import normalise, split
 from esdfs.namenode.namespace.view import Present, View, resolve
@@ -40,6 +41,7 @@ def restore(view: Present, command: cmd.Restore, principal: str) -> tuple[Event,
             raise InvalidRequest("the root directory can only become what it was itself", path="/")
         return _whole(view, past, command)
     source = resolve(past, source_path)
+    require_all(past, source)
     names, last = split(target_path)
     made, parent = missing_directories(view, names, principal, "users", 0o755)
     first = view.next_inode() + len(made)

@@ -91,6 +91,22 @@ class Present(View, Protocol):
         """Where the past begins; before it, only pins can be read."""
         ...
 
+    def applied_txid(self) -> int:
+        """The transaction this state is after; within one, that one once it changed something."""
+        ...
+
+    def retention(self) -> RetentionSet:
+        """How much history is kept."""
+        ...
+
+    def pin(self, name: str) -> SnapshotCreated | None:
+        """The snapshot of this name."""
+        ...
+
+    def pins(self) -> list[SnapshotCreated]:
+        """All snapshots, by name."""
+        ...
+
     def next_block_id(self) -> int:
         """The block id to give out next; none at or above it exists."""
         ...
@@ -191,8 +207,11 @@ class Tables(Present, Protocol):
         """Nobody reads under this name any more."""
         ...
 
-    def begin_work(self, top: int, source_txid: int) -> None:
-        """This transaction begins something longer: nothing below ``top`` can be read until it ends."""
+    def begin_work(self, top: int) -> None:
+        """This transaction begins something longer: nothing below ``top`` can be read until all of it ends.
+
+        It may begin several: their steps are one list.
+        """
         ...
 
     def work(self, began_txid: int) -> Work | None:
@@ -227,8 +246,16 @@ class Tables(Present, Protocol):
         """At most ``limit`` changes (txid, parent, name) above ``after``, of transactions up to ``until``."""
         ...
 
+    def named(self, parent: int, name: str) -> int | None:
+        """The inode of an entry, whatever is under way."""
+        ...
+
     def rewind_entry(self, parent: int, name: str, then: Inode | None) -> None:
         """Make an entry what it was; inodes keep their numbers."""
+        ...
+
+    def share_blocks(self, inode: Inode) -> None:
+        """A version is about to be added whose blocks another version names already."""
         ...
 
     def used_inodes(self, below: int) -> None:

@@ -23,8 +23,13 @@ work       txid 8 ‖ 0 8                       Work (msgpack): what that record
 work       txid 8 ‖ seq 8                     WorkItem (msgpack): a step of it, in order
 pin        name                               SnapshotCreated (msgpack)
 cursor     name                               Cursor (msgpack)
+refs       first block 8                      versions in cur and hist that name these blocks 8; no row = one
+held       pin txid 8 ‖ key of hist           nothing: behind the horizon, and this is the newest pin that shows it
+dead       until 8 ‖ inode 8                  nothing: this directory's entries in cur ended then, and are to be forgotten
+drain      pin txid 8                         key of held: a pin there was deleted; what is held there is looked at from here
 meta       "meta", "cluster", "voters"        Meta, ClusterFormatted, VotersChanged (msgpack)
 meta       "retention", "horizon"             RetentionSet (msgpack); the oldest txid kept 8
+meta       "purged"                           key of chg: what ended before it was forgotten, or is held
 meta       "level"                            the feature level 4, once it was raised
 ========== ================================== ====================================================
 
@@ -60,6 +65,10 @@ TABLES: Final = (
     b"work",
     b"pin",
     b"cursor",
+    b"refs",
+    b"held",
+    b"dead",
+    b"drain",
 )
 
 U64: Final = struct.Struct(">Q")
@@ -187,6 +196,11 @@ def unpack_past(value: bytes, version: int) -> Inode:
 def entry_id(value: bytes) -> tuple[int, bool]:
     """(inode, is_directory) of a value of ``cur`` or ``hist``, without unpacking the rest."""
     return int.from_bytes(value[8:16], "big"), value[16] == _DIRECTORY
+
+
+def blocks_in(value: bytes) -> tuple[Block, ...]:
+    """The blocks that a value of ``cur`` or ``hist`` names."""
+    return () if value[16] == _DIRECTORY else _file_tail(value[17:]).blocks
 
 
 def pack_block(record: BlockRecord) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from esdfs.errors import Compacted, FutureTxid, Restoring
+from esdfs.ids import ROOT
 from esdfs.namenode.events import (
     ClusterFormatted,
     DataNodeAdded,
@@ -20,6 +21,7 @@ from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, OpenFile
 from esdfs.namenode.namespace.view import View
 from esdfs.namenode.projection import layout
 from esdfs.namenode.projection.layout import END, U32, U64, Meta
+from esdfs.namenode.projection.pins import PinnedView
 from esdfs.namenode.upcasters import LEVEL_OLDEST
 
 _open_file = msgspec.msgpack.Decoder(OpenFile).decode
@@ -141,12 +143,26 @@ class PresentView:
         """See ``Present.past``."""
         meta = self._meta
         if txid < meta.oldest_txid:
-            raise Compacted(
-                f"history before txid {meta.oldest_txid} is compacted", oldest_txid=meta.oldest_txid
-            )
+            return self._pinned(txid)
         if txid > meta.applied_txid:
             raise FutureTxid(f"txid {txid} is not there yet: the newest is {meta.applied_txid}")
         return PastView(self, txid)
+
+    def _pinned(self, txid: int) -> View:
+        oldest_txid = self._meta.oldest_txid
+        pins = [pin for pin in self.pins() if pin.txid == txid]
+        if not pins:
+            raise Compacted(f"history before txid {oldest_txid} is compacted", oldest_txid=oldest_txid)
+        whole = PastView(self, txid)
+        return whole if any(pin.inode == ROOT for pin in pins) else PinnedView(whole, pins, oldest_txid)
+
+    def applied_txid(self) -> int:
+        """See ``Present.applied_txid``."""
+        return self._meta.applied_txid
+
+    def tables(self) -> tuple[Any, Dbs]:
+        """The transaction and the tables, for the other modules of this package."""
+        return self._txn, self._dbs
 
     def retention(self) -> RetentionSet:
         """How much history is kept."""

@@ -23,8 +23,9 @@ from esdfs.namenode.namespace.evolve import evolve
 from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, OpenFile, Work, WorkItem
 from esdfs.namenode.namespace.outcome import outcome
 from esdfs.namenode.namespace.view import View
-from esdfs.namenode.projection import layout
+from esdfs.namenode.projection import contents, layout
 from esdfs.namenode.projection.layout import END, TWO_U64, U32, U64, Meta
+from esdfs.namenode.projection.purging import Purge
 from esdfs.namenode.projection.views import Dbs, PastView, PresentView
 
 RESULT_WINDOW_US: Final = 24 * 3600 * 1_000_000
@@ -36,7 +37,11 @@ _work_item = msgspec.msgpack.Decoder(WorkItem).decode
 
 
 class Writer(PresentView):
-    """The present, being changed record by record; see ``Tables`` for what each change means."""
+    """The present, being changed record by record; see ``Tables`` for what each change means.
+
+    Attributes:
+        released: Blocks that no version names any more: garbage once this is committed.
+    """
 
     def __init__(self, env: Any, txn: Any, dbs: Dbs, meta: Meta, *, level_max: int) -> None:
         super().__init__(txn, dbs, meta)
@@ -50,8 +55,10 @@ class Writer(PresentView):
         self._results_at = dbs[b"results_at"]
         self._work = dbs[b"work"]
         self._chg = dbs[b"chg"]
+        self._refs = dbs[b"refs"]
         self._changed: list[bytes] = []
         self._txid = 0
+        self.released: list[int] = []
 
     # --- records ------------------------------------------------------------------------------
 
@@ -119,7 +126,7 @@ class Writer(PresentView):
     def attempt(self) -> Iterator[None]:
         """A part that may be undone alone: an exception inside leaves no trace of it."""
         self._note_changes()
-        outer, kept = self._txn, replace(self._meta)
+        outer, kept, released = self._txn, replace(self._meta), len(self.released)
         self._txn = self._env.begin(write=True, parent=outer)
         try:
             yield
@@ -127,6 +134,7 @@ class Writer(PresentView):
             self._txn.abort()
             self._txn, self._meta = outer, kept
             self._changed.clear()
+            del self.released[released:]
             self._blocked = frozenset(top for _, top in kept.unfinished)
             raise
         self._txn.commit()
@@ -160,25 +168,26 @@ class Writer(PresentView):
     def put_entry(self, parent: int, name: str, inode: Inode) -> None:
         """See ``Tables.put_entry``."""
         key = layout.entry_key(parent, name)
-        old_inode = self._retire(key)
+        value = self._retire(key)
         self._txn.put(key, layout.pack_entry(inode), db=self._cur)
-        if old_inode != inode.inode:
-            self._lose_name(old_inode, key)
+        if value[8:16] != U64.pack(inode.inode):
+            self._lose_name(value, key)
             self._txn.put(U64.pack(inode.inode), key, db=self._ino)
 
     def move_entry(self, source: tuple[int, str], target: tuple[int, str], inode: Inode) -> None:
         """See ``Tables.move_entry``."""
         source_key, target_key = layout.entry_key(*source), layout.entry_key(*target)
-        moved = self._retire(source_key)
-        assert moved == inode.inode, f"txid {self._txid} moves inode {inode.inode}, finds {moved}"
+        value = self._retire(source_key)
+        moved = value[8:16]
+        assert moved == U64.pack(inode.inode), f"txid {self._txid} moves inode {inode.inode}, finds another"
         self._txn.delete(source_key, db=self._cur)
         if self._txn.get(target_key, db=self._cur) is not None:
             self._lose_name(self._retire(target_key), target_key)
         else:
             self._changed.append(U64.pack(self._txid) + target_key)
         self._txn.put(target_key, layout.pack_entry(inode), db=self._cur)
-        self._txn.put(U64.pack(moved) + U64.pack(self._txid), source_key, db=self._dbs[b"moved"])
-        self._txn.put(U64.pack(moved), target_key, db=self._ino)
+        self._note_place(value, source_key)
+        self._txn.put(moved, target_key, db=self._ino)
 
     def remove_entry(self, parent: int, name: str) -> None:
         """See ``Tables.remove_entry``."""
@@ -186,19 +195,50 @@ class Writer(PresentView):
         self._lose_name(self._retire(key), key)
         self._txn.delete(key, db=self._cur)
 
-    def _retire(self, key: bytes) -> int:
-        """Copy an entry into history; returns its inode."""
-        value = self._txn.get(key, db=self._cur)
+    def _retire(self, key: bytes) -> bytes:
+        """Copy an entry into history; returns what it was."""
+        value: bytes | None = self._txn.get(key, db=self._cur)
         assert value is not None, f"txid {self._txid} changes an entry that is not there"
         self._changed.append(U64.pack(self._txid) + key)
-        # A version made and replaced within one transaction was never visible.
         if U64.unpack_from(value)[0] != self._txid:
             self._txn.put(key + END + value[:8], U64.pack(self._txid) + value[8:], db=self._hist)
-        return int.from_bytes(value[8:16], "big")
+        else:
+            # A version made and replaced within one transaction was never visible.
+            self.drop_version(value)
+        return value
 
-    def _lose_name(self, inode: int, key: bytes) -> None:
-        self._txn.delete(U64.pack(inode), db=self._ino)
-        self._txn.put(U64.pack(inode) + U64.pack(self._txid), key, db=self._dbs[b"moved"])
+    def _lose_name(self, value: bytes, key: bytes) -> None:
+        inode = value[8:16]
+        self._txn.delete(inode, db=self._ino)
+        self._note_place(value, key)
+        if U64.unpack_from(value)[0] == self._txid and layout.entry_id(value)[1]:
+            # No version of it tells that it ended, so what is below it is noted here.
+            self._txn.put(U64.pack(self._txid) + inode, b"", db=self._dbs[b"dead"])
+
+    def _note_place(self, value: bytes, key: bytes) -> None:
+        """Note where an inode was until this transaction, unless it came there within it."""
+        txid = U64.pack(self._txid)
+        if value[:8] == txid and not self._was_at(key, value[8:16]):
+            return
+        # The first place it leaves is where it was before: one it came to meanwhile does not count.
+        self._txn.put(value[8:16] + txid, key, db=self._dbs[b"moved"], overwrite=False)
+
+    def _was_at(self, key: bytes, inode: bytes) -> bool:
+        found = self.version_at(key, self._txid - 1)
+        return found is not None and found[0][8:16] == inode
+
+    def drop_version(self, value: bytes) -> None:
+        """A version, as in ``cur`` or ``hist``, is gone: let go of its blocks if no other names them."""
+        blocks = layout.blocks_in(value)
+        if blocks and contents.unshare(self._txn, self._refs, blocks[0].block_id):
+            for block in blocks:
+                self.remove_block(block.block_id)
+                self.released.append(block.block_id)
+
+    def share_blocks(self, inode: Inode) -> None:
+        """See ``Tables.share_blocks``."""
+        if inode.blocks:
+            contents.share(self._txn, self._refs, inode.blocks[0].block_id)
 
     def _note_changes(self) -> None:
         """Write the index of changes: in one go, since that is how a table's end is cheap to write."""
@@ -218,9 +258,10 @@ class Writer(PresentView):
 
     # --- longer work --------------------------------------------------------------------------
 
-    def begin_work(self, top: int, source_txid: int) -> None:
+    def begin_work(self, top: int) -> None:
         """See ``Tables.begin_work``."""
-        self._put_work(self._txid, Work(top, source_txid, 1))
+        if self.work(self._txid) is None:
+            self._put_work(self._txid, Work(top, 1))
         self._set_unfinished((*self._meta.unfinished, (self._txid, top)))
 
     def work(self, began_txid: int) -> Work | None:
@@ -276,6 +317,11 @@ class Writer(PresentView):
         finally:
             self._txid = txid
 
+    def named(self, parent: int, name: str) -> int | None:
+        """See ``Tables.named``."""
+        value = self._txn.get(layout.entry_key(parent, name), db=self._cur)
+        return None if value is None else layout.entry_id(value)[0]
+
     def rewind_entry(self, parent: int, name: str, then: Inode | None) -> None:
         """See ``Tables.rewind_entry``."""
         key = layout.entry_key(parent, name)
@@ -284,13 +330,14 @@ class Writer(PresentView):
         if version in {0 if then is None else then.version, self._txid}:
             return
         if value is not None:
-            inode = self._retire(key)
+            inode = U64.unpack_from(self._retire(key), 8)[0]
             if then is None or then.inode != inode:
                 self._give_up_name(inode, key)
         if then is None:
             self._txn.delete(key, db=self._cur)
             return
         self._changed.append(U64.pack(self._txid) + key)
+        self.share_blocks(then)
         self._txn.put(key, layout.pack_entry(replace(then, version=self._txid)), db=self._cur)
         self._txn.put(U64.pack(then.inode), key, db=self._ino)
 
@@ -317,7 +364,15 @@ class Writer(PresentView):
 
     def remove_pin(self, name: str) -> None:
         """See ``Tables.remove_pin``."""
+        pin = self.pin(name)
+        assert pin is not None, f"txid {self._txid} deletes snapshot {name}, which is not there"
         self._txn.delete(name.encode(), db=self._dbs[b"pin"])
+        self._txn.put(U64.pack(pin.txid), b"", db=self._dbs[b"drain"])
+
+    def purge(self, steps_max: int) -> None:
+        """See ``Tables.purge``."""
+        self._note_changes()
+        Purge(self, self.drop_version).run(steps_max)
 
     def put_cursor(self, event: CursorMoved, ts_us: int) -> None:
         """See ``Tables.put_cursor``."""

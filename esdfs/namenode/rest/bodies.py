@@ -13,13 +13,16 @@ from esdfs.namenode.commands import (
     CompleteFile,
     Copy,
     CreateFile,
+    CreateSnapshot,
     Delete,
     DropCursor,
+    DeleteSnapshot,
     MakeDirectory,
     MoveCursor,
     Rename,
     Restore,
     SetAttributes,
+    SetRetention,
 )
 from esdfs.namenode.namespace.paths import check_name, normalise
 from esdfs.namenode.rest import request
@@ -238,6 +241,8 @@ def checked(command: Command, place: str, owner: str, group: str) -> Command:
             request.identifier(command.file_id, f"{place}.file_id")
         case MoveCursor() | DropCursor():
             check_name(command.name)
+        case SetRetention() | CreateSnapshot() | DeleteSnapshot():
+            pass  # decided upon as they are
     return msgspec.structs.replace(command, **changed) if changed else command
 
 
