@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from typing import NamedTuple
 
+
 class Node(NamedTuple):
     """What is at a path: ``data`` is None for a directory."""
 

@@ -269,7 +269,9 @@ class Run:
             path = pending.pop()
             inode = view.resolve(path)
             assert view.by_id(inode.inode) == (path, inode)
-            data = None if inode.is_directory else b"".join(self.disk[block.block_id] for block in inode.blocks)
+            data = (
+                None if inode.is_directory else b"".join(self.disk[block.block_id] for block in inode.blocks)
+            )
             yield path, Node(inode.mode, data)
             if inode.is_directory:
                 pending += [f"{path.rstrip('/')}/{name}" for name, _ in view.children(inode.inode)]
