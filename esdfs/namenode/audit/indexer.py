@@ -19,9 +19,9 @@ from esdfs.env_os import die_with
 from esdfs.errors import Compacted, EsdfsError
 from esdfs.namenode.audit.building import Builder
 from esdfs.namenode.audit.index import IndexStore
+from esdfs.namenode.audit.reading import Projection
 from esdfs.namenode.audit.records import Journal, Records
 from esdfs.namenode.audit.rows import IndexMeta, read_meta, write_meta
-from esdfs.namenode.projection.lmdb import ProjectionReader
 
 _NICENESS: Final = 5
 _PAGE_RECORDS: Final = 500
@@ -40,7 +40,7 @@ class Indexing:
         self,
         store: IndexStore,
         journal: Journal,
-        projection: ProjectionReader,
+        projection: Projection,
         directory: Path,
         *,
         storage_id: str,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from heapq import merge
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from esdfs.ids import ROOT
 from esdfs.namenode.audit.building import decode_changes
@@ -16,6 +16,10 @@ _TRANSACTION: Final = int(Kind.TRANSACTION)
 _CURSOR_MOVED: Final = int(Kind.CURSOR_MOVED)
 _INODES_MAX: Final = 10_000
 """Of those that ever had one name, and the places they had: the newest are looked at."""
+
+
+Candidate: TypeAlias = tuple[int, bool]
+"""A txid, and whether its record is one that is asked for."""
 
 
 class Question(NamedTuple):
@@ -59,32 +63,50 @@ def inodes_at(rows: Rows, names: list[str]) -> tuple[int, ...]:
     return (ROOT,)
 
 
-def txids(rows: Rows, question: Question) -> Iterator[int]:
-    """The records, newest first. Every step costs a few look-ups, whatever the journal's length."""
+def find(rows: Rows, question: Question, *, limit: int, steps_max: int) -> tuple[list[int], int | None]:
+    """(the newest ``limit`` records, newest first; below which txid to go on, None = nowhere).
+
+    Costs a few look-ups for each record found, and at most ``steps_max`` for those that only some of the
+    question's conditions hold for; with those used up it ends early.
+    """
+    found: list[int] = []
+    last = 0
+    for steps, (txid, matches) in enumerate(_candidates(rows, question)):
+        if len(found) == limit or steps == steps_max:
+            return found, last
+        if matches:
+            found.append(txid)
+        last = txid
+    return found, None
+
+
+def _candidates(rows: Rows, question: Question) -> Iterator[Candidate]:
     if question.inodes:
         found = _about(rows, question)
     elif question.principal:
         prefix = principal_key(question.principal)
-        found = _down(rows, "who", prefix, question.since, question.until, question.kinds)
+        return _down(rows, "who", prefix, question.since, question.until, question.kinds)
     elif question.kinds:
         streams = [
             _down(rows, "kind", bytes([kind]), question.since, question.until, frozenset())
             for kind in sorted(question.kinds)
         ]
-        found = _once(streams)
+        return _once(streams)
     else:
-        found = _down(rows, "rec", b"", question.since, question.until, frozenset())
-    if question.inodes and question.principal:
-        prefix = principal_key(question.principal)
-        return (txid for txid in found if rows.get("who", prefix + U64.pack(txid)) is not None)
-    return found
+        return _down(rows, "rec", b"", question.since, question.until, frozenset())
+    if not question.principal:
+        return found
+    prefix = principal_key(question.principal)
+    return (
+        (txid, matches and rows.get("who", prefix + U64.pack(txid)) is not None) for txid, matches in found
+    )
 
 
-def _about(rows: Rows, question: Question) -> Iterator[int]:
+def _about(rows: Rows, question: Question) -> Iterator[Candidate]:
     since, until, kinds = question.since, question.until, question.kinds
     if question.below and ROOT in question.inodes:
-        return txids(rows, question._replace(inodes=(), principal=""))
-    streams: list[Iterator[int]] = []
+        return _candidates(rows, question._replace(inodes=(), principal=""))
+    streams: list[Iterator[Candidate]] = []
     for inode in question.inodes:
         streams.append(_down(rows, "self", U64.pack(inode), since, until, kinds))
         if question.below:
@@ -95,12 +117,12 @@ def _about(rows: Rows, question: Question) -> Iterator[int]:
 
 def _from_above(
     rows: Rows, question: Question, inode: int, since: int, until: int, *, depth: int
-) -> list[Iterator[int]]:
+) -> list[Iterator[Candidate]]:
     """What was done to the directories above an inode while it was below them, if that moved or ended it."""
     structural = STRUCTURAL & question.kinds if question.kinds else STRUCTURAL
     if not structural or depth > DEPTH_MAX or inode == ROOT:
         return []
-    streams: list[Iterator[int]] = []
+    streams: list[Iterator[Candidate]] = []
     for low, high, parent in _stays(rows, question, inode, since, until):
         streams.append(_down(rows, "self", U64.pack(parent), low, high, structural))
         streams += _from_above(rows, question, parent, low, high, depth=depth + 1)
@@ -128,21 +150,21 @@ def _stays(
 
 def _down(
     rows: Rows, table: str, prefix: bytes, since: int, until: int, kinds: frozenset[int]
-) -> Iterator[int]:
+) -> Iterator[Candidate]:
     if since > until:
         return
     low, high = prefix + U64.pack(since), prefix + U64.pack(until)
     for key, value in rows.down(table, low, high):
-        if not kinds or not kinds.isdisjoint(value):
-            yield U64.unpack_from(key, len(prefix))[0]
+        yield U64.unpack_from(key, len(prefix))[0], not kinds or not kinds.isdisjoint(value)
 
 
-def _once(streams: list[Iterator[int]]) -> Iterator[int]:
+def _once(streams: list[Iterator[Candidate]]) -> Iterator[Candidate]:
+    """All of them, newest first; of one txid, the one that matches if any does."""
     previous = 0
-    for txid in merge(*streams, reverse=True):
-        if txid != previous:
-            yield txid
-        previous = txid
+    for candidate in merge(*streams, reverse=True):
+        if candidate[0] != previous:
+            yield candidate
+        previous = candidate[0]
 
 
 # --- a feed ---------------------------------------------------------------------------------------

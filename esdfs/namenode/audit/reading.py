@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from esdfs.errors import Compacted, Unavailable
+from esdfs.journal.entry import Entry
 from esdfs.namenode.audit.building import Builder, Past
 from esdfs.namenode.audit.index import IndexReader
 from esdfs.namenode.audit.records import Journal, Records
@@ -31,6 +32,10 @@ class Projection(Protocol):
 
     def snapshot(self) -> AbstractContextManager[View]:
         """The newest one."""
+        ...
+
+    def applied_txid(self) -> int:
+        """Its txid."""
         ...
 
 
@@ -78,11 +83,17 @@ class AuditReader:
             try:
                 entries = self.records.read(self._ended + 1, min(_PAGE_RECORDS, until - self._ended))
             except Compacted:
-                raise Unavailable("records came as a checkpoint and are being indexed: ask again") from None
+                entries = self._after_gap(until)
             if not entries:
                 raise Unavailable(f"record {self._ended + 1} cannot be read yet: ask again")
             builder.add(entries)
             self._ended = entries[-1].txid
+
+    def _after_gap(self, until: int) -> list[Entry]:
+        """What comes after records that this node never had, or has no more: they came as a checkpoint."""
+        first = self.records.oldest_txid()
+        limit = min(_PAGE_RECORDS, until - first + 1)
+        return self.records.read(first, limit) if limit > 0 else []
 
     def close(self) -> None:
         """Release the index."""

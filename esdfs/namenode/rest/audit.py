@@ -1,6 +1,5 @@
 """/audit: who changed what, when, from where; newest first, read off an index."""
 
-from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from falcon.asgi import Request, Response
@@ -8,7 +7,7 @@ from falcon.asgi import Request, Response
 from esdfs.errors import EsdfsError, InvalidRequest, NotFound
 from esdfs.journal.entry import Entry
 from esdfs.namenode.audit.changes import STRUCTURAL, Change, touches
-from esdfs.namenode.audit.questions import Question, changes_at, inodes_at, seen_from, txids
+from esdfs.namenode.audit.questions import Question, changes_at, find, inodes_at, seen_from
 from esdfs.namenode.audit.reading import AuditReader
 from esdfs.namenode.namespace.paths import normalise, parse_point
 from esdfs.namenode.rest import request
@@ -18,10 +17,12 @@ from esdfs.namenode.rest.ports import ProjectionReader
 from esdfs.namenode.rest.records import change_as_json, record
 
 _DEFAULT_LIMIT: Final = 100
+_STEPS_MAX: Final = 20_000
+"""Rows of the index looked at for one page."""
 _NAMENODE: Final = "esdfs"
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """One page.
 
     Attributes:
@@ -62,7 +63,7 @@ class Audit:
             since=self._point(req, "since", 1), until=min(self._point(req, "until", after), after - 1)
         )
         reader = self._edge.reader
-        found = await self._edge.in_audit(lambda audit: _look(audit, reader, path, question, limit))
+        found = await self._edge.in_audit(lambda audit: look(audit, reader, path, question, limit))
         with reader.snapshot() as view:
             stamp(resp, view.applied_txid, view.epoch)
         answer(
@@ -93,7 +94,8 @@ class Audit:
             return view.txid_at(at.ts_us - 1) + 1 if at.ts_us > 0 else 1
 
 
-def _look(audit: AuditReader, reader: ProjectionReader, path: str, question: Question, limit: int) -> _Found:
+def look(audit: AuditReader, reader: ProjectionReader, path: str, question: Question, limit: int) -> Found:
+    """One page of an answer; reads as many records of the journal as it has, and the sums before them."""
     with audit.complete() as (rows, until), reader.snapshot() as view:
         inodes: tuple[int, ...] = ()
         if path:
@@ -104,14 +106,14 @@ def _look(audit: AuditReader, reader: ProjectionReader, path: str, question: Que
             until=min(question.until, until),
             place_of=lambda inode: view.place_at(inode, until),
         )
-        numbers = list(islice(txids(rows, question), limit + 1))
-        is_more = len(numbers) > limit
-        found, too_far = audit.records.pick(numbers[:limit])
-        shown = numbers[: limit - len(too_far)] if is_more else numbers[: len(numbers) - len(too_far)]
+        numbers, following = find(rows, question, limit=limit, steps_max=_STEPS_MAX)
+        found, too_far = audit.records.pick(numbers)
+        shown = numbers[: len(numbers) - len(too_far)]
+        if too_far:
+            following = shown[-1]
         entries = [(txid, found.get(txid), _about(changes_at(rows, txid), question, path)) for txid in shown]
-        rest = shown[-1] if shown and (is_more or too_far) else None
         before = audit.records.chains_before(found.values())
-        return _Found(entries, before, rest, seen_from(rows), until)
+        return Found(entries, before, following, seen_from(rows), until)
 
 
 def _named(view: Any, path: str, *, known: bool) -> tuple[int, ...]:

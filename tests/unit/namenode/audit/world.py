@@ -10,7 +10,7 @@ from esdfs.journal.sql_reader import SqlReader
 from esdfs.namenode.audit.changes import Change
 from esdfs.namenode.audit.index import IndexStore
 from esdfs.namenode.audit.indexer import Indexing
-from esdfs.namenode.audit.questions import Question, changes_at, inodes_at, scan, txids
+from esdfs.namenode.audit.questions import Question, changes_at, find, inodes_at, scan
 from esdfs.namenode.audit.reading import AuditReader
 from esdfs.namenode.audit.rows import Rows
 from esdfs.namenode.projection.snapshot import Snapshot
@@ -61,12 +61,13 @@ class Audited:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.projection = Projection(world)
+        self.projection: Any = Projection(world)
         self.journal = Counted(open_reader(world.config.database_url))
 
     def index(self) -> int:
         """Bring the index on disk up to date; returns how many records that took."""
         identity = self.journal.identity()
+        assert identity is not None
         store = IndexStore(self.world.config.path, bytes_max=1 << 32)
         indexing = Indexing(
             store, self.journal, self.projection, self.world.config.path, storage_id=identity.storage_id
@@ -92,7 +93,8 @@ class Audited:
         with self.rows() as (rows, until), self.world.snapshot() as view:
             inodes = inodes_at(rows, path.split("/")[1:])
             question = Question(inodes, below, until=until, place_of=_placing(view, until))._replace(**given)
-            return [(txid, one) for txid in txids(rows, question) for one in changes_at(rows, txid)]
+            numbers, _ = find(rows, question, limit=1 << 30, steps_max=1 << 30)
+            return [(txid, one) for txid in numbers for one in changes_at(rows, txid)]
 
     def feed(self, prefix: str = "", *kinds: int, first: int = 1) -> list[tuple[int, Change]]:
         """(txid, change) of a filtered feed, from ``first`` to its end."""
