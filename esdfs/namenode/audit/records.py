@@ -73,10 +73,13 @@ class Records:
         Raises:
             Compacted: As ``read``.
         """
-        if first > self._journal.base().last_txid:
-            return {entry.txid: entry for entry in self._journal.pick(txids)}
         wanted = set(txids)
         found: dict[int, Entry] = {}
+        if first > self._journal.base().last_txid:
+            found = {entry.txid: entry for entry in self._journal.pick(txids)}
+            if len(found) == len(wanted):
+                return found
+            # Compacted since: the archive has them.
         while first <= last:
             page = self.read(first, min(1000, last - first + 1))
             if not page:

@@ -1,12 +1,13 @@
 """What the index knows of each record, on disk or not yet: paths then, old and new, whose story it is."""
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from esdfs.namenode import commands as cmd
 from esdfs.namenode.audit.changes import Change
-from esdfs.namenode.audit.questions import Question, find, inodes_at
+from esdfs.namenode.audit.questions import Question, find, inodes_at, seen_from
 from esdfs.namenode.audit.reading import AuditReader
 from esdfs.namenode.events import Kind
 from esdfs.namenode.rest.audit import look
@@ -152,6 +153,20 @@ def test_a_file_given_up_while_it_was_written_keeps_its_path(audited: Audited) -
     opened = world.run(cmd.CreateFile("/f", "lease", blocks=1))
     world.run(cmd.AbortFile(opened["inode"], "lease"))
     assert kinds(audited.feed("/f")) == ["FILE_OPENED", "FILE_ABORTED"]
+
+
+def test_after_a_gap_paths_come_from_the_projection_and_the_answer_says_since_when(audited: Audited) -> None:
+    world = audited.world
+    world.run(cmd.MakeDirectory("/a/b", parents=True))
+    world.run(cmd.Rename("/a", "/c"))
+    gap = world.txid
+    world.journal.compact(world.journal.head().last_txid, limit=1000)
+    shutil.rmtree(world.config.path / "audit.mdb")
+    world.run(cmd.MakeDirectory("/c/b/x"))
+    assert audited.index() == 2  # the last record is never compacted
+    assert [one.path for _, one in audited.feed("/c", first=gap + 1)] == ["/c/b/x"]
+    with audited.rows() as (rows, _):
+        assert seen_from(rows) == gap
 
 
 def test_a_question_about_one_path_in_a_long_journal_reads_its_records_only(audited: Audited) -> None:
