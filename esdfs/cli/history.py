@@ -1,12 +1,16 @@
-"""`history` and `restore`: what was."""
+"""`history`, `diff` and `restore`: what was."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from esdfs.cli import session
-from esdfs.cli.output import human_size
+from esdfs.cli.output import Output, human_size
 from esdfs.cli.session import Json, RemotePath
+from esdfs.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from esdfs.client.values import Difference
 
 
 def history(
@@ -49,14 +53,48 @@ def restore(
     no_clobber: Annotated[
         bool, typer.Option("--no-clobber", help="Refuse to replace what is there now.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would differ from what is there now.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring a file or directory back as it was. What it replaces stays in history, too."""
+    """Bring a file, a directory, or all of it (/) back as it was. What it replaces stays in history, too."""
     here = session.of(ctx)
     out = here.output(as_json=as_json)
     target = here.resolve(to) if to else None
+    if dry_run:
+        if target not in {None, here.resolve(path)}:
+            raise InvalidRequest("--dry-run compares with what is at the path itself: leave --to out")
+        now = int(here.client.control.get("/journal/head", dict[str, Any])["last_txid"])
+        _show(out, here.client.diff(now, as_of, here.resolve(path)))
+        return
     status = here.client.restore(here.resolve(path), as_of, target, overwrite=not no_clobber)
     if out.as_json:
         out.json(status)
     else:
         out.line(f"{status.path} is as it was (txid {status.txid})")
+
+
+def diff(
+    ctx: typer.Context,
+    before: Annotated[str, typer.Argument(metavar="T1", help="A txid, an ISO time, or a duration ago (2h).")],
+    after: Annotated[str, typer.Argument(metavar="T2", help="The same; `now` for the present.")],
+    path: RemotePath = "/",
+    *,
+    as_json: Json = False,
+) -> None:
+    """What differs between two moments: Added, Modified, Deleted, Renamed."""
+    here = session.of(ctx)
+    until = None if after == "now" else after
+    _show(here.output(as_json=as_json), here.client.diff(before, until, here.resolve(path)))
+
+
+def _show(out: Output, found: "Difference") -> None:
+    for change in found.changes:
+        if out.as_json:
+            out.json(change)
+            continue
+        mark = "/" if change.type == "directory" else ""
+        came = f"{change.from_path}{mark} -> " if change.from_path else ""
+        also = f"  ({', '.join(change.fields)})" if change.fields else ""
+        out.line(f"{change.change[0].upper()}  {came}{change.path.rstrip('/')}{mark or ''}{also}")

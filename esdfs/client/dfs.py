@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
 from esdfs.client.changes import Change, Cursor, Cursors, Feed, Moved
 from esdfs.client.control import CONNECT_BUDGET_S, TIMEOUT_S, Control, split_urls
 from esdfs.client.errors import IsADirectory
-from esdfs.client.values import FileStatus, LocatedBlock, Usage, Version, Versions
+from esdfs.client.values import Difference, FileStatus, LocatedBlock, Usage, Version, Versions
 from esdfs.client.values import Listing as Page
 from esdfs.env import Clock, Rng
 from esdfs.env_os import OsClock, OsRng
@@ -308,6 +308,15 @@ class DFSClient:
     def drop_cursor(self, name: str) -> None:
         """Forget a named reader. Raises `NotFound`."""
         self._change("DELETE", f"/cursors/{name}", dict[str, Any], None)
+
+    def diff(self, before: Point, after: Point | None = None, path: str = "/") -> Difference:
+        """The net effect of going from one moment to another (None = now), at and below ``path``.
+
+        Either moment may be the earlier one. A rename is one line, whatever lies below; what came or went
+        with a directory is told whole. Raises `Compacted`, `FutureTxid`.
+        """
+        query = {"from": point(before), "to": self._moment(after), "path": _absolute(path)}
+        return self.control.get("/diff", Difference, **query)
 
     # --- bytes --------------------------------------------------------------------------------
 

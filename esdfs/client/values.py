@@ -157,6 +157,34 @@ class Versions(msgspec.Struct, frozen=True):
     versions: list[Version]
 
 
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of what differs between two moments.
+
+    Attributes:
+        change: ``added``, ``modified``, ``deleted`` or ``renamed``.
+        path: Where it is at the second moment; of what was deleted, where it was.
+        from_path: Of what was renamed.
+        fields: What else changed: ``content``, or names of attributes.
+    """
+
+    change: str
+    type: str
+    path: str
+    file_id: str
+    from_path: str = ""
+    fields: list[str] = []
+    size_bytes: int = 0
+    size_before: int = 0
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """All that differs, by path."""
+
+    from_txid: int
+    to_txid: int
+    changes: list[Change]
+
+
 class Usage(msgspec.Struct, frozen=True):
     """What is at and below a path.
 

@@ -40,10 +40,10 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             into archive segments. 0 = keep everything in the journal.
         cursor_hold_s: Records that a named reader has not dealt with stay in the journal for so long,
             whatever ``journal_retain_records`` says.
-        horizon_step_ms, horizon_step_records: The oldest txid that can be read follows the window this often, or
-            after so many transactions.
-        purge_grace_ms: Blocks of forgotten history are deleted on DataNodes this much later: who began to read them
-            may finish.
+        horizon_step_ms, horizon_step_records: The oldest txid that can be read follows the window this
+            often, or after so many transactions.
+        purge_grace_ms: Blocks of forgotten history are deleted on DataNodes this much later: who began to
+            read them may finish.
     """
 
     node_id: str

@@ -123,7 +123,8 @@ def _unpack_transaction(payload: bytes) -> Unpacked:
 
 
 def _allocated(message: Any) -> tuple[ev.AllocatedBlock, ...]:
-    return tuple(ev.AllocatedBlock(b.block_id, b.generation, tuple(b.targets)) for b in message)
+    # Lists first: as generators these cost a replay of many files five percent.
+    return tuple([ev.AllocatedBlock(b.block_id, b.generation, tuple(b.targets)) for b in message])
 
 
 def _allocated_out(target: Any, blocks: Sequence[ev.AllocatedBlock]) -> None:
@@ -321,7 +322,7 @@ def _file_completed(e: ev.FileCompleted) -> Message:
 
 
 def _to_file_completed(m: pb.FileCompleted) -> Event:
-    blocks = tuple(ev.CompletedBlock(_block(b), tuple(b.replicas)) for b in m.blocks)
+    blocks = tuple([ev.CompletedBlock(_block(b), tuple(b.replicas)) for b in m.blocks])
     return ev.FileCompleted(
         m.inode, m.parent, m.name, m.size_bytes, m.mtime_us, blocks, m.crc32c, m.replaced_inode
     )

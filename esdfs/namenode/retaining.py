@@ -16,7 +16,7 @@ STEPS_MAX: Final = 500
 
 
 def wanted_horizon(view: PresentView, now_us: int) -> int:
-    """The oldest txid that retention asks for: the last one of before the window, or of ``records_max`` ago."""
+    """The oldest txid that retention asks for: the last one before the window, or ``records_max`` ago."""
     retention, last_txid = view.retention(), view.meta.applied_txid
     horizon = view.oldest_txid()
     if retention.window_s:
@@ -29,8 +29,8 @@ def wanted_horizon(view: PresentView, now_us: int) -> int:
 class MoveHorizon:
     """Have the past begin where retention says.
 
-    It moves when that is far enough, often enough, or retention changed, and only if something ended meanwhile: a
-    cluster at rest writes no records about its history.
+    It moves when that is far enough, often enough, or retention changed, and only if something ended
+    meanwhile: a cluster at rest writes no records about its history.
     """
 
     def __init__(self, config: NameNodeConfig, clock: Clock) -> None:
@@ -67,4 +67,5 @@ class PurgeHistory:
 
     def make(self, writer: Writer) -> Event | None:
         """See ``Chore.make``."""
+        writer.write_all()
         return None if Backlog(writer).is_empty() else ev.HistoryPurged(STEPS_MAX)

@@ -1,4 +1,4 @@
-"""A file system in the most obvious way: dictionaries of whole trees, one for every version, kept for ever."""
+"""A file system in the most obvious way: dictionaries of whole trees, one for every version."""
 
 from bisect import bisect_right
 from typing import NamedTuple

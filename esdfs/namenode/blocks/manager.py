@@ -264,7 +264,7 @@ class BlockManager:
                     continue
 
     def on_released(self, block_ids: Iterable[int]) -> None:
-        """Nothing of the present, the window or a snapshot names these blocks any more, and that is committed."""
+        """No version that is kept names these blocks any more, and that is committed."""
         self._releasing.add(block_ids)
 
     def reloaded(self) -> None:

@@ -9,8 +9,8 @@ from esdfs.env import Clock
 class Releasing:
     """Blocks that nothing names any more.
 
-    What a crash forgets of these is found again: locations of blocks nobody knows are looked for at every start, and
-    a DataNode's full report names what has none.
+    What a crash forgets of these is found again: locations of blocks nobody knows are looked for at every
+    start, and a DataNode's full report names what has none.
 
     Args:
         give_up: What to do with each.

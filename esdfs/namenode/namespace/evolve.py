@@ -108,7 +108,7 @@ def _allocated(
         tables.put_block(block.block_id, BlockRecord(inode, block.generation, 0, replication, False))
     if blocks:
         tables.used_blocks(blocks[-1].block_id + 1)
-    return tuple(OpenBlock(b.block_id, b.generation, b.targets) for b in blocks)
+    return tuple([OpenBlock(b.block_id, b.generation, b.targets) for b in blocks])
 
 
 def _open(tables: Tables, event: ev.FileOpened, ts_us: int) -> None:
@@ -162,7 +162,7 @@ def _complete(tables: Tables, event: ev.FileCompleted, txid: int) -> None:
         replication=file.replication,
         block_size_bytes=file.block_size_bytes,
         crc32c=event.crc32c,
-        blocks=tuple(completed.block for completed in event.blocks),
+        blocks=tuple([completed.block for completed in event.blocks]),
     )
     _place(tables, event.parent, event.name, inode, replaced=event.replaced_inode)
 

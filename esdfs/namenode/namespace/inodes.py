@@ -75,7 +75,7 @@ class Work(msgspec.Struct, frozen=True, array_like=True):
     """What a record began that did not fit into it.
 
     Attributes:
-        top: The directory below which nothing can be read until it is done; 0 = everywhere. Of several, the first.
+        top: The directory below which nothing can be read until it is done; 0 = everywhere.
         next_seq: Of the next step to note.
     """
 

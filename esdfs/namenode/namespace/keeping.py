@@ -1,4 +1,4 @@
-"""How much history is kept: the window everybody may look into, and snapshots that stay readable behind it. Pure."""
+"""How much history is kept: the window, and the snapshots that stay readable behind it. Pure."""
 
 import re
 from typing import Final
@@ -81,7 +81,8 @@ def check_snapshot_name(name: str) -> str:
     """A name that can be typed after ``@`` and be part of a URL's path."""
     if not 1 <= len(name.encode()) <= NAME_BYTES_MAX or _UNFIT.search(name):
         raise InvalidRequest(
-            f"a snapshot's name has 1 to {NAME_BYTES_MAX} bytes, no '/', no control characters and no '@' in front",
+            f"a snapshot's name has 1 to {NAME_BYTES_MAX} bytes, no '/', no control characters, "
+            "and no '@' in front",
             field="name",
         )
     return name

@@ -1,6 +1,7 @@
 """How many versions name the same blocks: copies, restores, renames and changed attributes share them.
 
-Files are written whole, so versions share all of a file's blocks or none, and its first block stands for them.
+Files are written whole, so versions share all of a file's blocks or none, and its first block stands for
+them.
 """
 
 from typing import Any

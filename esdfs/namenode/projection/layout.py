@@ -24,9 +24,9 @@ work       txid 8 ‖ seq 8                     WorkItem (msgpack): a step of it
 pin        name                               SnapshotCreated (msgpack)
 cursor     name                               Cursor (msgpack)
 refs       first block 8                      versions in cur and hist that name these blocks 8; no row = one
-held       pin txid 8 ‖ key of hist           nothing: behind the horizon, and this is the newest pin that shows it
-dead       until 8 ‖ inode 8                  nothing: this directory's entries in cur ended then, and are to be forgotten
-drain      pin txid 8                         key of held: a pin there was deleted; what is held there is looked at from here
+held       pin txid 8 ‖ key of hist           nothing: behind the horizon; the newest pin that shows it
+dead       until 8 ‖ inode 8                  nothing: what is below this directory in cur ended then
+drain      pin txid 8                         key of held: a pin there was deleted, and we are here
 meta       "meta", "cluster", "voters"        Meta, ClusterFormatted, VotersChanged (msgpack)
 meta       "retention", "horizon"             RetentionSet (msgpack); the oldest txid kept 8
 meta       "purged"                           key of chg: what ended before it was forgotten, or is held

@@ -1,4 +1,4 @@
-"""Snapshots behind the horizon: which of them shows a version, and what can be read at one. Pure over views."""
+"""Snapshots behind the horizon: which of them shows a version, and what can be read at one. Pure."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
@@ -141,6 +141,7 @@ class PinnedView:
 
     def _compacted(self) -> Compacted:
         return Compacted(
-            f"of this state only {self._what} is kept; other history before txid {self._oldest_txid} is compacted",
+            f"of this state only {self._what} is kept; other history before txid {self._oldest_txid} "
+            "is compacted",
             oldest_txid=self._oldest_txid,
         )

@@ -1,15 +1,16 @@
-"""Forgetting: versions that ended before the horizon and that no snapshot shows. A pure function of the tables.
+"""Forgetting versions that ended before the horizon and that no snapshot shows: a function of the tables.
 
-A version that was so for from <= txid < until can be shown by the window only when until lies above the horizon.
-The index of changes names every such end in order, so what is to be looked at next is one position in it. Versions
-below a directory that was removed have no end of their own: they are in ``cur`` still and are found through ``dead``.
-What a snapshot shows is noted under the newest one that does (``held``); its deletion (``drain``) looks at them again.
+A version that was so for from <= txid < until is of the window when until lies above the horizon.
+The index of changes names every such end in order, so what is to be looked at next is one position in it.
+Versions below a directory that was removed have no end of their own: they are in ``cur`` still and are found
+through ``dead``. What a snapshot shows is noted under the newest one that does (``held``); its deletion
+(``drain``) looks at them again.
 """
 
 from collections.abc import Callable
 from functools import cached_property
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from esdfs.namenode.projection import layout
 from esdfs.namenode.projection.layout import END, TWO_U64, U64
@@ -154,12 +155,13 @@ class Purge:
         return at, cursor.value()
 
     def _is_back(self, until_txid: int, inode: int) -> bool:
-        """Whether an inode has, or had, a name after it lost one: it was renamed, or a restore brought it back."""
+        """Whether an inode has, or had, a name after it lost one: it was renamed, or restored."""
         if self._view.place_of(inode) is not None:
             return True
         cursor = self._txn.cursor(self._moved)
         prefix = U64.pack(inode)
-        return bool(cursor.set_range(TWO_U64.pack(inode, until_txid + 1)) and cursor.key().startswith(prefix))
+        found = cursor.set_range(TWO_U64.pack(inode, until_txid + 1))
+        return bool(found and cursor.key().startswith(prefix))
 
     def _keep_or_forget(self, history_key: bytes, value: bytes) -> None:
         pin_txid = self._shown_by(history_key, value)
@@ -214,7 +216,7 @@ class Purge:
         if layout.entry_id(value)[1]:
             self._txn.put(until + inode, b"", db=self._dead)
         if value[:8] >= until:
-            # Nobody ever saw it: it was made within that transaction, or brought back out of sight by a restore.
+            # Nobody ever saw it: it was made within that transaction, or brought back out of sight.
             self._txn.put(inode + value[:8], key, db=self._moved, overwrite=False)
             self._forget_version(key, value[:8], value)
             return

@@ -1,15 +1,23 @@
 """What readers ask of one state of the namespace, present or past."""
 
 from collections.abc import Iterator
+from typing import Final
+
+from msgspec.structs import replace
 
 from esdfs.errors import NotFound, ParentNotFound
+from esdfs.ids import ROOT
 from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, VoterEntry
 from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, Version
 from esdfs.namenode.namespace.paths import join, split
 from esdfs.namenode.namespace.view import ABOVE_ROOT, View, path_of, resolve
 from esdfs.namenode.namespace.walk import walk_subtree
 from esdfs.namenode.projection.layout import entry_key, unpack_past
+from esdfs.namenode.projection.differing import Change, difference
 from esdfs.namenode.projection.views import PresentView
+
+NEVER: Final = 1 << 63
+"""After every txid."""
 
 
 class Snapshot:
@@ -124,6 +132,15 @@ class Snapshot:
         """A named reader of the journal."""
         return self._present.cursor(name)
 
+    def difference(self, before: int, after: int, path: str = "/") -> list[Change]:
+        """See ``differing.difference``; both moments are the caller's, whichever this state is."""
+        return difference(self._present, before, after, path)
+
+    def touched(self, before: int, after: int, limit: int) -> int:
+        """How many changes lie between two moments; ``limit`` when there are more."""
+        since, until = sorted((before, after))
+        return len(self._present.changes(until, after=(since + 1, 0, ""), limit=limit))
+
     def history(self, path: str, limit: int = 1000) -> list[Version]:
         """Versions of what ``path`` names or last named, newest first, followed through renames.
 
@@ -131,15 +148,23 @@ class Snapshot:
             NotFound, ParentNotFound: Nothing was ever there within the history kept.
         """
         if path == "/":
-            start = (ABOVE_ROOT, "")
+            found = self._versions_at((ABOVE_ROOT, ""))
         else:
             names, last = split(path)
-            start = (self._latest_directory(names), last)
-        found = self._versions_at(start)
+            found = [
+                replace(version, until_txid=min(version.until_txid or NEVER, until) % NEVER)
+                for directory, since, until in self._directories_at(names)
+                for version in self._versions_at((directory, last))
+                if version.txid < until and (version.until_txid or NEVER) > since
+            ]
+        known = {(version.txid, version.path) for version in found}
         for number in {version.inode.inode for version in found}:
             for place in dict.fromkeys(self._present.places(number)):
-                if place != start:
-                    found += [v for v in self._versions_at(place) if v.inode.inode == number]
+                found += [
+                    version
+                    for version in self._versions_at(place)
+                    if version.inode.inode == number and (version.txid, version.path) not in known
+                ]
         if not found:
             raise NotFound(f"nothing was ever at {path} in the history kept", path=path)
         return sorted(found, key=lambda version: version.txid, reverse=True)[:limit]
@@ -159,12 +184,29 @@ class Snapshot:
     def _path_then(self, directory: int, txid: int) -> str:
         return path_of(self._present.past(txid), directory) or f"/…/{directory}"
 
-    def _latest_directory(self, names: list[str]) -> int:
-        here = 1
+    def _directories_at(self, names: list[str]) -> list[tuple[int, int, int]]:
+        """(inode, from, until) of every directory that was at a path: several, when it was restored."""
+        here: list[tuple[int, int, int]] = [(ROOT, 0, NEVER)]
         for depth, name in enumerate(names):
-            newest = next(self._present.versions(here, name), None)
-            if newest is None:
+            below: list[tuple[int, int, int]] = []
+            for directory, since, until in here:
+                for inode, ended in self._present.versions(directory, name):
+                    start, end = max(since, inode.version), min(until, ended or NEVER)
+                    if start < end and inode.is_directory:
+                        below.append((inode.inode, start, end))
+            if not below:
                 gone = "/" + "/".join(names[: depth + 1])
                 raise ParentNotFound(f"no such directory, now or in the history kept: {gone}", path=gone)
-            here = newest[0].inode
+            here = _joined(below)
         return here
+
+
+def _joined(spans: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Spans of one directory that touch, as one: it has a version for each change of its own."""
+    found: list[tuple[int, int, int]] = []
+    for inode, start, end in sorted(spans):
+        if found and found[-1][0] == inode and start <= found[-1][2]:
+            found[-1] = (inode, found[-1][1], max(end, found[-1][2]))
+        else:
+            found.append((inode, start, end))
+    return found

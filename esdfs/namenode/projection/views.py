@@ -1,8 +1,8 @@
 """The namespace's read ports on an LMDB transaction: the present, and any moment of the past."""
 
 from collections.abc import Iterator
-from heapq import merge
 from itertools import islice, takewhile
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -317,7 +317,7 @@ class PresentView:
             if not key.startswith(prefix):
                 return
             if key[-8:] <= wanted < value[:8]:
-                yield key[8:-9], value, U64.unpack(key[-8:])[0]
+                yield key[8:-9], value, int.from_bytes(key[-8:], "big")
 
     def versions(self, parent: int, name: str) -> Iterator[tuple[Inode, int]]:
         """(inode, until txid; 0 = now) of every version of an entry, newest first."""
@@ -383,18 +383,16 @@ class PastView:
         """See ``View.children``."""
         if self._blocked:
             require_whole(self._blocked, parent, self._txid)
-        start, txid, wanted = after.encode(), self._txid, U64.pack(self._txid)
+        start, wanted = after.encode(), U64.pack(self._txid)
         still = (
-            (name, value, U64.unpack_from(value)[0])
+            (name, value, int.from_bytes(value[:8], "big"))
             for name, value in self._present.entries(parent, start)
             if value[:8] <= wanted
         )
-        gone = self._present.past_entries(parent, start, txid)
+        found = [*islice(still, limit), *islice(self._present.past_entries(parent, start, self._txid), limit)]
         # One name is in at most one of the two: its versions' intervals do not overlap.
-        return [
-            (name.decode(), layout.unpack_past(value, version))
-            for name, value, version in islice(merge(still, gone), limit)
-        ]
+        found.sort(key=itemgetter(0))
+        return [(name.decode(), layout.unpack_past(value, version)) for name, value, version in found[:limit]]
 
     def place_of(self, inode: int) -> tuple[int, str] | None:
         """See ``View.place_of``."""

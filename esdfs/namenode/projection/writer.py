@@ -26,12 +26,14 @@ from esdfs.namenode.namespace.view import View
 from esdfs.namenode.projection import contents, layout
 from esdfs.namenode.projection.layout import END, TWO_U64, U32, U64, Meta
 from esdfs.namenode.projection.purging import Purge
+from esdfs.namenode.projection.unwritten import Unwritten
 from esdfs.namenode.projection.views import Dbs, PastView, PresentView
 
 RESULT_WINDOW_US: Final = 24 * 3600 * 1_000_000
 """How long a request's answer is remembered. Part of the replicated state: the same on every node."""
 
 _encode = msgspec.msgpack.Encoder().encode
+_remembered = msgspec.msgpack.Decoder(tuple[int, int, msgspec.Raw]).decode
 _work = msgspec.msgpack.Decoder(Work).decode
 _work_item = msgspec.msgpack.Decoder(WorkItem).decode
 
@@ -49,14 +51,11 @@ class Writer(PresentView):
         self._env = env
         self._hist = dbs[b"hist"]
         self._ino = dbs[b"ino"]
-        self._blk = dbs[b"blk"]
-        self._times = dbs[b"times"]
-        self._results = dbs[b"results"]
         self._results_at = dbs[b"results_at"]
         self._work = dbs[b"work"]
-        self._chg = dbs[b"chg"]
         self._refs = dbs[b"refs"]
-        self._changed: list[bytes] = []
+        self._unwritten = Unwritten()
+        self._changed = self._unwritten.changed
         self._txid = 0
         self.released: list[int] = []
 
@@ -86,8 +85,8 @@ class Writer(PresentView):
         meta = self._meta
         assert txid == meta.applied_txid + 1, f"record {txid} does not follow {meta.applied_txid}"
         if ts_us > meta.ts_us and meta.applied_txid:
-            # Timestamps never go back: this lands at the table's end without a search.
-            self._txn.put(U64.pack(meta.ts_us), U64.pack(meta.applied_txid), append=True, db=self._times)
+            # Timestamps never go back: this lands at the table's end.
+            self._unwritten.at_ends[b"times"].append((U64.pack(meta.ts_us), U64.pack(meta.applied_txid)))
         self._txid = txid
         meta.applied_txid = txid
         meta.epoch = epoch
@@ -101,10 +100,9 @@ class Writer(PresentView):
         """Keep a request's answer for ``RESULT_WINDOW_US``, and drop what is older."""
         meta = self._meta
         key = client_id + U64.pack(seq)
-        self._txn.put(key, _encode([request_hash, self._txid, results]), db=self._results)
-        # (ts, txid) only grows, so this lands at the table's end without a search.
-        at = TWO_U64.pack(meta.ts_us, self._txid)
-        self._txn.put(at, key, append=True, db=self._results_at)
+        self._unwritten.results[key] = _encode([request_hash, self._txid, results])
+        # (ts, txid) only grows, so this lands at the table's end.
+        self._unwritten.at_ends[b"results_at"].append((TWO_U64.pack(meta.ts_us, self._txid), key))
         if not meta.oldest_result_us:
             meta.oldest_result_us = meta.ts_us
         elif meta.ts_us - meta.oldest_result_us > RESULT_WINDOW_US:
@@ -114,18 +112,31 @@ class Writer(PresentView):
         # Two for every one that comes: the table shrinks, and no single record pays for all.
         cursor = self._txn.cursor(self._results_at)
         for _ in range(2):
-            if not cursor.first() or U64.unpack_from(cursor.key())[0] >= before_us:
+            if not self._first_result(cursor) or U64.unpack_from(cursor.key())[0] >= before_us:
                 break
-            self._txn.delete(cursor.value(), db=self._results)
+            self._forget_result(cursor.value(), U64.unpack_from(cursor.key(), 8)[0])
             cursor.delete()
-        self._meta.oldest_result_us = U64.unpack_from(cursor.key())[0] if cursor.first() else 0
+        oldest = self._first_result(cursor)
+        self._meta.oldest_result_us = U64.unpack_from(cursor.key())[0] if oldest else 0
+
+    def _first_result(self, cursor: Any) -> bool:
+        if not cursor.first():
+            self.write_all()  # what is held back is newer than all there was
+        return bool(cursor.first())
+
+    def _forget_result(self, key: bytes, txid: int) -> None:
+        """Unless the key was used again since."""
+        value = self._unwritten.results.get(key) or self._txn.get(key, db=self._dbs[b"results"])
+        if value is not None and _remembered(value)[1] == txid:
+            self._unwritten.results.pop(key, None)
+            self._txn.delete(key, db=self._dbs[b"results"])
 
     # --- speculation --------------------------------------------------------------------------
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
         """A part that may be undone alone: an exception inside leaves no trace of it."""
-        self._note_changes()
+        self.write_all()
         outer, kept, released = self._txn, replace(self._meta), len(self.released)
         self._txn = self._env.begin(write=True, parent=outer)
         try:
@@ -133,16 +144,17 @@ class Writer(PresentView):
         except BaseException:
             self._txn.abort()
             self._txn, self._meta = outer, kept
-            self._changed.clear()
+            self._unwritten.forget()
             del self.released[released:]
             self._blocked = frozenset(top for _, top in kept.unfinished)
             raise
+        self.write_all()
         self._txn.commit()
         self._txn = outer
 
     def commit(self) -> None:
         """Make everything visible to readers at once. Not durable: the journal is."""
-        self._note_changes()
+        self.write_all()
         self._txn.put(b"meta", _encode(self._meta), db=self._dbs[b"meta"])
         self._txn.commit()
 
@@ -240,20 +252,49 @@ class Writer(PresentView):
         if inode.blocks:
             contents.share(self._txn, self._refs, inode.blocks[0].block_id)
 
-    def _note_changes(self) -> None:
-        """Write the index of changes: in one go, since that is how a table's end is cheap to write."""
-        if not self._changed:
-            return
-        rows = sorted(set(self._changed))
-        self._changed.clear()
-        cursor = self._txn.cursor(self._chg)
-        # What a restore goes on with is noted at the transaction that began it: before the table's end.
-        append = not cursor.last() or cursor.key() < rows[0]
-        cursor.putmulti([(row, b"") for row in rows], append=append)
+    # --- what is held back --------------------------------------------------------------------
+
+    def write_all(self) -> None:
+        """Have the tables hold everything: needed before a cursor walks one of those held back from."""
+        self._unwritten.write(self._txn, self._dbs)
+
+    def open_file(self, inode: int) -> OpenFile | None:
+        """See ``Present.open_file``."""
+        held = self._unwritten.open
+        return held[inode] if inode in held else super().open_file(inode)
+
+    def open_files(self) -> list[OpenFile]:
+        """See ``PresentView.open_files``."""
+        self.write_all()
+        return super().open_files()
+
+    def open_at(self, parent: int, name: str) -> int | None:
+        """See ``Present.open_at``."""
+        key, held = layout.entry_key(parent, name), self._unwritten.open_at
+        return held[key] if key in held else super().open_at(parent, name)
+
+    def block(self, block_id: int) -> BlockRecord | None:
+        """See ``Present.block``."""
+        held = self._unwritten.blocks
+        return held[block_id] if block_id in held else super().block(block_id)
+
+    def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
+        """See ``PresentView.blocks_after``."""
+        self.write_all()
+        return super().blocks_after(block_id, limit)
+
+    def result(self, client_id: bytes, seq: int) -> bytes | None:
+        """See ``PresentView.result``."""
+        return self._unwritten.results.get(client_id + U64.pack(seq)) or super().result(client_id, seq)
+
+    def txid_at(self, ts_us: int) -> int:
+        """See ``PresentView.txid_at``."""
+        self.write_all()
+        return super().txid_at(ts_us)
 
     def changes(self, until: int, *, after: tuple[int, int, str], limit: int) -> list[tuple[int, int, str]]:
         """See ``Tables.changes``."""
-        self._note_changes()
+        self.write_all()
         return super().changes(until, after=after, limit=limit)
 
     # --- longer work --------------------------------------------------------------------------
@@ -371,7 +412,7 @@ class Writer(PresentView):
 
     def purge(self, steps_max: int) -> None:
         """See ``Tables.purge``."""
-        self._note_changes()
+        self.write_all()
         Purge(self, self.drop_version).run(steps_max)
 
     def put_cursor(self, event: CursorMoved, ts_us: int) -> None:
@@ -387,23 +428,21 @@ class Writer(PresentView):
 
     def put_open(self, file: OpenFile) -> None:
         """See ``Tables.put_open``."""
-        self._txn.put(U64.pack(file.inode), _encode(file), db=self._dbs[b"open"])
-        key = layout.entry_key(file.parent, file.name)
-        self._txn.put(key, U64.pack(file.inode), db=self._dbs[b"openp"])
+        # Numbers are given out in order, and used up after this.
+        is_new = file.inode >= self._meta.next_inode
+        self._unwritten.put_open(layout.entry_key(file.parent, file.name), file, is_new=is_new)
 
     def remove_open(self, file: OpenFile) -> None:
         """See ``Tables.remove_open``."""
-        self._txn.delete(U64.pack(file.inode), db=self._dbs[b"open"])
-        key = layout.entry_key(file.parent, file.name)
-        self._txn.delete(key, db=self._dbs[b"openp"])
+        self._unwritten.remove_open(layout.entry_key(file.parent, file.name), file)
 
     def put_block(self, block_id: int, record: BlockRecord) -> None:
         """See ``Tables.put_block``."""
-        self._txn.put(U64.pack(block_id), layout.pack_block(record), db=self._blk)
+        self._unwritten.blocks[block_id] = record
 
     def remove_block(self, block_id: int) -> None:
         """See ``Tables.remove_block``."""
-        self._txn.delete(U64.pack(block_id), db=self._blk)
+        self._unwritten.blocks[block_id] = None
 
     def add_datanode(self, event: DataNodeAdded) -> None:
         """See ``Tables.add_datanode``."""

@@ -14,6 +14,7 @@ from esdfs.namenode.rest.audit import Audit
 from esdfs.namenode.rest.cluster import Cluster, Live, Ready
 from esdfs.namenode.rest.cursors import Cursor, Cursors
 from esdfs.namenode.rest.datanodes import DataNodeBlocks, DataNodeHeartbeat, DataNodeRegister, DataNodes
+from esdfs.namenode.rest.diff import Diff
 from esdfs.namenode.rest.directories import Directories, Directory
 from esdfs.namenode.rest.edge import Edge
 from esdfs.namenode.rest.feature_level import FeatureLevel
@@ -47,6 +48,7 @@ def create_app(
     journal: JournalReader,
     audit: AuditReader,
     digest: Callable[[], Awaitable[bytes]],
+    beside: Callable[[list[str]], Awaitable[bytes]],
     settings: NameNodeConfig,
     clock: Clock,
     rng: Rng,
@@ -61,6 +63,7 @@ def create_app(
         journal=journal,
         audit=audit,
         digest=digest,
+        beside=beside,
         settings=settings,
         clock=clock,
         rng=rng,
@@ -92,6 +95,7 @@ ROUTES: Final = {
     "/restore": Restores,
     "/transactions": Transactions,
     "/history": History,
+    "/diff": Diff,
     "/journal": Journal,
     "/journal/head": JournalHead,
     "/journal/digest": JournalDigest,

@@ -44,6 +44,7 @@ class Edge:
 
     Args:
         journal, audit: Their calls block, so they are made in a thread of their own.
+        beside: What a program prints; for what would keep this worker from answering others.
         digest: The whole projection's hash as ``{"txid", "digest"}``; takes seconds per million inodes.
         is_sole: Whether this NameNode leads with the only vote there is.
         stopping: Whether this worker was told to stop: nobody waits any longer then.
@@ -58,6 +59,7 @@ class Edge:
         journal: JournalReader,
         audit: AuditReader,
         digest: Callable[[], Awaitable[bytes]],
+        beside: Callable[[list[str]], Awaitable[bytes]],
         settings: NameNodeConfig,
         clock: Clock,
         rng: Rng,
@@ -75,6 +77,7 @@ class Edge:
         self._journal = journal
         self._audit = audit
         self._digest = digest
+        self._beside = beside
         self._stopping = stopping
         self._digesting = asyncio.Lock()
         self._journal_thread = ThreadPoolExecutor(1, "journal-reader")
@@ -189,6 +192,11 @@ class Edge:
         """The whole projection's hash, as JSON; one at a time."""
         async with self._digesting:
             return await self._digest()
+
+    async def beside(self, argv: list[str]) -> bytes:
+        """What a program prints; one at a time."""
+        async with self._digesting:
+            return await self._beside(argv)
 
     # --- changes ------------------------------------------------------------------------------
 

@@ -54,6 +54,8 @@ PARAMETERS: Final[dict[str, tuple[str, _Json, bool]]] = {
     "limit": ("Page size", _PAGE, False),
     "after": ("`next` of the previous page", _TEXT, False),
     "recursive": ("With all below it", _FLAG, False),
+    "since": ("One moment: a txid, an ISO 8601 time, or a duration ago (2h)", _TEXT, True),
+    "until": ("The other; the present if absent", _TEXT, False),
     "from": ("First txid wanted, inclusive", _WHOLE | {"minimum": 1}, False),
     "part": ("Only what matters to this path and all below it", _TEXT, False),
     "asked": ("What is asked about", _TEXT, False),
@@ -61,8 +63,8 @@ PARAMETERS: Final[dict[str, tuple[str, _Json, bool]]] = {
     "cursor": ("A named reader: begin after what it has dealt with, unless `from` is given", _TEXT, False),
     "changes": ("Tell of each record what it was about", _FLAG, False),
     "principal": ("Only by this person", _TEXT, False),
-    "since": ("Not before: a txid, an ISO 8601 time, or a duration ago (2h)", _TEXT, False),
-    "until": ("Not after; likewise", _TEXT, False),
+    "not_before": ("Not before: a txid, an ISO 8601 time, or a duration ago (2h)", _TEXT, False),
+    "not_after": ("Not after; likewise", _TEXT, False),
     "below_txid": ("`next` of the previous page", _WHOLE | {"minimum": 1}, False),
     "wait_ms": (
         "Wait this long for the first record",
@@ -70,7 +72,18 @@ PARAMETERS: Final[dict[str, tuple[str, _Json, bool]]] = {
         False,
     ),
 }
-_SHOWN: Final = {"top": "path", "part": "path", "asked": "path", "below_txid": "after"}
+_SHOWN: Final = {
+    "top": "path",
+    "part": "path",
+    "asked": "path",
+    "since": "from",
+    "until": "to",
+    "not_before": "since",
+    "not_after": "until",
+    "below_txid": "after",
+}
+"""Parameters that mean something else elsewhere under their name."""
+
 _HEADERS: Final[dict[str, str]] = {
     "If-Match": "Only if the entry's ETag is this (or *: exists)",
     "If-None-Match": "GET: 304 if it still is this; POST /files/upload: * = only if nothing is there",
@@ -176,6 +189,14 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/history"): Operation(
         "Versions of a path, newest first", dict, ("path", "limit"), None, (200,), (404,)
     ),
+    ("GET", "/diff"): Operation(
+        "What differs between two moments, as net effect",
+        dict,
+        ("since", "until", "top", "min_txid", "consistency"),
+        None,
+        (200,),
+        (410,),
+    ),
     ("GET", "/journal"): Operation(
         "Records from a txid on, all or those of a path, a kind, a cursor; resume with `next`",
         dict,
@@ -204,7 +225,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/audit"): Operation(
         "Who changed what: by path, person, kind or time, newest first; go on with `next` as `after`",
         dict,
-        ("asked", "recursive", "principal", "kind", "since", "until", "limit", "below_txid", *_READ[1:]),
+        ("asked", "recursive", "principal", "kind", "not_before", "not_after", "limit", "below_txid", *_READ[1:]),
         None,
         (200,),
         (404,),

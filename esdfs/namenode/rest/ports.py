@@ -13,6 +13,7 @@ from esdfs.journal.entry import Entry
 from esdfs.namenode.events import ClusterFormatted, DataNodeAdded
 from esdfs.namenode.frames import Answer, Body
 from esdfs.namenode.namespace.inodes import Cursor, Inode, Version
+from esdfs.namenode.projection.differing import Change
 
 
 class View(Protocol):
@@ -59,6 +60,18 @@ class View(Protocol):
 
     def children(self, inode: int, after: str = "", limit: int = 1000) -> list[tuple[str, Inode]]:
         """At most ``limit`` entries with a name above ``after``, by name."""
+        ...
+
+    def difference(self, before: int, after: int, path: str = "/") -> list[Change]:
+        """The net effect of going from one transaction's state to another's, at and below ``path``.
+
+        Raises:
+            Compacted, FutureTxid, Restoring: One of them cannot be read.
+        """
+        ...
+
+    def touched(self, before: int, after: int, limit: int) -> int:
+        """How many changes lie between two moments; ``limit`` when there are more."""
         ...
 
     def history(self, path: str, limit: int = 1000) -> Sequence[Version]:

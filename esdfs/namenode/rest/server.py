@@ -57,6 +57,7 @@ def create() -> App[Request, Response]:
         stopping=stop.told,
         digest=digest,
         reader=reader,
+        beside=_output,
         locations=open_locations(settings.path),
         engine=EngineClient(settings.socket_path),
         journal=journal,

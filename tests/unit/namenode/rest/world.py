@@ -21,6 +21,7 @@ from esdfs.namenode.event_codec import pack
 from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, DirectoryMade, VoterEntry
 from esdfs.namenode.frames import Answer, Body, Execute, Status
 from esdfs.namenode.namespace.inodes import Cursor, Inode, Version
+from esdfs.namenode.projection.differing import Change
 from esdfs.namenode.rest.app import create_app
 from esdfs.namenode.upcasters import LEVEL_NEWEST
 
@@ -100,6 +101,14 @@ class State:
     def history(self, path: str, limit: int = 1000) -> list[Version]:
         inode = self.resolve(path)
         return [Version(path, inode.version, 0, inode)][:limit]
+
+    def touched(self, before: int, after: int, limit: int) -> int:
+        del before, after, limit
+        raise AssertionError("differences are the real projection's: test_server.py")
+
+    def difference(self, before: int, after: int, path: str = "/") -> list[Change]:
+        del before, after, path
+        raise AssertionError("differences are the real projection's: test_server.py")
 
     def txid_at(self, ts_us: int) -> int:
         return self.applied_txid if ts_us >= MTIME_US else 0
@@ -299,6 +308,7 @@ class World:
             journal=self.journal,
             audit=AuditReader(directory, self.journal, self.reader),
             digest=self._digest,
+            beside=self._beside,
             settings=NameNodeConfig(node_id="nn-1", dir="nowhere", token=token),
             clock=OsClock(),
             rng=OsRng(),
@@ -308,6 +318,10 @@ class World:
 
     async def _digest(self) -> bytes:
         return msgspec.json.encode({"txid": self.reader.applied_txid(), "digest": "ab" * 32})
+
+    async def _beside(self, argv: list[str]) -> bytes:
+        assert argv, "a program"
+        return b"{}"
 
     def __enter__(self) -> Self:
         self._runner.run(self._conductor.__aenter__())

@@ -1,0 +1,186 @@
+"""What differs between two moments: the net effect, whatever happened in between.
+
+The index of changes names every entry that was touched, so the work grows with what happened between the two
+moments and not with the namespace. An inode that has another name is *renamed*, not deleted and added; what
+was touched and is as it was differs in nothing.
+"""
+
+from collections.abc import Iterator
+from typing import Final, Literal
+
+import msgspec
+
+from esdfs.namenode.namespace.inodes import Inode
+from esdfs.namenode.namespace.paths import join
+from esdfs.namenode.namespace.view import View, path_of
+from esdfs.namenode.namespace.walk import walk_subtree
+from esdfs.namenode.projection.views import PresentView
+
+Place = tuple[int, str]
+
+_PAGE: Final = 1000
+_COMPARED: Final = ("mode", "owner", "group", "mtime_us", "replication")
+
+
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of a difference.
+
+    Attributes:
+        path: Where it is at the later moment; of what was deleted, where it was.
+        from_path: Of what was renamed.
+        fields: What else changed: ``content`` or names of attributes.
+        size_bytes, size_before: Of files.
+    """
+
+    change: Literal["added", "modified", "deleted", "renamed"]
+    type: Literal["file", "directory"]
+    path: str
+    file_id: str
+    from_path: str = ""
+    fields: tuple[str, ...] = ()
+    size_bytes: int = 0
+    size_before: int = 0
+
+
+class _Side:
+    """One of the two moments."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self._paths: dict[int, str | None] = {1: "/"}
+
+    def entry(self, place: Place) -> Inode | None:
+        """What is there, if it can be reached from the root."""
+        parent, name = place
+        if parent and self.path_of(parent) is None:
+            return None
+        return self.view.child(parent, name)
+
+    def path_of(self, directory: int) -> str | None:
+        if directory not in self._paths:
+            self._paths[directory] = path_of(self.view, directory)
+        return self._paths[directory]
+
+    def path(self, place: Place) -> str:
+        parent, name = place
+        above = self.path_of(parent) if parent else None
+        return "/" if above is None else join(above, name)
+
+
+def changed_places(present: PresentView, since: int, until: int) -> list[Place]:
+    """Every place that was touched after ``since`` up to ``until``, once each, in order."""
+    found: dict[Place, None] = {}
+    after = (since + 1, 0, "")
+    while page := present.changes(until, after=after, limit=_PAGE):
+        for change in page:
+            found[change[1], change[2]] = None
+        after = page[-1]
+    return list(found)
+
+
+def difference(present: PresentView, before: int, after: int, path: str = "/") -> list[Change]:
+    """The net effect of going from the state after ``before`` to that after ``after``, by path.
+
+    Either may be the earlier one. Of what happened only the part at and below ``path`` is told: what was, or
+    is, there.
+
+    Raises:
+        Compacted, FutureTxid: See ``PresentView.past``.
+        Restoring: One of the states is still being put together.
+    """
+    one, other = _Side(present.past(before)), _Side(present.past(after))
+    places = changed_places(present, *sorted((before, after)))
+    touched = set(places)
+    gone: dict[int, tuple[Place, Inode]] = {}
+    come: dict[int, tuple[Place, Inode]] = {}
+    found: list[Change] = []
+    for place in places:
+        was, now = one.entry(place), other.entry(place)
+        if was is not None and now is not None and was.inode == now.inode:
+            if fields := _fields(was, now):
+                found.append(_change("modified", other.path(place), now, fields=fields, was=was))
+            continue
+        if was is not None:
+            gone[was.inode] = (place, was)
+        if now is not None:
+            come[now.inode] = (place, now)
+    for number in [number for number in gone if number in come]:
+        (left, was), (arrived, now) = gone.pop(number), come.pop(number)
+        found.append(
+            _change(
+                "renamed",
+                other.path(arrived),
+                now,
+                from_path=one.path(left),
+                fields=_fields(was, now),
+                was=was,
+            )
+        )
+    # Another file in the place of one, as an overwrite leaves it.
+    files = {place: now for place, now in come.values() if not now.is_directory}
+    for place, was in list(gone.values()):
+        over = None if was.is_directory else files.get(place)
+        if over is not None:
+            del gone[was.inode], come[over.inode]
+            if fields := _fields(was, over):
+                found.append(_change("modified", other.path(place), over, fields=fields, was=was))
+    lost = {at: inode for place, was in gone.values() for at, inode in _all_below(one, place, was, touched)}
+    for place, now in come.values():
+        for at, inode in _all_below(other, place, now, touched):
+            # One of its kind at the same path, as the restore of a directory leaves it.
+            was = lost.get(at)
+            if was is None or was.is_directory != inode.is_directory:
+                found.append(_change("added", at, inode))
+                continue
+            del lost[at]
+            if fields := _fields(was, inode):
+                found.append(_change("modified", at, inode, fields=fields, was=was))
+    found += [_change("deleted", at, inode) for at, inode in lost.items()]
+    return sorted(
+        (change for change in found if _is_at(change.path, path) or _is_at(change.from_path, path)),
+        key=lambda change: (change.path, change.change),
+    )
+
+
+def _all_below(side: _Side, place: Place, top: Inode, touched: set[Place]) -> Iterator[tuple[str, Inode]]:
+    """``top`` and what came or went with it: what was touched itself is told for itself."""
+    paths = {top.inode: side.path(place)}
+    yield paths[top.inode], top
+    for parent, name, inode in walk_subtree(side.view, top):
+        if parent is None or parent not in paths or (parent, name) in touched:
+            continue
+        here = join(paths[parent], name)
+        if inode.is_directory:
+            paths[inode.inode] = here
+        yield here, inode
+
+
+def _fields(was: Inode, now: Inode) -> tuple[str, ...]:
+    same_bytes = (was.size_bytes, was.crc32c) == (now.size_bytes, now.crc32c)
+    changed = [name for name in _COMPARED if getattr(was, name) != getattr(now, name)]
+    return tuple(changed) if same_bytes else ("content", *changed)
+
+
+def _change(
+    kind: Literal["added", "modified", "deleted", "renamed"],
+    path: str,
+    inode: Inode,
+    *,
+    from_path: str = "",
+    fields: tuple[str, ...] = (),
+    was: Inode | None = None,
+) -> Change:
+    return Change(
+        kind,
+        "directory" if inode.is_directory else "file",
+        path,
+        str(inode.inode),
+        from_path,
+        fields,
+        inode.size_bytes,
+        0 if was is None else was.size_bytes,
+    )
+
+
+def _is_at(path: str, top: str) -> bool:
+    return bool(path) and (top in {"/", path} or path.startswith(f"{top}/"))
