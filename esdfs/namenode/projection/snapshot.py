@@ -12,8 +12,8 @@ from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, Version
 from esdfs.namenode.namespace.paths import join, split
 from esdfs.namenode.namespace.view import ABOVE_ROOT, View, path_of, resolve
 from esdfs.namenode.namespace.walk import walk_subtree
-from esdfs.namenode.projection.layout import entry_key, unpack_past
 from esdfs.namenode.projection.differing import Change, difference
+from esdfs.namenode.projection.layout import entry_key, unpack_past
 from esdfs.namenode.projection.views import PresentView
 
 NEVER: Final = 1 << 63

@@ -225,7 +225,17 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/audit"): Operation(
         "Who changed what: by path, person, kind or time, newest first; go on with `next` as `after`",
         dict,
-        ("asked", "recursive", "principal", "kind", "not_before", "not_after", "limit", "below_txid", *_READ[1:]),
+        (
+            "asked",
+            "recursive",
+            "principal",
+            "kind",
+            "not_before",
+            "not_after",
+            "limit",
+            "below_txid",
+            *_READ[1:],
+        ),
         None,
         (200,),
         (404,),
