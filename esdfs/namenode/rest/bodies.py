@@ -24,6 +24,7 @@ from esdfs.namenode.commands import (
     SetAttributes,
     SetRetention,
 )
+from esdfs.namenode.namespace.keeping import check_snapshot_name
 from esdfs.namenode.namespace.paths import check_name, normalise
 from esdfs.namenode.rest import request
 from esdfs.namenode.rest.answers import TIME_US_MAX
@@ -241,7 +242,9 @@ def checked(command: Command, place: str, owner: str, group: str) -> Command:
             request.identifier(command.file_id, f"{place}.file_id")
         case MoveCursor() | DropCursor():
             check_name(command.name)
-        case SetRetention() | CreateSnapshot() | DeleteSnapshot():
+        case CreateSnapshot() | DeleteSnapshot():
+            check_snapshot_name(command.name)
+        case SetRetention():
             pass  # decided upon as they are
     return msgspec.structs.replace(command, **changed) if changed else command
 
