@@ -36,6 +36,8 @@ COMMANDS: Final[dict[str, str]] = {
     "history": "history:history",
     "restore": "history:restore",
     "diff": "history:diff",
+    "snapshot": "snapshots:snapshot",
+    "retention": "retention:retention",
     "journal": "journal:journal",
     "cluster": "cluster:cluster",
     "node": "cluster:node",

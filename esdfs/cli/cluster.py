@@ -34,6 +34,7 @@ def cluster_status(ctx: typer.Context, *, as_json: Json = False) -> None:
             ("leader", f"{told['leader'] or 'none'} (epoch {told['epoch']})"),
             ("namenodes", ", ".join(f"{n['node_id']} {n['role']}" for n in told["namenodes"])),
             ("last txid", str(told["last_txid"])),
+            ("history", _history(told.get("history") or {})),
             ("datanodes", ", ".join(f"{n} {state}" for state, n in told["datanodes"].items() if n) or "none"),
             ("blocks", ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in blocks.items())),
             (
@@ -46,6 +47,16 @@ def cluster_status(ctx: typer.Context, *, as_json: Json = False) -> None:
     )
     for cursor in told.get("cursors", []):
         out.line(told_of(cursor))
+
+
+def _history(told: dict[str, Any]) -> str:
+    if not told:
+        return "?"
+    waiting = told["oldest_txid"] - told["purged_txid"]
+    return (
+        f"from txid {told['oldest_txid']} on, {told['snapshots']} snapshots"
+        f"{f', {waiting} transactions still to be forgotten' if waiting else ''}"
+    )
 
 
 def _state(told: dict[str, Any]) -> str:

@@ -48,7 +48,9 @@ def restore(
     ctx: typer.Context,
     path: RemotePath,
     *,
-    as_of: Annotated[str, typer.Option("--as-of", help="A txid, an ISO time, or a duration ago (2h).")],
+    as_of: Annotated[
+        str, typer.Option("--as-of", help="A txid, an ISO time, a duration ago (2h), or @snapshot.")
+    ],
     to: Annotated[str | None, typer.Option("--to", help="Where to; default: where it was.")] = None,
     no_clobber: Annotated[
         bool, typer.Option("--no-clobber", help="Refuse to replace what is there now.")
@@ -77,7 +79,9 @@ def restore(
 
 def diff(
     ctx: typer.Context,
-    before: Annotated[str, typer.Argument(metavar="T1", help="A txid, an ISO time, or a duration ago (2h).")],
+    before: Annotated[
+        str, typer.Argument(metavar="T1", help="A txid, an ISO time, a duration ago (2h), or @snapshot.")
+    ],
     after: Annotated[str, typer.Argument(metavar="T2", help="The same; `now` for the present.")],
     path: RemotePath = "/",
     *,

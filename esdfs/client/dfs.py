@@ -11,7 +11,18 @@ from typing import IO, TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
 from esdfs.client.changes import Change, Cursor, Cursors, Feed, Moved
 from esdfs.client.control import CONNECT_BUDGET_S, TIMEOUT_S, Control, split_urls
 from esdfs.client.errors import IsADirectory
-from esdfs.client.values import Difference, FileStatus, LocatedBlock, Usage, Version, Versions
+from esdfs.client.values import (
+    Difference,
+    FileStatus,
+    LocatedBlock,
+    Retention,
+    Snapshot,
+    SnapshotMade,
+    Snapshots,
+    Usage,
+    Version,
+    Versions,
+)
 from esdfs.client.values import Listing as Page
 from esdfs.env import Clock, Rng
 from esdfs.env_os import OsClock, OsRng
@@ -23,7 +34,8 @@ if TYPE_CHECKING:
     from esdfs.client.tree import Copied
 
 Point: TypeAlias = str | int | datetime
-"""A moment of the past: a txid, an ISO time, a duration ago (``2h``), or an aware datetime."""
+"""A moment of the past: a txid, an ISO time, a duration ago (``2h``), ``@`` and a snapshot's name, or an
+aware datetime."""
 
 LocalPath: TypeAlias = str | os.PathLike[str]
 T = TypeVar("T")
@@ -308,6 +320,38 @@ class DFSClient:
     def drop_cursor(self, name: str) -> None:
         """Forget a named reader. Raises `NotFound`."""
         self._change("DELETE", f"/cursors/{name}", dict[str, Any], None)
+
+    def snapshots(self) -> list[Snapshot]:
+        """Every snapshot, by name."""
+        return self.control.get("/snapshots", Snapshots).snapshots
+
+    def create_snapshot(self, name: str, path: str = "/", *, as_of: Point | None = None) -> SnapshotMade:
+        """Keep what is at and below ``path`` readable as ``@name``, as it is or was, whatever the window.
+
+        No bytes move. Raises `AlreadyExists`, and `Compacted` for what can no longer be read.
+        """
+        body = {"name": name, "path": _absolute(path), "as_of": point(as_of)}
+        return self._change("POST", "/snapshots", SnapshotMade, body)
+
+    def delete_snapshot(self, name: str) -> None:
+        """Let go of a snapshot; what only it kept is forgotten soon. Raises `NotFound`."""
+        self._change("DELETE", f"/snapshots/{name}", dict[str, Any], None)
+
+    def retention(self) -> Retention:
+        """How much history is kept, and how much there is."""
+        return self.control.get("/retention", Retention)
+
+    def retention_report(self, depth: int = 1) -> dict[str, Any]:
+        """What history costs; see `GET /retention/report`. Seconds per million inodes: mind ``timeout``."""
+        return self.control.get_patiently("/retention/report", dict[str, Any], depth=depth)
+
+    def set_retention(self, *, window_s: int | None = None, records_max: int | None = None) -> Retention:
+        """Keep history of this age and of so many transactions (0 = without limit, None = as it is).
+
+        What is beyond the shorter of the two is forgotten soon, and for ever, unless a snapshot shows it.
+        """
+        body = {"window_s": window_s, "records_max": records_max}
+        return self._change("PUT", "/retention", Retention, body)
 
     def diff(self, before: Point, after: Point | None = None, path: str = "/") -> Difference:
         """The net effect of going from one moment to another (None = now), at and below ``path``.

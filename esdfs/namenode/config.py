@@ -42,8 +42,8 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             whatever ``journal_retain_records`` says.
         horizon_step_ms, horizon_step_records: The oldest txid that can be read follows the window this
             often, or after so many transactions.
-        purge_grace_ms: Blocks of forgotten history are deleted on DataNodes this much later: who began to
-            read them may finish.
+        purge_grace_ms: Blocks of forgotten history, and replicas that no block of ours has, are deleted this
+            much later: who began to read them may finish.
     """
 
     node_id: str

@@ -7,23 +7,13 @@ from esdfs.namenode import events as ev
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.events import Event, RetentionSet
 from esdfs.namenode.namespace.keeping import LEVEL_KEEPING
+from esdfs.namenode.projection.horizon import wanted_horizon
 from esdfs.namenode.projection.purging import Backlog, ends_after
 from esdfs.namenode.projection.views import PresentView
 from esdfs.namenode.projection.writer import Writer
 
 STEPS_MAX: Final = 500
 """Of forgetting, within one record: some milliseconds of the one thread."""
-
-
-def wanted_horizon(view: PresentView, now_us: int) -> int:
-    """The oldest txid that retention asks for: the last one before the window, or ``records_max`` ago."""
-    retention, last_txid = view.retention(), view.meta.applied_txid
-    horizon = view.oldest_txid()
-    if retention.window_s:
-        horizon = max(horizon, view.txid_at(now_us - retention.window_s * 1_000_000))
-    if retention.records_max:
-        horizon = max(horizon, last_txid - retention.records_max)
-    return horizon
 
 
 class MoveHorizon:

@@ -543,6 +543,7 @@ class Service:
             "base_txid": self._checkpoints.base_txid,
             "oldest_txid": self._checkpoints.base_txid + 1,
             "feature_level": self._metadata.feature_level(),
+            **self._metadata.standing(self._clock.wall_us())._asdict(),
             "chain": meta.chain.hex(),
             "read_only": self._read_only,
             "pending_requests": len(self._pending),

@@ -27,11 +27,11 @@ from esdfs.namenode.engine import Internal, Settled
 from esdfs.namenode.events import Event
 from esdfs.namenode.namespace import fanout
 from esdfs.namenode.projection.digest import digest
+from esdfs.namenode.projection.horizon import wanted_horizon
 from esdfs.namenode.projection.lmdb import ProjectionStore, raw_entries
 from esdfs.namenode.projection.purging import Backlog
 from esdfs.namenode.projection.snapshot import Snapshot
 from esdfs.namenode.projection.writer import Writer
-from esdfs.namenode.retaining import wanted_horizon
 from tests.property.kept_history import Model, Node, Tree, below, parent_of
 from tests.unit.namenode.world import World, asking
 

@@ -70,6 +70,7 @@ def from_config(config: NameNodeConfig) -> Policy:
         dead_after_ms=config.dead_after_ms,
         safe_mode_min_ms=config.safe_mode_min_ms,
         purge_grace_ms=config.purge_grace_ms,
+        orphan_grace_ms=config.purge_grace_ms,
     )
 
 

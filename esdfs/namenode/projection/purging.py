@@ -138,7 +138,7 @@ class Purge:
             return  # it only began something
         history_key, value = found
         inode, is_directory = layout.entry_id(value)
-        if is_directory and not self._is_back(U64.unpack(until)[0], inode):
+        if is_directory and not is_back(self._view, U64.unpack(until)[0], inode):
             self._txn.put(until + U64.pack(inode), b"", db=self._dead)
         self._keep_or_forget(history_key, value)
 
@@ -153,15 +153,6 @@ class Purge:
         if len(at) != len(prefix) + 8 or not at.startswith(prefix):
             return None
         return at, cursor.value()
-
-    def _is_back(self, until_txid: int, inode: int) -> bool:
-        """Whether an inode has, or had, a name after it lost one: it was renamed, or restored."""
-        if self._view.place_of(inode) is not None:
-            return True
-        cursor = self._txn.cursor(self._moved)
-        prefix = U64.pack(inode)
-        found = cursor.set_range(TWO_U64.pack(inode, until_txid + 1))
-        return bool(found and cursor.key().startswith(prefix))
 
     def _keep_or_forget(self, history_key: bytes, value: bytes) -> None:
         pin_txid = self._shown_by(history_key, value)
@@ -201,7 +192,7 @@ class Purge:
 
     def _end_below(self, until_txid: int, directory: int) -> None:
         """One entry of a removed directory ends with it."""
-        if self._is_back(until_txid, directory):
+        if is_back(self._view, until_txid, directory):
             self._txn.delete(TWO_U64.pack(until_txid, directory), db=self._dead)
             return
         name, value = next(islice(self._view.entries(directory, b""), 1), (b"", b""))
@@ -255,3 +246,13 @@ def ends_after(view: PresentView, after_txid: int, until_txid: int) -> bool:
     txn, dbs = view.tables()
     cursor = txn.cursor(dbs[b"chg"])
     return bool(cursor.set_range(U64.pack(after_txid + 1)) and U64.unpack_from(cursor.key())[0] <= until_txid)
+
+
+def is_back(view: PresentView, until_txid: int, inode: int) -> bool:
+    """Whether an inode has, or had, a name after it lost one: it was renamed, or restored."""
+    if view.place_of(inode) is not None:
+        return True
+    txn, dbs = view.tables()
+    cursor = txn.cursor(dbs[b"moved"])
+    found = cursor.set_range(TWO_U64.pack(inode, until_txid + 1))
+    return bool(found and cursor.key().startswith(U64.pack(inode)))

@@ -5,14 +5,22 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from esdfs.errors import NotFound, ParentNotFound
+from esdfs.errors import Compacted, NotFound, ParentNotFound
 from esdfs.ids import ROOT
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, VoterEntry
+from esdfs.namenode.events import (
+    ClusterFormatted,
+    DataNodeAdded,
+    RetentionSet,
+    SnapshotCreated,
+    VoterEntry,
+)
 from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, Version
 from esdfs.namenode.namespace.paths import join, split
 from esdfs.namenode.namespace.view import ABOVE_ROOT, View, path_of, resolve
 from esdfs.namenode.namespace.walk import walk_subtree
+from esdfs.namenode.projection.costs import Costs, costs
 from esdfs.namenode.projection.differing import Change, difference
+from esdfs.namenode.projection.horizon import Standing, standing
 from esdfs.namenode.projection.layout import entry_key, unpack_past
 from esdfs.namenode.projection.views import PresentView
 
@@ -132,6 +140,26 @@ class Snapshot:
         """A named reader of the journal."""
         return self._present.cursor(name)
 
+    def retention(self) -> RetentionSet:
+        """How much history is kept."""
+        return self._present.retention()
+
+    def standing(self, now_us: int) -> Standing:
+        """How much history there is, and how far forgetting is behind."""
+        return standing(self._present, now_us)
+
+    def costs(self, depth: int, now_us: int) -> Costs:
+        """What history costs; see ``projection.costs``."""
+        return costs(self._present, depth, now_us)
+
+    def pin(self, name: str) -> SnapshotCreated | None:
+        """The snapshot of this name."""
+        return self._present.pin(name)
+
+    def pins(self) -> list[SnapshotCreated]:
+        """All snapshots, by name."""
+        return self._present.pins()
+
     def difference(self, before: int, after: int, path: str = "/") -> list[Change]:
         """See ``differing.difference``; both moments are the caller's, whichever this state is."""
         return difference(self._present, before, after, path)
@@ -171,18 +199,21 @@ class Snapshot:
 
     def _versions_at(self, place: tuple[int, str]) -> list[Version]:
         parent, name = place
-        return [
-            Version(
-                join(self._path_then(parent, inode.version), name) if name else "/",
-                inode.version,
-                until,
-                inode,
-            )
-            for inode, until in self._present.versions(parent, name)
-        ]
+        found = []
+        for inode, until in self._present.versions(parent, name):
+            directory = self._path_then(parent, inode.version, until) if name else ""
+            if directory is not None:
+                found.append(Version(join(directory, name) if name else "/", inode.version, until, inode))
+        return found
 
-    def _path_then(self, directory: int, txid: int) -> str:
-        return path_of(self._present.past(txid), directory) or f"/…/{directory}"
+    def _path_then(self, directory: int, since: int, until: int) -> str | None:
+        """Where a directory was when an entry of it was so; None when that can no longer be read."""
+        for txid in self._present.readable(since, until):
+            try:
+                return path_of(self._present.past(txid), directory) or f"/…/{directory}"
+            except Compacted:
+                continue  # a snapshot of that moment shows other parts of it
+        return None
 
     def _directories_at(self, names: list[str]) -> list[tuple[int, int, int]]:
         """(inode, from, until) of every directory that was at a path: several, when it was restored."""

@@ -156,6 +156,14 @@ class PresentView:
         whole = PastView(self, txid)
         return whole if any(pin.inode == ROOT for pin in pins) else PinnedView(whole, pins, oldest_txid)
 
+    def readable(self, since: int, until: int) -> Iterator[int]:
+        """Moments of since <= txid < until (0 = now) that can be read: the window's first, then pins'."""
+        oldest_txid = self._meta.oldest_txid
+        if not until or until > oldest_txid:
+            yield max(since, oldest_txid)
+        else:
+            yield from sorted({pin.txid for pin in self.pins() if since <= pin.txid < until})
+
     def applied_txid(self) -> int:
         """See ``Present.applied_txid``."""
         return self._meta.applied_txid

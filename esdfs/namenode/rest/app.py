@@ -38,6 +38,8 @@ from esdfs.namenode.rest.middleware import Middleware, RequestCounts
 from esdfs.namenode.rest.openapi import OpenApi
 from esdfs.namenode.rest.ports import Engine, JournalReader, LocationsReader, ProjectionReader
 from esdfs.namenode.rest.quorum import Quorum, QuorumTransfer, QuorumVoter, QuorumVoters
+from esdfs.namenode.rest.retention import Retention, RetentionReport
+from esdfs.namenode.rest.snapshots import Snapshot, Snapshots
 from esdfs.namenode.rest.transactions import Renames, Restores, Transactions
 
 
@@ -97,6 +99,10 @@ ROUTES: Final = {
     "/transactions": Transactions,
     "/history": History,
     "/diff": Diff,
+    "/retention": Retention,
+    "/retention/report": RetentionReport,
+    "/snapshots": Snapshots,
+    "/snapshots/{name}": Snapshot,
     "/journal": Journal,
     "/journal/head": JournalHead,
     "/journal/digest": JournalDigest,

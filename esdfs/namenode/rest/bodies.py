@@ -24,7 +24,7 @@ from esdfs.namenode.commands import (
     SetAttributes,
     SetRetention,
 )
-from esdfs.namenode.namespace.keeping import check_snapshot_name
+from esdfs.namenode.namespace.keeping import NAME_BYTES_MAX, WINDOW_S_MAX, check_snapshot_name
 from esdfs.namenode.namespace.paths import check_name, normalise
 from esdfs.namenode.rest import request
 from esdfs.namenode.rest.answers import TIME_US_MAX
@@ -151,9 +151,28 @@ class Bring(Body, frozen=True):
     """Link a past version; ``target`` "" = the same path."""
 
     path: Path
-    as_of: Annotated[int, Meta(ge=1, le=request.ID_MAX)] | Annotated[str, Meta(min_length=1, max_length=64)]
+    as_of: Annotated[int, Meta(ge=1, le=request.ID_MAX)] | Annotated[str, Meta(min_length=1, max_length=256)]
     target: Path = ""
     overwrite: bool = True
+
+
+class Retain(Body, frozen=True):
+    """How much history is kept; absent = as it is, 0 = without limit."""
+
+    window_s: Annotated[int, Meta(ge=0, le=WINDOW_S_MAX)] | None = None
+    records_max: Annotated[int, Meta(ge=0, le=request.ID_MAX)] | None = None
+
+
+class NewSnapshot(Body, frozen=True):
+    """Keep what is at and below a path as it is, or as it was."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=NAME_BYTES_MAX)]
+    path: Path = "/"
+    as_of: (
+        Annotated[int, Meta(ge=1, le=request.ID_MAX)]
+        | Annotated[str, Meta(min_length=1, max_length=256)]
+        | None
+    ) = None
 
 
 class Transaction(Body, frozen=True):
@@ -173,6 +192,8 @@ cursor: Final = msgspec.json.Decoder(Position).decode
 new_directory: Final = msgspec.json.Decoder(NewDirectory).decode
 move: Final = msgspec.json.Decoder(Move).decode
 bring: Final = msgspec.json.Decoder(Bring).decode
+retain: Final = msgspec.json.Decoder(Retain).decode
+new_snapshot: Final = msgspec.json.Decoder(NewSnapshot).decode
 transaction: Final = msgspec.json.Decoder(Transaction).decode
 anything: Final = msgspec.json.Decoder(dict[str, object]).decode
 

@@ -52,6 +52,11 @@ class Cluster:
                 "checkpoint_txid": status.get("checkpoint_txid", 0),
                 "base_txid": status.get("base_txid", 0),
                 "feature_level": status.get("feature_level"),
+                "history": {
+                    name.removeprefix("history_"): value
+                    for name, value in status.items()
+                    if name.startswith("history_")
+                },
                 "namenodes": status.get("namenodes")
                 or [{"node_id": status["node_id"], "role": status["role"], "last_txid": status["last_txid"]}],
                 "datanodes": {state.value: states[state.value] for state in DataNodeStatus},

@@ -101,9 +101,11 @@ class Edge:
             await self._wait_applied(request.number(req, "min_txid", 0))
         if "consistency" in params and req.get_param("consistency") not in _CONSISTENCY:
             raise InvalidRequest("consistency must be linearizable, session or stale", field="consistency")
+        fresh = params.get("consistency", "linearizable") == "linearizable" and "min_txid" not in params
+        # A txid means the same everywhere; which one a snapshot has must be known here.
+        if fresh and ("as_of" not in params or req.get_param("as_of", default="").startswith("@")):
+            await self._confirm()
         if "as_of" not in params:
-            if params.get("consistency", "linearizable") == "linearizable" and "min_txid" not in params:
-                await self._confirm()
             return None
         return self.txid_of(request.text(req, "as_of"))
 
@@ -113,7 +115,9 @@ class Edge:
             await self._confirmations.confirm()
 
     def txid_of(self, point: str) -> int:
-        """The txid that a point in time stands for."""
+        """The txid that a point in time, or ``@`` and the name of a snapshot, stands for."""
+        if point.startswith("@"):
+            return self._pinned_txid(point[1:])
         try:
             at = parse_point(point, self.clock.wall_us())
         except OverflowError:
@@ -121,12 +125,22 @@ class Edge:
         txid = self._txid_at(at.ts_us) if at.ts_us is not None else at.txid
         assert txid is not None, "a point is a txid or a time"
         if txid == 0:
+            with self.reader.snapshot() as view:
+                oldest_txid = view.oldest_txid
             raise Compacted(
-                f"nothing is recorded as early as {point[:80]}: history begins at txid 1", oldest_txid=1
+                f"nothing is kept from as early as {point[:80]}: history begins at txid {oldest_txid}",
+                oldest_txid=oldest_txid,
             )
         if txid > request.ID_MAX:
             raise InvalidRequest(f"as_of must be at most {request.ID_MAX}", field="as_of")
         return txid
+
+    def _pinned_txid(self, name: str) -> int:
+        with self.reader.snapshot() as view:
+            pin = view.pin(name)
+        if pin is None:
+            raise NotFound(f"no snapshot is called {name[:80]}: see esdfs snapshot list", name=name[:80])
+        return pin.txid
 
     def _txid_at(self, ts_us: Micros) -> int:
         if ts_us < 0:

@@ -21,8 +21,10 @@ class JournalHead:
         del req
         told = await self._edge.ask(resp, Status())
         status = msgspec.msgpack.decode(told.result, type=dict[str, object])
+        with self._edge.reader.snapshot() as view:
+            history = {"history_oldest_txid": view.oldest_txid}
         head = {field: status[field] for field in _HEAD_FIELDS}
-        answer(resp, head | {"cursors": (await standing(self._edge)).cursors})
+        answer(resp, head | history | {"cursors": (await standing(self._edge)).cursors})
 
 
 class JournalDigest:

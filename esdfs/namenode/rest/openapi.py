@@ -43,7 +43,8 @@ _FLAG: Final = {"type": "boolean"}
 PARAMETERS: Final[dict[str, tuple[str, _Json, bool]]] = {
     "path": ("Absolute path: 4096 bytes, 255 a component, 128 deep", _TEXT, True),
     "top": ("Where to start; / if absent", _TEXT, False),
-    "as_of": ("Read the past: a txid, an ISO 8601 time, or a duration ago (2h)", _TEXT, False),
+    "as_of": ("Read the past: a txid, an ISO 8601 time, a duration ago (2h), or @snapshot", _TEXT, False),
+    "depth": ("How many components of a path a line stands for", _WHOLE, False),
     "min_txid": ("Wait up to 5 s until this txid is applied here, else 503", _WHOLE, False),
     "consistency": (
         "How fresh; all are linearizable while one NameNode votes",
@@ -197,6 +198,37 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         None,
         (200,),
         (410,),
+    ),
+    ("GET", "/retention"): Operation("How much history is kept, and how much there is"),
+    ("PUT", "/retention"): Operation(
+        "Keep more or less; what is beyond it is forgotten for ever",
+        dict,
+        (),
+        bodies.Retain,
+        (200,),
+        (),
+        _CHANGE,
+    ),
+    ("GET", "/retention/report"): Operation(
+        "Bytes that only history holds, by directory and day, and what a shorter window frees",
+        dict,
+        ("depth",),
+    ),
+    ("GET", "/snapshots"): Operation("Every snapshot, by name", dict, ("min_txid", "consistency")),
+    ("POST", "/snapshots"): Operation(
+        "Keep a state, also a past one, under a name",
+        dict,
+        (),
+        bodies.NewSnapshot,
+        (201,),
+        (404, 409, 410),
+        _CHANGE,
+    ),
+    ("GET", "/snapshots/{name}"): Operation(
+        "One snapshot", dict, ("min_txid", "consistency"), None, (200,), (404,)
+    ),
+    ("DELETE", "/snapshots/{name}"): Operation(
+        "Let go of what only it keeps", dict, (), None, (200,), (404,), _CHANGE
     ),
     ("GET", "/journal"): Operation(
         "Records from a txid on, all or those of a path, a kind, a cursor; resume with `next`",

@@ -10,10 +10,11 @@ from typing import Protocol
 from esdfs.blocks import DataNodeStatus
 from esdfs.ids import Txid
 from esdfs.journal.entry import Entry
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded
+from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, RetentionSet, SnapshotCreated
 from esdfs.namenode.frames import Answer, Body
 from esdfs.namenode.namespace.inodes import Cursor, Inode, Version
 from esdfs.namenode.projection.differing import Change
+from esdfs.namenode.projection.horizon import Standing
 
 
 class View(Protocol):
@@ -60,6 +61,22 @@ class View(Protocol):
 
     def children(self, inode: int, after: str = "", limit: int = 1000) -> list[tuple[str, Inode]]:
         """At most ``limit`` entries with a name above ``after``, by name."""
+        ...
+
+    def retention(self) -> RetentionSet:
+        """How much history is kept."""
+        ...
+
+    def standing(self, now_us: int) -> Standing:
+        """How much history there is, and how far forgetting is behind."""
+        ...
+
+    def pin(self, name: str) -> SnapshotCreated | None:
+        """The snapshot of this name."""
+        ...
+
+    def pins(self) -> list[SnapshotCreated]:
+        """All snapshots, by name."""
         ...
 
     def difference(self, before: int, after: int, path: str = "/") -> list[Change]:

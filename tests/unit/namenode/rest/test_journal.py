@@ -113,7 +113,7 @@ def test_the_head_is_what_the_engine_says(world: World) -> None:
     head = world.get("/journal/head").json
     assert head == {
         name: STATUS[name] for name in ("last_txid", "commit_txid", "oldest_txid", "epoch", "chain")
-    } | {"cursors": []}
+    } | {"history_oldest_txid": 1, "cursors": []}
 
 
 def test_the_digest_names_the_txid_it_was_made_at(world: World) -> None:

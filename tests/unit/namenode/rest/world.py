@@ -18,10 +18,18 @@ from esdfs.namenode.audit.index import IndexStore
 from esdfs.namenode.audit.reading import AuditReader
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.event_codec import pack
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, DirectoryMade, VoterEntry
+from esdfs.namenode.events import (
+    ClusterFormatted,
+    DataNodeAdded,
+    DirectoryMade,
+    RetentionSet,
+    SnapshotCreated,
+    VoterEntry,
+)
 from esdfs.namenode.frames import Answer, Body, Execute, Status
 from esdfs.namenode.namespace.inodes import Cursor, Inode, Version
 from esdfs.namenode.projection.differing import Change
+from esdfs.namenode.projection.horizon import Standing
 from esdfs.namenode.rest.app import create_app
 from esdfs.namenode.upcasters import LEVEL_NEWEST
 
@@ -65,6 +73,7 @@ class State:
         self.applied_txid = applied_txid
         self.oldest_txid = 1
         self.epoch = 3
+        self.snapshots: dict[str, SnapshotCreated] = {}
         self._txid = txid
         self.named: dict[str, Cursor] = {}
 
@@ -101,6 +110,19 @@ class State:
     def history(self, path: str, limit: int = 1000) -> list[Version]:
         inode = self.resolve(path)
         return [Version(path, inode.version, 0, inode)][:limit]
+
+    def retention(self) -> RetentionSet:
+        return RetentionSet(7 * 86_400, 0)
+
+    def standing(self, now_us: int) -> Standing:
+        assert now_us, "a time"
+        return Standing(1, 1, 1, 0, len(self.snapshots))
+
+    def pin(self, name: str) -> SnapshotCreated | None:
+        return self.snapshots.get(name)
+
+    def pins(self) -> list[SnapshotCreated]:
+        return [pin for _, pin in sorted(self.snapshots.items())]
 
     def touched(self, before: int, after: int, limit: int) -> int:
         del before, after, limit
@@ -141,6 +163,7 @@ class Reader:
     def __init__(self) -> None:
         self.states: dict[int, dict[str, Inode]] = {1: {"/": directory(1)}}
         self.cursors: dict[str, Cursor] = {}
+        self.snapshots: dict[str, SnapshotCreated] = {}
 
     def put(self, paths: dict[str, Inode]) -> int:
         """The next transaction's state."""
@@ -161,6 +184,7 @@ class Reader:
             raise Compacted("compacted", oldest_txid=min(self.states))
         state = State(self.states[txid], newest, txid)
         state.named = self.cursors
+        state.snapshots = self.snapshots
         yield state
 
 
@@ -243,6 +267,11 @@ STATUS = {
     "last_txid": 9,
     "commit_txid": 9,
     "oldest_txid": 1,
+    "history_oldest_txid": 1,
+    "history_wanted_txid": 1,
+    "history_purged_txid": 1,
+    "history_held_versions": 0,
+    "history_snapshots": 0,
     "chain": "ab" * 32,
     "cluster_id": "c-1",
     "safe_mode": False,
