@@ -55,7 +55,7 @@ def tail(
     feed = here.client.feed(first, here.resolve(path) if path else None, kind or ())
     beating = not here.quiet and sys.stderr.isatty()
     for page in feed.pages(follow=follow):
-        _print(out, page)
+        show(out, page)
         if not page.records and heartbeats:
             out.json({"heartbeat": page.head})
         out.flush()
@@ -79,7 +79,8 @@ def _first(here: Session, cursor: str | None, since: int | None, count: int) -> 
     return int(head["head"]) + 1
 
 
-def _print(out: Output, page: "Page") -> None:
+def show(out: Output, page: "Page") -> None:
+    """The records of a page: whole with ``--json``, else a line for each thing that changed."""
     if out.as_json:
         for record in page.records:
             out.json(record)
