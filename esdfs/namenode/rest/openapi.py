@@ -206,7 +206,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         (),
         bodies.Retain,
         (200,),
-        (),
+        (409,),
         _CHANGE,
     ),
     ("GET", "/retention/report"): Operation(
