@@ -1072,3 +1072,57 @@ class NamespaceRewound(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NamespaceRewound: _TypeAlias = NamespaceRewound  # noqa: Y015
+
+@_typing.final
+class CursorMoved(_message.Message):
+    """kind 30. Where a named reader of the journal has got to: it has dealt with everything up to `txid`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TXID_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    txid: _builtins.int
+    principal: _builtins.str
+    request_hash: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        txid: _builtins.int = ...,
+        principal: _builtins.str = ...,
+        request_hash: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "principal", b"principal", "request_hash", b"request_hash", "txid", b"txid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CursorMoved: _TypeAlias = CursorMoved  # noqa: Y015
+
+@_typing.final
+class CursorDropped(_message.Message):
+    """kind 31."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    request_hash: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_hash: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_hash", b"request_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CursorDropped: _TypeAlias = CursorDropped  # noqa: Y015

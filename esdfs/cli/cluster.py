@@ -6,6 +6,7 @@ import typer
 
 from esdfs.cli import session
 from esdfs.cli.completion import remote_paths
+from esdfs.cli.journal_feed import told_of
 from esdfs.cli.output import human_size
 from esdfs.cli.session import Json
 from esdfs.errors import Unavailable
@@ -44,6 +45,8 @@ def cluster_status(ctx: typer.Context, *, as_json: Json = False) -> None:
             ("state", _state(told)),
         ]
     )
+    for cursor in told.get("cursors", []):
+        out.line(told_of(cursor))
 
 
 def _history(told: dict[str, Any]) -> str:

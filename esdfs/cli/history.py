@@ -3,10 +3,12 @@
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec.structs import replace
 
 from esdfs.cli import session
 from esdfs.cli.output import Output, human_size
-from esdfs.cli.session import Json, RemotePath
+from esdfs.cli.session import Json, RemotePath, Session
+from esdfs.client.values import FileStatus
 from esdfs.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -85,12 +87,36 @@ def diff(
     after: Annotated[str, typer.Argument(metavar="T2", help="The same; `now` for the present.")],
     path: RemotePath = "/",
     *,
+    ops: Annotated[
+        bool, typer.Option("--ops", help="What was done, one after the other, instead of what came of it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """What differs between two moments: Added, Modified, Deleted, Renamed."""
     here = session.of(ctx)
+    out = here.output(as_json=as_json)
     until = None if after == "now" else after
-    _show(here.output(as_json=as_json), here.client.diff(before, until, here.resolve(path)))
+    if ops:
+        _show_operations(here, out, before, until, here.resolve(path))
+    else:
+        _show(out, here.client.diff(before, until, here.resolve(path)))
+
+
+def _show_operations(here: Session, out: Output, before: str, until: str | None, path: str) -> None:
+    """The records after one moment up to another that matter to ``path``."""
+    from esdfs.cli.journal_feed import show  # noqa: PLC0415 - without --ops not needed
+
+    first, last = (
+        here.client.control.get_at("/files", FileStatus, path="/", as_of=moment)[1]
+        for moment in (before, until)
+    )
+    if first > last:
+        raise InvalidRequest("--ops tells what was done from T1 on: name the earlier moment first")
+    for page in here.client.feed(first + 1, path).pages(follow=False):
+        within = [record for record in page.records if record.txid <= last]
+        show(out, replace(page, records=within))
+        if page.next > last:
+            return
 
 
 def _show(out: Output, found: "Difference") -> None:

@@ -6,14 +6,17 @@ from typing import Annotated, Any, Final
 import typer
 
 from esdfs.cli import session
+from esdfs.cli.journal_audit import audit
+from esdfs.cli.journal_feed import cursors, tail, told_of
 from esdfs.cli.output import Output
-from esdfs.cli.session import Json, RemotePath, Session
+from esdfs.cli.session import Json, Session
 from esdfs.errors import InvalidRequest, NotFound
 
 journal = typer.Typer(no_args_is_help=True, help="The record of everything that happened.")
+journal.command()(tail)
+journal.command()(audit)
+journal.add_typer(cursors, name="cursor")
 
-_TAIL: Final = 10
-_WAIT_MS: Final = 3_000
 _SHOWN: Final = 5
 
 Database = Annotated[
@@ -33,7 +36,10 @@ def status(ctx: typer.Context, *, as_json: Json = False) -> None:
     if out.as_json:
         out.json(head)
     else:
+        named = head.pop("cursors", [])
         out.table([(name.replace("_", " "), str(value)) for name, value in head.items()])
+        for cursor in named:
+            out.line(told_of(cursor))
 
 
 @journal.command()
@@ -57,45 +63,6 @@ def show(
     if not page["records"]:
         raise NotFound(f"there is no record {txid} yet: the last one is {page['head']}")
     _print(here.output(as_json=as_json), page["records"], whole=True)
-
-
-@journal.command()
-def tail(
-    ctx: typer.Context,
-    *,
-    count: Annotated[int, typer.Option("-n", "--count", min=0, max=1000, help="How many.")] = _TAIL,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as records are written.")] = False,
-    as_json: Json = False,
-) -> None:
-    """The newest records."""
-    here = session.of(ctx)
-    out = here.output(as_json=as_json)
-    control = here.client.control
-    head = control.get("/journal/head", dict[str, Any])
-    start = max(int(head["oldest_txid"]), int(head["last_txid"]) - count + 1)
-    if count:
-        page = control.get("/journal", dict[str, Any], **{"from": start, "limit": count})
-        _print(out, page["records"])
-        start = int(page["next"])
-    while follow:
-        page = control.get("/journal", dict[str, Any], **{"from": start, "limit": 1000, "wait_ms": _WAIT_MS})
-        _print(out, page["records"])
-        out.flush()
-        start = int(page["next"])
-
-
-@journal.command()
-def audit(
-    ctx: typer.Context,
-    path: RemotePath,
-    *,
-    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=1000, help="At most so many.")] = 100,
-    as_json: Json = False,
-) -> None:
-    """Who did what to a path, newest first."""
-    here = session.of(ctx)
-    found = here.client.control.get("/audit", dict[str, Any], path=here.resolve(path), limit=limit)
-    _print(here.output(as_json=as_json), found["records"])
 
 
 @journal.command()

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
 
+from esdfs.client.changes import Change, Cursor, Cursors, Feed, Moved
 from esdfs.client.control import CONNECT_BUDGET_S, TIMEOUT_S, Control, split_urls
 from esdfs.client.errors import IsADirectory
 from esdfs.client.values import (
@@ -251,6 +252,74 @@ class DFSClient:
         """Bring back a file or directory as it was, at its own path or at ``target``; no bytes move."""
         body = {"path": path, "as_of": point(as_of), "target": target or path, "overwrite": overwrite}
         return self._change("POST", "/restore", FileStatus, body)
+
+    # --- the journal --------------------------------------------------------------------------
+
+    def changes(
+        self,
+        from_txid: int | None = None,
+        path: str | None = None,
+        kinds: Sequence[str] = (),
+        cursor: str | None = None,
+        *,
+        follow: bool = True,
+    ) -> Iterator[Change]:
+        """What changed, in order, without a gap, whoever leads meanwhile.
+
+        Args:
+            from_txid: Where to begin; None = after ``cursor``, else with the next change from now on (with
+                ``follow``) or the oldest one kept.
+            path: Only what matters to it and to all below it, also what was done to a directory above.
+            kinds: Only these (``renamed``, ``file-completed``, …).
+            cursor: A named reader: say what was dealt with by `move_cursor`. Until then it comes again.
+            follow: Go on for ever; else end with what is the newest change now.
+
+        Raises:
+            Compacted: What comes next is no longer kept; its details say from where it is.
+            NotFound: No such cursor: `move_cursor` makes it.
+        """
+        return self.feed(from_txid, path, kinds, cursor, follow=follow).changes(follow=follow)
+
+    def feed(
+        self,
+        from_txid: int | None = None,
+        path: str | None = None,
+        kinds: Sequence[str] = (),
+        cursor: str | None = None,
+        *,
+        follow: bool = True,
+    ) -> Feed:
+        """As `changes`, page by page, with the journal's head as a sign of life."""
+        if from_txid is None and cursor is not None:
+            found = [one for one in self.cursors() if one.name == cursor]
+            if not found:
+                raise NotFound(f"no cursor is named {cursor}: move_cursor makes it", cursor=cursor)
+            from_txid = found[0].txid + 1
+        if from_txid is None:
+            where = self.control.get("/cursors", Cursors)
+            from_txid = where.head + 1 if follow else where.oldest
+        return Feed(self.control, from_txid, path=path or "", kinds=kinds)
+
+    def cursors(self) -> list[Cursor]:
+        """The named readers of the journal, and how far each is."""
+        return self.control.get("/cursors", Cursors).cursors
+
+    def move_cursor(self, name: str, txid: int, *, reset: bool = False) -> Moved:
+        """Everything up to ``txid`` is dealt with; makes the cursor when there is none.
+
+        At most one move a second is journaled: the answer says what is, and what will be.
+
+        Args:
+            name: Of the reader.
+            txid: A lower one than before changes nothing,
+            reset: unless this is set.
+        """
+        body = {"txid": txid, "reset": reset}
+        return self._change("PUT", f"/cursors/{name}", Moved, body)
+
+    def drop_cursor(self, name: str) -> None:
+        """Forget a named reader. Raises `NotFound`."""
+        self._change("DELETE", f"/cursors/{name}", dict[str, Any], None)
 
     def snapshots(self) -> list[Snapshot]:
         """Every snapshot, by name."""

@@ -197,7 +197,7 @@ class Retention(msgspec.Struct, frozen=True):
     history_snapshots: int
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class NetChange(msgspec.Struct, frozen=True, kw_only=True):
     """One line of what differs between two moments.
 
     Attributes:
@@ -222,7 +222,7 @@ class Difference(msgspec.Struct, frozen=True):
 
     from_txid: int
     to_txid: int
-    changes: list[Change]
+    changes: list[NetChange]
 
 
 class Usage(msgspec.Struct, frozen=True):

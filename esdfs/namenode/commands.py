@@ -163,6 +163,27 @@ class Copy(_Command, frozen=True, tag="copy"):
     overwrite: bool = False
 
 
+class MoveCursor(_Command, frozen=True, tag="move-cursor"):
+    """Note how far a named reader of the journal has got; makes the cursor when there is none.
+
+    Attributes:
+        txid: It has dealt with everything up to there, inclusive. A lower one than is known changes nothing,
+            unless ``reset``.
+        coalesce: Change nothing either within a second of the last move: whoever asks comes back.
+    """
+
+    name: str
+    txid: int
+    reset: bool = False
+    coalesce: bool = False
+
+
+class DropCursor(_Command, frozen=True, tag="drop-cursor"):
+    """Forget a named reader of the journal."""
+
+    name: str
+
+
 class SetRetention(_Command, frozen=True, tag="set-retention"):
     """How much history everybody may look into; None keeps the present value, 0 is without limit.
 
@@ -205,6 +226,8 @@ Command: TypeAlias = (
     | SetAttributes
     | Restore
     | Copy
+    | MoveCursor
+    | DropCursor
     | SetRetention
     | CreateSnapshot
     | DeleteSnapshot

@@ -13,6 +13,7 @@ from esdfs._proto import events_pb2 as pb
 from esdfs.blocks import Block
 from esdfs.errors import JournalCorrupt
 from esdfs.namenode import events as ev
+from esdfs.namenode.cursor_codec import PAIRS as CURSOR_PAIRS
 from esdfs.namenode.events import Event, Kind
 from esdfs.namenode.history_codec import PAIRS as HISTORY_PAIRS
 from esdfs.namenode.upcasters import VERSIONS, upcasters, version_at
@@ -89,6 +90,11 @@ def unpack(kind: int, version: int, payload: bytes) -> Unpacked:
     except DecodeError as error:
         raise JournalCorrupt(f"payload of kind {kind} does not parse: {error}") from error
     return Unpacked((to_event(message),), _FIRST, message.request_hash)
+
+
+def kind_of(event: Event) -> int:
+    """An event's kind."""
+    return _ENCODERS[type(event)][0]
 
 
 def kind_name(kind: int) -> str:
@@ -487,6 +493,7 @@ _PAIRS: Final[tuple[tuple[Kind, Any, Any, Any, Any], ...]] = (
     (Kind.FILE_LINKED, ev.FileLinked, pb.FileLinked, _file_linked, _to_file_linked),
     (Kind.SUBTREE_LINKED, ev.SubtreeLinked, pb.SubtreeLinked, _subtree_linked, _to_subtree_linked),
     *HISTORY_PAIRS,
+    *CURSOR_PAIRS,
 )
 _ENCODERS: Final[dict[type, tuple[int, Callable[[Any], Any]]]] = {
     event: (int(kind), encode) for kind, event, _, encode, _ in _PAIRS

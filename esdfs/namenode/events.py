@@ -42,6 +42,8 @@ class Kind(IntEnum):
     TREE_LINKED = 25
     WORK_CONTINUED = 26
     NAMESPACE_REWOUND = 27
+    CURSOR_MOVED = 30
+    CURSOR_DROPPED = 31
 
 
 class ClusterFormatted(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -332,6 +334,20 @@ class NamespaceRewound(msgspec.Struct, frozen=True):
     to_txid: int
 
 
+class CursorMoved(msgspec.Struct, frozen=True):
+    """Versions: 1 (feature level 3). A named reader of the journal has dealt with all up to ``txid``."""
+
+    name: str
+    txid: int
+    principal: str
+
+
+class CursorDropped(msgspec.Struct, frozen=True):
+    """Versions: 1 (feature level 3)."""
+
+    name: str
+
+
 Event: TypeAlias = (
     ClusterFormatted
     | LeaderChanged
@@ -358,4 +374,6 @@ Event: TypeAlias = (
     | TreeLinked
     | WorkContinued
     | NamespaceRewound
+    | CursorMoved
+    | CursorDropped
 )

@@ -102,6 +102,8 @@ def test_what_differs_and_what_fits_is_told_of_any_moment(trio: Cluster, dfs: DF
         ("renamed", "/told/a.txt"),
         ("deleted", "/told/c.log"),
     ]
+    done = trio.rows("diff", str(before), str(after), "/told", "--ops")
+    assert [row["kind"] for row in done if row["kind"] != "file-opened"] == ["renamed", "file-completed"]
     assert dfs.diff(before, None, "/told").changes == dfs.diff(before, after, "/told").changes
     assert [row["path"] for row in trio.rows("find", "/told", "--name", "*.txt")] == ["/told/b.txt"]
     then = trio.rows("find", "/told", "--name", "*.txt", "--type", "f", "--as-of", str(before))

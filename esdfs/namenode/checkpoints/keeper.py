@@ -36,6 +36,7 @@ from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.engine import Internal
 from esdfs.namenode.events import CheckpointMarked, CheckpointTaken, Kind
 from esdfs.namenode.metadata_manager import MetadataManager
+from esdfs.namenode.namespace.inodes import Cursor
 from esdfs.namenode.projection import layout
 from esdfs.namenode.projection.layout import Meta
 from esdfs.namenode.projection.writer import Writer
@@ -89,7 +90,14 @@ class CheckpointKeeper:
         self._files = CheckpointFiles(config.path)
         self._helper = Helper(config.path, bytes_max=config.projection_bytes_max)
         self._compaction = Compaction(
-            config, journal, metadata.identity.cluster_id, quorum, self._seal, self._moved
+            config,
+            journal,
+            metadata.identity.cluster_id,
+            quorum,
+            self._seal,
+            self._moved,
+            self._cursors,
+            clock,
         )
         self._compacting = asyncio.Lock()
         self._newest = newest
@@ -303,6 +311,10 @@ class CheckpointKeeper:
 
     async def _seal(self, job: ArchiveRecords) -> Done:
         return await self._helper.run(job, lambda _: None)
+
+    def _cursors(self) -> list[Cursor]:
+        with self._metadata.present() as view:
+            return view.cursors()
 
     def _moved(self, base: Base) -> None:
         self._base_txid = base.last_txid

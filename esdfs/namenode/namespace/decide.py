@@ -22,7 +22,7 @@ from esdfs.namenode import commands as cmd
 from esdfs.namenode import events as ev
 from esdfs.namenode.commands import Command
 from esdfs.namenode.events import Event
-from esdfs.namenode.namespace import keeping, linking, restoring, writing
+from esdfs.namenode.namespace import cursors, keeping, linking, restoring, writing
 from esdfs.namenode.namespace.inodes import Inode
 from esdfs.namenode.namespace.paths import normalise, split
 from esdfs.namenode.namespace.view import Present, path_of, resolve, resolve_id
@@ -94,6 +94,10 @@ def decide(view: Present, command: Command, situation: Situation) -> Decided:
             return _set_attributes(view, command)
         case cmd.Restore():
             return Decided(restoring.restore(view, command, situation.principal), {})
+        case cmd.MoveCursor():
+            return Decided(*cursors.move(view, command, situation.principal, situation.now_us))
+        case cmd.DropCursor():
+            return Decided(cursors.drop(view, command), {})
         case cmd.Copy():
             return Decided(linking.copy(view, command, situation.principal, situation.now_us), {})
         case cmd.SetRetention():

@@ -70,6 +70,10 @@ def evolve(tables: Tables, event: Event, *, txid: int, ts_us: int) -> None:
             tables.put_pin(event)
         case ev.SnapshotDeleted(name):
             tables.remove_pin(name)
+        case ev.CursorMoved():
+            tables.put_cursor(event, ts_us)
+        case ev.CursorDropped(name):
+            tables.remove_cursor(name)
         case ev.DataNodeAdded():
             tables.add_datanode(event)
         case ev.ClusterFormatted():

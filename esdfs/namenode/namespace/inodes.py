@@ -105,3 +105,18 @@ class Version(msgspec.Struct, frozen=True):
     txid: int
     until_txid: int
     inode: Inode
+
+
+class Cursor(msgspec.Struct, frozen=True, array_like=True):
+    """A named reader of the journal.
+
+    Attributes:
+        txid: It has dealt with everything up to there, inclusive.
+        principal: Who moved it last.
+        moved_us: When.
+    """
+
+    name: str
+    txid: int
+    principal: str
+    moved_us: int

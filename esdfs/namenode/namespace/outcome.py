@@ -35,6 +35,10 @@ def outcome(event: Event) -> dict[str, Any]:
             return {"inode": 1, "to_txid": event.to_txid}
         case ev.WorkContinued() | ev.HorizonMoved() | ev.HistoryPurged() | ev.SnapshotDeleted():
             return {}
+        case ev.CursorMoved():
+            return {"name": event.name, "txid": event.txid}
+        case ev.CursorDropped():
+            return {"name": event.name}
         case ev.DataNodeAdded():
             return {"number": event.number}
         case ev.FeatureLevelRaised():

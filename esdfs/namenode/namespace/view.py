@@ -10,12 +10,13 @@ from typing import Protocol
 from esdfs.errors import NotADirectory, NotFound, ParentNotFound
 from esdfs.namenode.events import (
     ClusterFormatted,
+    CursorMoved,
     DataNodeAdded,
     RetentionSet,
     SnapshotCreated,
     VotersChanged,
 )
-from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile, Work, WorkItem
+from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, OpenFile, Work, WorkItem
 from esdfs.namenode.namespace.paths import split
 
 ABOVE_ROOT = 0
@@ -110,6 +111,18 @@ class Present(View, Protocol):
         """The block id to give out next; none at or above it exists."""
         ...
 
+    def cursor(self, name: str) -> Cursor | None:
+        """A named reader of the journal."""
+        ...
+
+    def cursors(self) -> list[Cursor]:
+        """All named readers, by name."""
+        ...
+
+    def last_txid(self) -> int:
+        """The newest transaction of this state."""
+        ...
+
 
 class Tables(Present, Protocol):
     """The present, open for ``evolve``. Every change is part of transaction ``txid``."""
@@ -184,6 +197,14 @@ class Tables(Present, Protocol):
 
     def remove_pin(self, name: str) -> None:
         """It may be forgotten."""
+        ...
+
+    def put_cursor(self, event: CursorMoved, ts_us: int) -> None:
+        """Where a named reader is, and when that was said."""
+        ...
+
+    def remove_cursor(self, name: str) -> None:
+        """Nobody reads under this name any more."""
         ...
 
     def begin_work(self, top: int) -> None:

@@ -5,8 +5,8 @@ moments and not with the namespace. An inode that has another name is *renamed*,
 was touched and is as it was differs in nothing.
 """
 
-from collections.abc import Iterator
-from typing import Final, Literal
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -88,17 +88,49 @@ def difference(present: PresentView, before: int, after: int, path: str = "/") -
         Compacted, FutureTxid: See ``PresentView.past``.
         Restoring: One of the states is still being put together.
     """
-    one, other = _Side(present.past(before)), _Side(present.past(after))
     places = changed_places(present, *sorted((before, after)))
+    found = [
+        _change(pair)
+        for pair in compare(present.past(before), present.past(after), places)
+        if pair.kind != "modified" or pair.fields
+    ]
+    return sorted(
+        (change for change in found if _is_at(change.path, path) or _is_at(change.from_path, path)),
+        key=lambda change: (change.path, change.change),
+    )
+
+
+class Pair(NamedTuple):
+    """What one entry was and is, with where.
+
+    Attributes:
+        was, now: None where there was, or is, nothing.
+        fields: As in ``Change``; of what was rewritten with the same bytes and attributes there are none.
+    """
+
+    kind: Literal["added", "modified", "deleted", "renamed"]
+    was: Inode | None
+    was_path: str
+    now: Inode | None
+    now_path: str
+    fields: tuple[str, ...] = ()
+
+
+def compare(before: View, after: View, places: Sequence[Place]) -> list[Pair]:
+    """All that differs between two states which differ at ``places`` at most, in no order."""
+    one, other = _Side(before), _Side(after)
     touched = set(places)
     gone: dict[int, tuple[Place, Inode]] = {}
     come: dict[int, tuple[Place, Inode]] = {}
-    found: list[Change] = []
+    found: list[Pair] = []
+
+    def rewritten(was: Inode, now: Inode, was_path: str, now_path: str) -> None:
+        found.append(Pair("modified", was, was_path, now, now_path, _fields(was, now)))
+
     for place in places:
         was, now = one.entry(place), other.entry(place)
         if was is not None and now is not None and was.inode == now.inode:
-            if fields := _fields(was, now):
-                found.append(_change("modified", other.path(place), now, fields=fields, was=was))
+            rewritten(was, now, one.path(place), other.path(place))
             continue
         if was is not None:
             gone[was.inode] = (place, was)
@@ -106,40 +138,26 @@ def difference(present: PresentView, before: int, after: int, path: str = "/") -
             come[now.inode] = (place, now)
     for number in [number for number in gone if number in come]:
         (left, was), (arrived, now) = gone.pop(number), come.pop(number)
-        found.append(
-            _change(
-                "renamed",
-                other.path(arrived),
-                now,
-                from_path=one.path(left),
-                fields=_fields(was, now),
-                was=was,
-            )
-        )
+        found.append(Pair("renamed", was, one.path(left), now, other.path(arrived), _fields(was, now)))
     # Another file in the place of one, as an overwrite leaves it.
     files = {place: now for place, now in come.values() if not now.is_directory}
     for place, was in list(gone.values()):
         over = None if was.is_directory else files.get(place)
         if over is not None:
             del gone[was.inode], come[over.inode]
-            if fields := _fields(was, over):
-                found.append(_change("modified", other.path(place), over, fields=fields, was=was))
+            rewritten(was, over, one.path(place), other.path(place))
     lost = {at: inode for place, was in gone.values() for at, inode in _all_below(one, place, was, touched)}
     for place, now in come.values():
         for at, inode in _all_below(other, place, now, touched):
             # One of its kind at the same path, as the restore of a directory leaves it.
-            was = lost.get(at)
-            if was is None or was.is_directory != inode.is_directory:
-                found.append(_change("added", at, inode))
+            there = lost.get(at)
+            if there is None or there.is_directory != inode.is_directory:
+                found.append(Pair("added", None, "", inode, at))
                 continue
             del lost[at]
-            if fields := _fields(was, inode):
-                found.append(_change("modified", at, inode, fields=fields, was=was))
-    found += [_change("deleted", at, inode) for at, inode in lost.items()]
-    return sorted(
-        (change for change in found if _is_at(change.path, path) or _is_at(change.from_path, path)),
-        key=lambda change: (change.path, change.change),
-    )
+            rewritten(there, inode, at, at)
+    found += [Pair("deleted", inode, at, None, "") for at, inode in lost.items()]
+    return found
 
 
 def _all_below(side: _Side, place: Place, top: Inode, touched: set[Place]) -> Iterator[tuple[str, Inode]]:
@@ -161,24 +179,18 @@ def _fields(was: Inode, now: Inode) -> tuple[str, ...]:
     return tuple(changed) if same_bytes else ("content", *changed)
 
 
-def _change(
-    kind: Literal["added", "modified", "deleted", "renamed"],
-    path: str,
-    inode: Inode,
-    *,
-    from_path: str = "",
-    fields: tuple[str, ...] = (),
-    was: Inode | None = None,
-) -> Change:
+def _change(pair: Pair) -> Change:
+    inode = pair.was if pair.now is None else pair.now
+    assert inode is not None, "a pair has one side at least"
     return Change(
-        kind,
+        pair.kind,
         "directory" if inode.is_directory else "file",
-        path,
+        pair.now_path or pair.was_path,
         str(inode.inode),
-        from_path,
-        fields,
+        pair.was_path if pair.kind == "renamed" else "",
+        pair.fields,
         inode.size_bytes,
-        0 if was is None else was.size_bytes,
+        0 if pair.was is None or pair.now is None else pair.was.size_bytes,
     )
 
 

@@ -22,6 +22,7 @@ chg        txid 8 ‖ parent 8 ‖ name           nothing: the entry was made, c
 work       txid 8 ‖ 0 8                       Work (msgpack): what that record began and is not finished
 work       txid 8 ‖ seq 8                     WorkItem (msgpack): a step of it, in order
 pin        name                               SnapshotCreated (msgpack)
+cursor     name                               Cursor (msgpack)
 refs       first block 8                      versions in cur and hist that name these blocks 8; no row = one
 held       pin txid 8 ‖ key of hist           nothing: behind the horizon; the newest pin that shows it
 dead       until 8 ‖ inode 8                  nothing: what is below this directory in cur ended then
@@ -63,6 +64,7 @@ TABLES: Final = (
     b"chg",
     b"work",
     b"pin",
+    b"cursor",
     b"refs",
     b"held",
     b"dead",

@@ -14,13 +14,14 @@ from esdfs.namenode.events import (
     SnapshotCreated,
     VoterEntry,
 )
-from esdfs.namenode.namespace.inodes import BlockRecord, Inode, Version
+from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, Version
 from esdfs.namenode.namespace.paths import join, split
 from esdfs.namenode.namespace.view import ABOVE_ROOT, View, path_of, resolve
 from esdfs.namenode.namespace.walk import walk_subtree
 from esdfs.namenode.projection.costs import Costs, costs
 from esdfs.namenode.projection.differing import Change, difference
 from esdfs.namenode.projection.horizon import Standing, standing
+from esdfs.namenode.projection.layout import entry_key, unpack_past
 from esdfs.namenode.projection.views import PresentView
 
 NEVER: Final = 1 << 63
@@ -113,6 +114,31 @@ class Snapshot:
     def txid_at(self, ts_us: int) -> int:
         """The last transaction stamped at or before ``ts_us``; 0 when all are later."""
         return self._present.txid_at(ts_us)
+
+    @property
+    def settled_txid(self) -> int:
+        """The newest transaction whose outcome is all there: one before the oldest restore under way."""
+        began = [txid for txid, _ in self._present.unfinished()]
+        return min([self._present.meta.applied_txid, *(txid - 1 for txid in began)])
+
+    def place_at(self, inode: int, txid: int) -> tuple[int, str] | None:
+        """(parent, name) of an inode after ``txid``, as far as that is known, whatever is under way."""
+        return self._present.place_at(inode, txid)
+
+    def entry_at(self, parent: int, name: str, txid: int) -> Inode | None:
+        """An entry after ``txid``; None also when that is before the history kept."""
+        if txid < self._present.meta.oldest_txid:
+            return None
+        found = self._present.version_at(entry_key(parent, name), txid)
+        return None if found is None else unpack_past(*found)
+
+    def cursors(self) -> list[Cursor]:
+        """The named readers of the journal, by name."""
+        return self._present.cursors()
+
+    def cursor(self, name: str) -> Cursor | None:
+        """A named reader of the journal."""
+        return self._present.cursor(name)
 
     def retention(self) -> RetentionSet:
         """How much history is kept."""

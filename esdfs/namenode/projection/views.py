@@ -17,7 +17,7 @@ from esdfs.namenode.events import (
     VoterEntry,
     VotersChanged,
 )
-from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile
+from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, OpenFile
 from esdfs.namenode.namespace.view import ABOVE_ROOT, View
 from esdfs.namenode.projection import layout
 from esdfs.namenode.projection.layout import END, U32, U64, Meta
@@ -31,6 +31,7 @@ _voters = msgspec.msgpack.Decoder(VotersChanged).decode
 _meta = msgspec.msgpack.Decoder(Meta).decode
 _retention = msgspec.msgpack.Decoder(RetentionSet).decode
 _pin = msgspec.msgpack.Decoder(SnapshotCreated).decode
+_cursor = msgspec.msgpack.Decoder(Cursor).decode
 
 DEFAULT_RETENTION: Final = RetentionSet(window_s=7 * 86_400, records_max=0)
 """Until somebody sets another."""
@@ -184,6 +185,19 @@ class PresentView:
     def pins(self) -> list[SnapshotCreated]:
         """All snapshots, by name."""
         return [_pin(value) for _, value in self._txn.cursor(self._dbs[b"pin"])]
+
+    def cursor(self, name: str) -> Cursor | None:
+        """See ``Present.cursor``."""
+        value = self._txn.get(name.encode(), db=self._dbs[b"cursor"])
+        return None if value is None else _cursor(value)
+
+    def cursors(self) -> list[Cursor]:
+        """See ``Present.cursors``."""
+        return [_cursor(value) for _, value in self._txn.cursor(self._dbs[b"cursor"])]
+
+    def last_txid(self) -> int:
+        """See ``Present.last_txid``."""
+        return self._meta.applied_txid
 
     def oldest_txid(self) -> int:
         """See ``Present.oldest_txid``."""

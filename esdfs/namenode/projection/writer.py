@@ -11,6 +11,7 @@ from esdfs.errors import NewerRelease
 from esdfs.namenode.event_codec import unpack
 from esdfs.namenode.events import (
     ClusterFormatted,
+    CursorMoved,
     DataNodeAdded,
     Event,
     RetentionSet,
@@ -19,7 +20,7 @@ from esdfs.namenode.events import (
 )
 from esdfs.namenode.features import at_record, beyond
 from esdfs.namenode.namespace.evolve import evolve
-from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile, Work, WorkItem
+from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, OpenFile, Work, WorkItem
 from esdfs.namenode.namespace.outcome import outcome
 from esdfs.namenode.namespace.view import View
 from esdfs.namenode.projection import contents, layout
@@ -413,6 +414,15 @@ class Writer(PresentView):
         """See ``Tables.purge``."""
         self.write_all()
         Purge(self, self.drop_version).run(steps_max)
+
+    def put_cursor(self, event: CursorMoved, ts_us: int) -> None:
+        """See ``Tables.put_cursor``."""
+        cursor = Cursor(event.name, event.txid, event.principal, ts_us)
+        self._txn.put(event.name.encode(), _encode(cursor), db=self._dbs[b"cursor"])
+
+    def remove_cursor(self, name: str) -> None:
+        """See ``Tables.remove_cursor``."""
+        self._txn.delete(name.encode(), db=self._dbs[b"cursor"])
 
     # --- what is being written ----------------------------------------------------------------
 

@@ -7,15 +7,19 @@ import falcon.asgi
 from falcon.asgi import App, Request, Response
 
 from esdfs.env import Clock, Rng
+from esdfs.namenode.audit.reading import AuditReader
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.rest import errors
+from esdfs.namenode.rest.audit import Audit
 from esdfs.namenode.rest.cluster import Cluster, Live, Ready
+from esdfs.namenode.rest.cursors import Cursor, Cursors
 from esdfs.namenode.rest.datanodes import DataNodeBlocks, DataNodeHeartbeat, DataNodeRegister, DataNodes
 from esdfs.namenode.rest.diff import Diff
 from esdfs.namenode.rest.directories import Directories, Directory
 from esdfs.namenode.rest.edge import Edge
 from esdfs.namenode.rest.evidence import JournalAnchors, JournalKey, JournalSigned
 from esdfs.namenode.rest.feature_level import FeatureLevel
+from esdfs.namenode.rest.feed import Journal
 from esdfs.namenode.rest.files import (
     File,
     FileAbort,
@@ -28,7 +32,7 @@ from esdfs.namenode.rest.files import (
 )
 from esdfs.namenode.rest.fsck import Fsck
 from esdfs.namenode.rest.history import History
-from esdfs.namenode.rest.journal import Audit, Journal, JournalDigest, JournalHead
+from esdfs.namenode.rest.journal import JournalDigest, JournalHead
 from esdfs.namenode.rest.metrics import Metrics
 from esdfs.namenode.rest.middleware import Middleware, RequestCounts
 from esdfs.namenode.rest.openapi import OpenApi
@@ -45,6 +49,7 @@ def create_app(
     locations: LocationsReader,
     engine: Engine,
     journal: JournalReader,
+    audit: AuditReader,
     digest: Callable[[], Awaitable[bytes]],
     beside: Callable[[list[str]], Awaitable[bytes]],
     settings: NameNodeConfig,
@@ -59,6 +64,7 @@ def create_app(
         locations=locations,
         engine=engine,
         journal=journal,
+        audit=audit,
         digest=digest,
         beside=beside,
         settings=settings,
@@ -104,6 +110,8 @@ ROUTES: Final = {
     "/journal/signed": JournalSigned,
     "/journal/anchors": JournalAnchors,
     "/audit": Audit,
+    "/cursors": Cursors,
+    "/cursors/{name}": Cursor,
     "/datanodes": DataNodes,
     "/datanodes/register": DataNodeRegister,
     "/datanodes/{node_id}/heartbeat": DataNodeHeartbeat,

@@ -16,14 +16,16 @@ from esdfs.namenode.commands import (
     CreateSnapshot,
     Delete,
     DeleteSnapshot,
+    DropCursor,
     MakeDirectory,
+    MoveCursor,
     Rename,
     Restore,
     SetAttributes,
     SetRetention,
 )
-from esdfs.namenode.namespace.keeping import NAME_BYTES_MAX, WINDOW_S_MAX
-from esdfs.namenode.namespace.paths import normalise
+from esdfs.namenode.namespace.keeping import NAME_BYTES_MAX, WINDOW_S_MAX, check_snapshot_name
+from esdfs.namenode.namespace.paths import check_name, normalise
 from esdfs.namenode.rest import request
 from esdfs.namenode.rest.answers import TIME_US_MAX
 from esdfs.namenode.rest.request import BODY_BYTES_MAX
@@ -54,6 +56,13 @@ class Transfer(Body, frozen=True):
     """Who shall lead; "" = the voter that lacks least."""
 
     to: Name = ""
+
+
+class Position(Body, frozen=True):
+    """How far a named reader of the journal has got; ``reset`` = also when it was further already."""
+
+    txid: Bytes
+    reset: bool = False
 
 
 class NewVoter(Body, frozen=True):
@@ -179,6 +188,7 @@ lease_only: Final = msgspec.json.Decoder(LeaseOnly).decode
 attributes: Final = msgspec.json.Decoder(Attributes).decode
 transfer: Final = msgspec.json.Decoder(Transfer).decode
 new_voter: Final = msgspec.json.Decoder(NewVoter).decode
+cursor: Final = msgspec.json.Decoder(Position).decode
 new_directory: Final = msgspec.json.Decoder(NewDirectory).decode
 move: Final = msgspec.json.Decoder(Move).decode
 bring: Final = msgspec.json.Decoder(Bring).decode
@@ -194,6 +204,7 @@ _BOUNDS: Final = {
     "file_id": request.ID_MAX,
     "if_version": request.ID_MAX,
     "as_of": request.ID_MAX,
+    "txid": request.ID_MAX,
     "block_size_bytes": request.ID_MAX,
     "mtime_us": TIME_US_MAX,
     "mode": 0o7777,
@@ -202,7 +213,7 @@ _BOUNDS: Final = {
     "count": BLOCKS_MAX,
     "crc32c": (1 << 32) - 1,
 }
-_NAMES: Final = ("owner", "group", "lease", "reason")
+_NAMES: Final = ("owner", "group", "lease", "reason", "name")
 _PATHS: Final = ("path", "source", "target")
 
 
@@ -250,7 +261,11 @@ def checked(command: Command, place: str, owner: str, group: str) -> Command:
             _required(command.path, f"{place}.path")
         case AbortFile():
             request.identifier(command.file_id, f"{place}.file_id")
-        case SetRetention() | CreateSnapshot() | DeleteSnapshot():
+        case MoveCursor() | DropCursor():
+            check_name(command.name)
+        case CreateSnapshot() | DeleteSnapshot():
+            check_snapshot_name(command.name)
+        case SetRetention():
             pass  # decided upon as they are
     return msgspec.structs.replace(command, **changed) if changed else command
 

@@ -9,6 +9,7 @@ from falcon.asgi import Request, Response
 from esdfs.blocks import DataNodeStatus
 from esdfs.errors import EsdfsError
 from esdfs.namenode.frames import Status
+from esdfs.namenode.rest.cursors import standing
 from esdfs.namenode.rest.edge import Edge, answer, stamp
 
 _READY_TIMEOUT_MS = 1_000
@@ -68,6 +69,7 @@ class Cluster:
                 "min_replication": settings.min_replication if settings else 0,
                 "safe_mode": bool(status.get("safe_mode")),
                 "read_only": bool(status.get("read_only")),
+                "cursors": (await standing(self._edge)).cursors,
             },
         )
 

@@ -11,6 +11,7 @@ from esdfs.blocks import Block
 from esdfs.env import Clock, Rng
 from esdfs.errors import Compacted, InvalidRequest, NotFound, PreconditionFailed, Unavailable
 from esdfs.ids import Micros
+from esdfs.namenode.audit.reading import AuditReader
 from esdfs.namenode.commands import Command
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.frames import Answer, Body, Execute, ReadIndex
@@ -42,7 +43,7 @@ class Edge:
     """One worker's means. All are opened after the fork.
 
     Args:
-        journal: Its calls block, so they are made in a thread of their own.
+        journal, audit: Their calls block, so they are made in a thread of their own.
         beside: What a program prints; for what would keep this worker from answering others.
         digest: The whole projection's hash as ``{"txid", "digest"}``; takes seconds per million inodes.
         is_sole: Whether this NameNode leads with the only vote there is.
@@ -56,6 +57,7 @@ class Edge:
         locations: LocationsReader,
         engine: Engine,
         journal: JournalReader,
+        audit: AuditReader,
         digest: Callable[[], Awaitable[bytes]],
         beside: Callable[[list[str]], Awaitable[bytes]],
         settings: NameNodeConfig,
@@ -73,6 +75,7 @@ class Edge:
         self._is_sole = is_sole
         self._confirmations = Confirmations(lambda: engine.call(ReadIndex()))
         self._journal = journal
+        self._audit = audit
         self._digest = digest
         self._beside = beside
         self._stopping = stopping
@@ -195,6 +198,10 @@ class Edge:
         """Read the journal in its thread: the database may take its time."""
         return await asyncio.get_running_loop().run_in_executor(self._journal_thread, read, self._journal)
 
+    async def in_audit(self, read: Callable[[AuditReader], T]) -> T:
+        """Read the index of the journal, or records wherever they are, in the journal's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._journal_thread, read, self._audit)
+
     async def digest(self) -> bytes:
         """The whole projection's hash, as JSON; one at a time."""
         async with self._digesting:
@@ -247,7 +254,7 @@ class Edge:
         """Release what this worker opened."""
         await self.engine.close()
         self._journal_thread.shutdown(wait=True)
-        for held in (self.reader, self.locations, self._journal):
+        for held in (self._audit, self.reader, self.locations, self._journal):
             close = getattr(held, "close", None)
             if close is not None:
                 close()

@@ -59,13 +59,31 @@ PARAMETERS: Final[dict[str, tuple[str, _Json, bool]]] = {
     "until": ("The other; the present if absent", _TEXT, False),
     "txid": ("Which record; the newest if absent", _WHOLE | {"minimum": 1}, False),
     "from": ("First txid wanted, inclusive", _WHOLE | {"minimum": 1}, False),
+    "part": ("Only what matters to this path and all below it", _TEXT, False),
+    "asked": ("What is asked about", _TEXT, False),
+    "kind": ("Only of this kind: `renamed`; several are separated by commas", _TEXT, False),
+    "cursor": ("A named reader: begin after what it has dealt with, unless `from` is given", _TEXT, False),
+    "changes": ("Tell of each record what it was about", _FLAG, False),
+    "principal": ("Only by this person", _TEXT, False),
+    "not_before": ("Not before: a txid, an ISO 8601 time, or a duration ago (2h)", _TEXT, False),
+    "not_after": ("Not after; likewise", _TEXT, False),
+    "below_txid": ("`next` of the previous page", _WHOLE | {"minimum": 1}, False),
     "wait_ms": (
         "Wait this long for the first record",
         {"type": "integer", "minimum": 0, "maximum": 30000},
         False,
     ),
 }
-_SHOWN: Final = {"top": "path", "since": "from", "until": "to"}
+_SHOWN: Final = {
+    "top": "path",
+    "part": "path",
+    "asked": "path",
+    "since": "from",
+    "until": "to",
+    "not_before": "since",
+    "not_after": "until",
+    "below_txid": "after",
+}
 """Parameters that mean something else elsewhere under their name."""
 
 _HEADERS: Final[dict[str, str]] = {
@@ -188,7 +206,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         (),
         bodies.Retain,
         (200,),
-        (),
+        (409,),
         _CHANGE,
     ),
     ("GET", "/retention/report"): Operation(
@@ -213,7 +231,27 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Let go of what only it keeps", dict, (), None, (200,), (404,), _CHANGE
     ),
     ("GET", "/journal"): Operation(
-        "Records from a txid on; resume with `next`", dict, ("from", "limit", "wait_ms"), None, (200,), (410,)
+        "Records from a txid on, all or those of a path, a kind, a cursor; resume with `next`",
+        dict,
+        ("from", "limit", "wait_ms", "part", "kind", "cursor", "changes", *_READ[1:]),
+        None,
+        (200,),
+        (404, 410),
+    ),
+    ("GET", "/cursors"): Operation(
+        "Named readers of the journal, and how far each is", dict, _READ[1:], None, (200,), ()
+    ),
+    ("PUT", "/cursors/{name}"): Operation(
+        "Everything up to a txid is dealt with; 202 = journaled within a second",
+        dict,
+        (),
+        bodies.Position,
+        (200, 202),
+        (409,),
+        _CHANGE,
+    ),
+    ("DELETE", "/cursors/{name}"): Operation(
+        "Forget a named reader", dict, (), None, (200,), (404, 409), _CHANGE
     ),
     ("GET", "/journal/head"): Operation("Where the journal ends, and its chain value"),
     ("GET", "/journal/digest"): Operation("One hash for the whole namespace, and the txid it was made at"),
@@ -230,7 +268,22 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Statements signed at checkpoints, oldest first", dict, ("from", "limit")
     ),
     ("GET", "/audit"): Operation(
-        "Records that touched a path, newest first", dict, ("path", "limit"), None, (200,), (404,)
+        "Who changed what: by path, person, kind or time, newest first; go on with `next` as `after`",
+        dict,
+        (
+            "asked",
+            "recursive",
+            "principal",
+            "kind",
+            "not_before",
+            "not_after",
+            "limit",
+            "below_txid",
+            *_READ[1:],
+        ),
+        None,
+        (200,),
+        (404,),
     ),
     ("GET", "/datanodes"): Operation("Every DataNode"),
     ("POST", "/datanodes/register"): Operation(

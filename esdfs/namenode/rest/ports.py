@@ -12,7 +12,7 @@ from esdfs.ids import Txid
 from esdfs.journal.entry import Entry
 from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, RetentionSet, SnapshotCreated
 from esdfs.namenode.frames import Answer, Body
-from esdfs.namenode.namespace.inodes import Inode, Version
+from esdfs.namenode.namespace.inodes import Cursor, Inode, Version
 from esdfs.namenode.projection.differing import Change
 from esdfs.namenode.projection.horizon import Standing
 
@@ -101,6 +101,27 @@ class View(Protocol):
 
     def txid_at(self, ts_us: int) -> int:
         """The last transaction at or before a time; 0 when all are later."""
+        ...
+
+    @property
+    def settled_txid(self) -> int:
+        """The newest transaction whose outcome is all there."""
+        ...
+
+    def place_at(self, inode: int, txid: int) -> tuple[int, str] | None:
+        """(parent, name) of an inode after ``txid``, as far as that is known."""
+        ...
+
+    def entry_at(self, parent: int, name: str, txid: int) -> Inode | None:
+        """An entry after ``txid``, if that is still known."""
+        ...
+
+    def cursor(self, name: str) -> Cursor | None:
+        """A named reader of the journal."""
+        ...
+
+    def cursors(self) -> list[Cursor]:
+        """All of them, by name."""
         ...
 
     def datanode(self, number: int) -> DataNodeAdded | None:

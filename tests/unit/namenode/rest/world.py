@@ -1,8 +1,9 @@
 """A namespace in memory and an engine that records what it is asked, for testing the edge alone."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import msgspec
@@ -12,7 +13,9 @@ from esdfs.blocks import Block, DataNodeStatus
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import Compacted, EsdfsError, FutureTxid, NotFound
 from esdfs.ids import Epoch, Txid
-from esdfs.journal.entry import Entry
+from esdfs.journal.entry import Base, Entry
+from esdfs.namenode.audit.index import IndexStore
+from esdfs.namenode.audit.reading import AuditReader
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.event_codec import pack
 from esdfs.namenode.events import (
@@ -24,7 +27,7 @@ from esdfs.namenode.events import (
     VoterEntry,
 )
 from esdfs.namenode.frames import Answer, Body, Execute, Status
-from esdfs.namenode.namespace.inodes import Inode, Version
+from esdfs.namenode.namespace.inodes import Cursor, Inode, Version
 from esdfs.namenode.projection.differing import Change
 from esdfs.namenode.projection.horizon import Standing
 from esdfs.namenode.rest.app import create_app
@@ -72,6 +75,7 @@ class State:
         self.epoch = 3
         self.snapshots: dict[str, SnapshotCreated] = {}
         self._txid = txid
+        self.named: dict[str, Cursor] = {}
 
     def voters(self) -> tuple[VoterEntry, ...]:
         return ()
@@ -131,6 +135,24 @@ class State:
     def txid_at(self, ts_us: int) -> int:
         return self.applied_txid if ts_us >= MTIME_US else 0
 
+    @property
+    def settled_txid(self) -> int:
+        return self.applied_txid
+
+    def place_at(self, inode: int, txid: int) -> tuple[int, str] | None:
+        del inode, txid
+        return None
+
+    def entry_at(self, parent: int, name: str, txid: int) -> Inode | None:
+        del parent, name, txid
+        return None
+
+    def cursor(self, name: str) -> Cursor | None:
+        return self.named.get(name)
+
+    def cursors(self) -> list[Cursor]:
+        return list(self.named.values())
+
     def datanode(self, number: int) -> DataNodeAdded | None:
         return DataNodeAdded(f"dn-{number}", "", number)
 
@@ -140,6 +162,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.states: dict[int, dict[str, Inode]] = {1: {"/": directory(1)}}
+        self.cursors: dict[str, Cursor] = {}
         self.snapshots: dict[str, SnapshotCreated] = {}
 
     def put(self, paths: dict[str, Inode]) -> int:
@@ -160,6 +183,7 @@ class Reader:
         if txid < min(self.states):
             raise Compacted("compacted", oldest_txid=min(self.states))
         state = State(self.states[txid], newest, txid)
+        state.named = self.cursors
         state.snapshots = self.snapshots
         yield state
 
@@ -265,8 +289,17 @@ class Journal:
     def oldest_txid(self) -> Txid:
         return self.entries[0].txid
 
+    def base(self) -> Base:
+        return Base(last_txid=Txid(self.entries[0].txid - 1))
+
     def read(self, after: Txid, *, limit: int) -> list[Entry]:
         return [entry for entry in self.entries if entry.txid > after][:limit]
+
+    def pick(self, txids: Sequence[int]) -> list[Entry]:
+        return [entry for entry in self.entries if entry.txid in txids]
+
+    def chains(self, txids: Sequence[int]) -> dict[int, bytes]:
+        return {entry.txid: entry.chain for entry in self.pick(txids)}
 
 
 def _entry(txid: int) -> Entry:
@@ -290,7 +323,8 @@ def _entry(txid: int) -> Entry:
 class World:
     """One worker's application on all of it."""
 
-    def __init__(self, token: str = "") -> None:
+    def __init__(self, directory: Path, token: str = "") -> None:
+        IndexStore(directory, bytes_max=1 << 30).close()  # empty: every reader indexes for itself
         self.reader = Reader()
         self.locations = Locations()
         self.engine = FakeEngine(self.reader)
@@ -301,6 +335,7 @@ class World:
             locations=self.locations,
             engine=self.engine,
             journal=self.journal,
+            audit=AuditReader(directory, self.journal, self.reader),
             digest=self._digest,
             beside=self._beside,
             settings=NameNodeConfig(node_id="nn-1", dir="nowhere", token=token),
