@@ -14,6 +14,16 @@ from esdfs.namenode.namespace.paths import DEPTH_MAX
 
 _TRANSACTION: Final = int(Kind.TRANSACTION)
 _REWOUND: Final = frozenset({int(Kind.NAMESPACE_REWOUND)})
+_BIRTHS: Final = frozenset(
+    {
+        int(Kind.DIRECTORY_MADE),
+        int(Kind.FILE_OPENED),
+        int(Kind.FILE_COMPLETED),
+        int(Kind.FILE_LINKED),
+        int(Kind.SUBTREE_LINKED),
+        int(Kind.TREE_LINKED),
+    }
+)
 _CURSOR_MOVED: Final = int(Kind.CURSOR_MOVED)
 _INODES_MAX: Final = 10_000
 """Of those that ever had one name, and the places they had: the newest are looked at."""
@@ -164,7 +174,8 @@ def _stays(
             if (there := question.place_of(inode, end)) is not None:
                 yield max(since, rewound), end, there[0]
             end = rewound - 1
-        is_newest, is_born = False, bool(value)
+        is_newest = False
+        is_born = bool(value) and not _BIRTHS.isdisjoint(rows.get("self", found) or b"")
         low = max(since, began + 1)
         if value and low <= end:
             yield low, end, place(value)[0]
