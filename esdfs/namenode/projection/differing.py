@@ -6,13 +6,15 @@ was touched and is as it was differs in nothing.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from esdfs.errors import Compacted, NotADirectory, NotFound
 from esdfs.namenode.namespace.inodes import Inode
 from esdfs.namenode.namespace.paths import join
-from esdfs.namenode.namespace.view import INODE_MAX, View, path_of
+from esdfs.namenode.namespace.view import INODE_MAX, View, path_of, resolve
 from esdfs.namenode.namespace.walk import walk_subtree
 from esdfs.namenode.projection.views import PresentView
 
@@ -54,11 +56,17 @@ class _Side:
         parent, name = place
         if parent and self.path_of(parent) is None:
             return None
-        return self.view.child(parent, name)
+        try:
+            return self.view.child(parent, name)
+        except Compacted:
+            return None  # of a snapshot of a subtree, and not in it: not what was asked about
 
     def path_of(self, directory: int) -> str | None:
         if directory not in self._paths:
-            self._paths[directory] = path_of(self.view, directory)
+            try:
+                self._paths[directory] = path_of(self.view, directory)
+            except Compacted:
+                self._paths[directory] = None
         return self._paths[directory]
 
     def path(self, place: Place) -> str:
@@ -89,11 +97,10 @@ def difference(present: PresentView, before: int, after: int, path: str = "/") -
         Restoring: One of the states is still being put together.
     """
     places = changed_places(present, *sorted((before, after)))
-    found = [
-        _change(pair)
-        for pair in compare(present.past(before), present.past(after), places)
-        if pair.kind != "modified" or pair.fields
-    ]
+    states = present.past(before), present.past(after)
+    for state in states:
+        _require_known(state, path)
+    found = [_change(pair) for pair in compare(*states, places) if pair.kind != "modified" or pair.fields]
     return sorted(
         (change for change in found if _is_at(change.path, path) or _is_at(change.from_path, path)),
         key=lambda change: (change.path, change.change),
@@ -114,6 +121,14 @@ class Pair(NamedTuple):
     now: Inode | None
     now_path: str
     fields: tuple[str, ...] = ()
+
+
+def _require_known(state: View, path: str) -> None:
+    """Refuse to compare what a snapshot of a subtree does not show."""
+    with suppress(NotFound, NotADirectory):
+        top = resolve(state, path)
+        if top.is_directory:
+            state.children(top.inode, after="", limit=1)
 
 
 def compare(before: View, after: View, places: Sequence[Place]) -> list[Pair]:

@@ -308,3 +308,27 @@ def test_what_was_made_and_removed_within_one_transaction_leaves_nothing(world: 
     with world.metadata.present() as view:
         assert [view.block(block_id) for block_id in world.released] == [None]
         assert not view.children(2, after="", limit=10)
+
+
+def test_a_snapshot_of_a_subtree_is_compared_within_it_and_nowhere_else(world: World) -> None:
+    world.run(cmd.MakeDirectory("/kept/d", parents=True), cmd.MakeDirectory("/other"))
+    world.write("/kept/d/f", crc32c=1)
+    world.write("/other/g", crc32c=1)
+    world.run(cmd.CreateSnapshot("s", "/kept"))
+    with world.snapshot() as view:
+        pinned = view.pins()[0].txid
+    world.write("/kept/d/f", overwrite=True, crc32c=2)
+    world.write("/other/g", overwrite=True, crc32c=2)
+    world.run(cmd.Rename("/other", "/kept/moved-in"))
+    forget(world)
+
+    with world.snapshot() as view:
+        told = view.difference(pinned, world.txid, "/kept")
+        assert [(change.change, change.path) for change in told] == [
+            ("modified", "/kept/d/f"),
+            ("added", "/kept/moved-in"),
+            ("added", "/kept/moved-in/g"),
+        ]
+        for path in ("/", "/other"):
+            with pytest.raises(Compacted):
+                view.difference(pinned, world.txid, path)
