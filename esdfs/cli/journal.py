@@ -273,7 +273,7 @@ def replay(
     to: Annotated[int | None, typer.Option("--to", min=1, help="Stop after this txid.")] = None,
     policy: Annotated[
         Path | None,
-        typer.Option("--policy", help="Tell what the quotas and retention in this TOML file would have refused."),
+        typer.Option("--policy", help="Tell what quotas and retention of this TOML file would have refused."),
     ] = None,
     database: Database = None,
     directory: Directory = None,

@@ -29,7 +29,7 @@ _COUNT_MAX: Final = 1 << 62
 _EXAMPLE: Final = 'write [quota."/logs"] with max_bytes, max_files, or [retention] with window, records'
 
 Progress = Callable[[int], None] | None
-"""Called with the number of records added."""
+"""Called with the bytes of records added."""
 
 
 def load_policy(file: Path) -> Policy:
@@ -141,7 +141,7 @@ def _show_retention(out: Output, report: Report) -> None:
         ]
     )
     refused = report.refused_restores
-    out.line(f"{len(refused)} of {report.restores} restores and snapshots of the past would have been refused")
+    out.line(f"{len(refused)} of {report.restores} restores, snapshots of the past would have been refused")
     out.table(
         [
             (
@@ -189,7 +189,7 @@ def _judge(all_rows: Iterable[Sequence[tuple[Any, ...]]], policy: Policy, progre
                     raise
                 writer.commit()
                 if progress is not None:
-                    progress(len(rows))
+                    progress(sum(len(row[9]) for row in rows))
             writer = store.begin()
             try:
                 return judged.report(writer)

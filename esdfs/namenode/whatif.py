@@ -7,7 +7,7 @@ what the policy would have made of it. Memory grows with the number of contents 
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -24,7 +24,6 @@ from esdfs.namenode.projection.writer import Writer
 _US: Final = 1_000_000
 _DAY_US: Final = 86_400 * _US
 _Files: TypeAlias = dict[Place, tuple[str, Inode]]
-_Source: TypeAlias = tuple[str, int, int]
 
 _MOVES_FILES: Final = (
     ev.FileCompleted,
@@ -37,6 +36,12 @@ _MOVES_FILES: Final = (
 )
 
 
+class _Source(NamedTuple):
+    path: str
+    inode: int
+    txid: int
+
+
 class Quota(msgspec.Struct, frozen=True):
     """A limit on the files at and below ``path``; None = without limit."""
 
@@ -46,7 +51,7 @@ class Quota(msgspec.Struct, frozen=True):
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """What history is judged by. ``window_s`` and ``records_max`` as in ``RetentionSet``; 0 = without limit."""
+    """What history is judged by; ``window_s``, ``records_max`` as in ``RetentionSet``, 0 = no limit."""
 
     quotas: tuple[Quota, ...] = ()
     window_s: int = 0
@@ -106,7 +111,7 @@ class Kept(msgspec.Struct, frozen=True):
 
     Attributes:
         history_bytes: Of file contents that no name has any more, each once, had nothing been forgotten.
-        let_go_bytes: Of those, what the policy would have forgotten by then; what snapshots hold is not told apart.
+        let_go_bytes: Of those, what the policy would have forgotten by then, were there no snapshots.
         oldest_txid, oldest_us: The first moment that could still have been restored.
     """
 
@@ -218,29 +223,34 @@ class WhatIf:
             self._pins.pop(event.name, None)
             return
         source = _source(writer, event)
-        if source is None or source[2] >= record.txid - 1:
+        if source is None or _readable_at(writer, event, source, record.txid - 1):
             if isinstance(event, ev.SnapshotCreated):
                 self._pins[event.name] = event
             return
-        path, _, source_txid = source
         self._restores += 1
         oldest_txid = self._horizon(writer, record.txid - 1, record.ts_us)
-        held = any(p.txid == source_txid and _is_at(path, p.path) for p in self._pins.values())
-        if source_txid < oldest_txid and not held:
-            self._refused.append(
-                RefusedRestore(
-                    record.txid,
-                    record.ts_us,
-                    record.principal,
-                    record.peer,
-                    type(event).__name__,
-                    path,
-                    source_txid,
-                    oldest_txid,
-                )
+        if _readable_from(writer, event, source, oldest_txid) or self._pinned(writer, event, source):
+            if isinstance(event, ev.SnapshotCreated):
+                self._pins[event.name] = event
+            return
+        self._refused.append(
+            RefusedRestore(
+                record.txid,
+                record.ts_us,
+                record.principal,
+                record.peer,
+                type(event).__name__,
+                source.path,
+                source.txid,
+                oldest_txid,
             )
-        elif isinstance(event, ev.SnapshotCreated):
-            self._pins[event.name] = event
+        )
+
+    def _pinned(self, writer: Writer, event: Event, source: _Source) -> bool:
+        return any(
+            _is_at(source.path, pin.path) and _readable_at(writer, event, source, pin.txid)
+            for pin in self._pins.values()
+        )
 
     def _account(self, txid: int, gone: _Files, come: _Files) -> None:
         sizes: dict[int, int] = {}
@@ -346,17 +356,31 @@ def _files_below(view: View, top_path: str, top: Inode) -> Iterator[tuple[Place,
 
 
 def _source(writer: Writer, event: Event) -> _Source | None:
-    """(path then, inode, txid) of the past state that an event brought back or pinned."""
+    """The past state that an event brought back or pinned, with its path then."""
     match event:
         case ev.FileLinked() | ev.SubtreeLinked() | ev.TreeLinked():
             inode, txid = event.source_inode, event.source_txid
-            return path_of(writer.source(txid), inode) or event.name, inode, txid
+            return _Source(path_of(writer.source(txid), inode) or event.name, inode, txid)
         case ev.NamespaceRewound(to_txid):
-            return "/", ROOT, to_txid
+            return _Source("/", ROOT, to_txid)
         case ev.SnapshotCreated():
-            return event.path, event.inode, event.txid
+            return _Source(event.path, event.inode, event.txid)
         case _:
             return None
+
+
+def _readable_from(writer: Writer, event: Event, source: _Source, oldest_txid: int) -> bool:
+    return source.txid >= oldest_txid or _readable_at(writer, event, source, oldest_txid)
+
+
+def _readable_at(writer: Writer, event: Event, source: _Source, txid: int) -> bool:
+    """Whether what was brought back is in the state after ``txid``. Of a file, the version is: it lasted."""
+    if not isinstance(event, ev.FileLinked):
+        return txid == source.txid
+    view = writer.source(txid)
+    place = view.place_of(source.inode)
+    found = None if place is None else view.child(*place)
+    return found is not None and (found.inode, found.version) == (source.inode, source.txid)
 
 
 def _is_at(path: str, top: str) -> bool:
