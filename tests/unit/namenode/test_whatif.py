@@ -162,7 +162,7 @@ def test_each_day_tells_what_history_held_and_what_would_have_been_let_go(world:
     days = judged(world, Policy(window_s=86_400)).days
     # What /f and /copy share counts once, and only when both are gone.
     assert [(day.history_bytes, day.let_go_bytes) for day in days] == [(7, 0), (37, 7), (37, 37)]
-    assert [day.oldest_txid for day in days][0] == 1
+    assert days[0].oldest_txid == 1
     days = judged(world, Policy(window_s=30 * 86_400)).days
     assert [day.let_go_bytes for day in days] == [0, 0, 0]
 
