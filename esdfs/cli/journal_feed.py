@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 cursors = typer.Typer(no_args_is_help=True, help="Named readers of the journal.")
 
 _TAIL: Final = 10
+_SKIPPED_MAX: Final = 500
+"""Records that did not match, after which a cursor is moved on all the same: it would hold them else."""
 Name = Annotated[str, typer.Argument(help="The reader's name.")]
 
 
@@ -54,6 +56,7 @@ def tail(
     first = _first(here, cursor, since, _TAIL if count is None else count)
     feed = here.client.feed(first, here.resolve(path) if path else None, kind or ())
     beating = not here.quiet and sys.stderr.isatty()
+    noted = first
     for page in feed.pages(follow=follow):
         show(out, page)
         if not page.records and heartbeats:
@@ -62,8 +65,9 @@ def tail(
         if beating and follow:
             sys.stderr.write(f"\rhead {page.head}\x1b[K\r")
             sys.stderr.flush()
-        if cursor is not None and page.records:
+        if cursor is not None and (page.records or page.next - noted > _SKIPPED_MAX):
             here.client.move_cursor(cursor, page.next - 1)
+            noted = page.next
 
 
 def _first(here: Session, cursor: str | None, since: int | None, count: int) -> int:

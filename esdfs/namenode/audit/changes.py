@@ -35,6 +35,7 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
         path: Where that is from then on; None = nowhere any more, or not known.
         old_path: Where it was before; None = nowhere, or not known.
         fields: (name, old, new) of what changed; an old value that is no longer known is None.
+        replaces_tree: A file took the place of a directory and of all below it, or may have.
     """
 
     kind: int
@@ -43,6 +44,7 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
     path: str | None = None
     old_path: str | None = None
     fields: Fields = ()
+    replaces_tree: bool = False
 
 
 class Told(NamedTuple):
@@ -114,7 +116,9 @@ def tell(event: Event, places: Places) -> Told:
                 ("source_file_id", None, str(event.source_inode)),
                 ("source_txid", None, event.source_txid),
             )
-            return _linked(kind, places, event, event.inode, fields, others=(event.source_inode,))
+            told = _linked(kind, places, event, event.inode, fields, others=(event.source_inode,))
+            ends_tree = bool(event.replaced_inode) and (old is None or old.is_directory)
+            return told._replace(change=msgspec.structs.replace(told.change, replaces_tree=ends_tree))
         case ev.SubtreeLinked(parent, name, source, source_txid, first):
             fields = (("source_file_id", None, str(source)), ("source_txid", None, source_txid))
             told = _new(kind, places, parent, name, first, fields, is_directory=True)
@@ -162,7 +166,7 @@ def touches(change: Change, prefix: str) -> bool:
         return change.inode != 0
     if any(_within(path, prefix) for path in paths):
         return True
-    is_above = change.is_directory and change.kind in STRUCTURAL
+    is_above = change.replaces_tree or (change.is_directory and change.kind in STRUCTURAL)
     return is_above and any(_within(prefix, path) for path in paths)
 
 

@@ -13,6 +13,17 @@ from esdfs.namenode.events import Kind
 from esdfs.namenode.namespace.paths import DEPTH_MAX
 
 _TRANSACTION: Final = int(Kind.TRANSACTION)
+_REWOUND: Final = frozenset({int(Kind.NAMESPACE_REWOUND)})
+_BIRTHS: Final = frozenset(
+    {
+        int(Kind.DIRECTORY_MADE),
+        int(Kind.FILE_OPENED),
+        int(Kind.FILE_COMPLETED),
+        int(Kind.FILE_LINKED),
+        int(Kind.SUBTREE_LINKED),
+        int(Kind.TREE_LINKED),
+    }
+)
 _CURSOR_MOVED: Final = int(Kind.CURSOR_MOVED)
 _INODES_MAX: Final = 10_000
 """Of those that ever had one name, and the places they had: the newest are looked at."""
@@ -29,7 +40,7 @@ class Question(NamedTuple):
         inodes: Records about these; empty = about anything.
         below: Also records about what was below these at the time.
         since, until: First and last txid, inclusive.
-        place_of: (parent, name) of an inode that got its place with the whole tree around it.
+        place_of: (parent, name) of an inode after a txid, for those that no event gave their place.
         kinds: Any of these; empty = any.
     """
 
@@ -39,22 +50,32 @@ class Question(NamedTuple):
     kinds: frozenset[int] = frozenset()
     since: int = 1
     until: int = 0
-    place_of: Callable[[int], tuple[int, str] | None] = lambda _: None
+    place_of: Callable[[int, int], tuple[int, str] | None] = lambda _, __: None
 
 
-def inodes_at(rows: Rows, names: list[str]) -> tuple[int, ...]:
+_INTO_TREES: Final = STRUCTURAL | {int(Kind.FILE_LINKED)}
+"""Kinds of events about a directory after which what was below it is elsewhere, or nowhere."""
+
+
+def inodes_at(
+    rows: Rows, names: list[str], now: Callable[[int, str], int | None] = lambda _, __: None
+) -> tuple[int, ...]:
     """Every inode that ever had this path, as far as the index saw it given: newest place first.
 
-    The directories above are those that had their name last.
+    The directories above are those that are there ``now`` (the inode of a parent and a name), else those that
+    had their name last.
     """
     here = ROOT
     for depth, name in enumerate(names):
+        present = now(here, name)
         prefix = place_key(here, name) + END
         found = [
             (U64.unpack(txid)[0], U64.unpack_from(key, len(prefix))[0])
             for key, txid in rows.up("at", prefix, prefix + LAST)
         ]
         inodes = [inode for _, inode in sorted(found, reverse=True)[:_INODES_MAX]]
+        if present is not None:
+            inodes = list(dict.fromkeys((present, *inodes)))
         if not inodes:
             return ()
         if depth == len(names) - 1:
@@ -112,14 +133,24 @@ def _about(rows: Rows, question: Question) -> Iterator[Candidate]:
         if question.below:
             streams.append(_down(rows, "below", U64.pack(inode), since, until, kinds))
         streams += _from_above(rows, question, inode, since, until, depth=0)
+        streams.append(_rewinds(rows, question, inode))
     return _once(streams)
+
+
+def _rewinds(rows: Rows, question: Question, inode: int) -> Iterator[Candidate]:
+    """Rewinds of the whole namespace since an inode was first heard of."""
+    kinds = _REWOUND & question.kinds if question.kinds else _REWOUND
+    key = U64.pack(inode)
+    first = next((U64.unpack_from(found, 8)[0] for found, _ in rows.up("self", key, key + LAST)), 1)
+    since = max(question.since, first)
+    return (one for one in _down(rows, "self", U64.pack(ROOT), since, question.until, kinds) if one[1])
 
 
 def _from_above(
     rows: Rows, question: Question, inode: int, since: int, until: int, *, depth: int
 ) -> list[Iterator[Candidate]]:
     """What was done to the directories above an inode while it was below them, if that moved or ended it."""
-    structural = STRUCTURAL & question.kinds if question.kinds else STRUCTURAL
+    structural = _INTO_TREES & question.kinds if question.kinds else _INTO_TREES
     if not structural or depth > DEPTH_MAX or inode == ROOT:
         return []
     streams: list[Iterator[Candidate]] = []
@@ -133,10 +164,18 @@ def _stays(
     rows: Rows, question: Question, inode: int, since: int, until: int
 ) -> Iterator[tuple[int, int, int]]:
     """(first txid, last txid, parent) of each time an inode was in one place, newest first."""
-    key, end, is_known = U64.pack(inode), until, False
+    key, end = U64.pack(inode), until
+    rewound = read_meta(rows).rewound_txid
+    is_newest, is_born = True, False
     for found, value in islice(rows.down("placed", key, key + LAST), _INODES_MAX):
-        is_known = True
         began = U64.unpack_from(found, 8)[0]
+        if is_newest and began < rewound <= end:
+            # A rewind tells nobody's place: since then it is where it is now.
+            if (there := question.place_of(inode, end)) is not None:
+                yield max(since, rewound), end, there[0]
+            end = rewound - 1
+        is_newest = False
+        is_born = bool(value) and not _BIRTHS.isdisjoint(rows.get("self", found) or b"")
         low = max(since, began + 1)
         if value and low <= end:
             yield low, end, place(value)[0]
@@ -144,8 +183,8 @@ def _stays(
         end = min(end, began - 1)
         if end < since:
             return
-    if not is_known and (there := question.place_of(inode)) is not None:
-        yield since, until, there[0]
+    if not is_born and (there := question.place_of(inode, end)) is not None:
+        yield since, end, there[0]  # it came with a tree
 
 
 def _down(

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from esdfs.namenode import events as ev
 from esdfs.namenode.namespace.inodes import WorkItem
-from esdfs.namenode.namespace.view import ABOVE_ROOT, Tables, path_of
+from esdfs.namenode.namespace.view import ABOVE_ROOT, INODE_MAX, Tables, path_of
 
 FIRST_STEPS: Final = 500
 """Taken by the event's own record; part of its meaning: never change it."""
@@ -40,7 +40,7 @@ def rewind(tables: Tables, event: ev.NamespaceRewound, txid: int) -> None:
     tables.begin_work(0)
     # The root itself can be read at once; what is in it, when all is there.
     tables.rewind_entry(ABOVE_ROOT, "", tables.source(event.to_txid).child(ABOVE_ROOT, ""))
-    tables.add_step(txid, WorkItem(event.to_txid, event.to_txid + 1, 0, ""))
+    tables.add_step(txid, WorkItem(event.to_txid, event.to_txid, INODE_MAX, ""))
     continue_work(tables, txid, FIRST_STEPS)
 
 

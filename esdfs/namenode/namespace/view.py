@@ -22,6 +22,9 @@ from esdfs.namenode.namespace.paths import split
 ABOVE_ROOT = 0
 """Parent of the root's own entry, whose name is empty."""
 
+INODE_MAX = (1 << 63) - 1
+"""Above every inode."""
+
 
 class View(Protocol):
     """The namespace at one transaction."""

@@ -12,7 +12,7 @@ import msgspec
 
 from esdfs.namenode.namespace.inodes import Inode
 from esdfs.namenode.namespace.paths import join
-from esdfs.namenode.namespace.view import View, path_of
+from esdfs.namenode.namespace.view import INODE_MAX, View, path_of
 from esdfs.namenode.namespace.walk import walk_subtree
 from esdfs.namenode.projection.views import PresentView
 
@@ -70,7 +70,7 @@ class _Side:
 def changed_places(present: PresentView, since: int, until: int) -> list[Place]:
     """Every place that was touched after ``since`` up to ``until``, once each, in order."""
     found: dict[Place, None] = {}
-    after = (since + 1, 0, "")
+    after = (since, INODE_MAX, "")
     while page := present.changes(until, after=after, limit=_PAGE):
         for change in page:
             found[change[1], change[2]] = None

@@ -16,7 +16,7 @@ from esdfs.namenode.events import (
 )
 from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, Version
 from esdfs.namenode.namespace.paths import join, split
-from esdfs.namenode.namespace.view import ABOVE_ROOT, View, path_of, resolve
+from esdfs.namenode.namespace.view import ABOVE_ROOT, INODE_MAX, View, path_of, resolve
 from esdfs.namenode.namespace.walk import walk_subtree
 from esdfs.namenode.projection.costs import Costs, costs
 from esdfs.namenode.projection.differing import Change, difference
@@ -167,7 +167,7 @@ class Snapshot:
     def touched(self, before: int, after: int, limit: int) -> int:
         """How many changes lie between two moments; ``limit`` when there are more."""
         since, until = sorted((before, after))
-        return len(self._present.changes(until, after=(since + 1, 0, ""), limit=limit))
+        return len(self._present.changes(until, after=(since, INODE_MAX, ""), limit=limit))
 
     def history(self, path: str, limit: int = 1000) -> list[Version]:
         """Versions of what ``path`` names or last named, newest first, followed through renames.

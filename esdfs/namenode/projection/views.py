@@ -212,7 +212,8 @@ class PresentView:
         txid, parent, name = after
         cursor = self._txn.cursor(self._dbs[b"chg"])
         start = U64.pack(txid) + layout.entry_key(parent, name)
-        if not cursor.set_range(start + END if name else start):
+        # A name holds no NUL: this lies just above the key, also above the root's, whose name is empty.
+        if not cursor.set_range(start + END):
             return []
         beyond = U64.pack(until + 1)
         return [

@@ -4,16 +4,17 @@ from typing import Any, Final, NamedTuple
 
 from falcon.asgi import Request, Response
 
-from esdfs.errors import EsdfsError, InvalidRequest, NotFound
+from esdfs.errors import InvalidRequest, NotFound
 from esdfs.journal.entry import Entry
 from esdfs.namenode.audit.changes import STRUCTURAL, Change, touches
 from esdfs.namenode.audit.questions import Question, changes_at, find, inodes_at, seen_from
 from esdfs.namenode.audit.reading import AuditReader
+from esdfs.namenode.namespace.inodes import Inode
 from esdfs.namenode.namespace.paths import normalise, parse_point
 from esdfs.namenode.rest import request
 from esdfs.namenode.rest.edge import Edge, answer, stamp
 from esdfs.namenode.rest.feed import wanted_kinds
-from esdfs.namenode.rest.ports import ProjectionReader
+from esdfs.namenode.rest.ports import ProjectionReader, View
 from esdfs.namenode.rest.records import change_as_json, record
 
 _DEFAULT_LIMIT: Final = 100
@@ -99,12 +100,15 @@ def look(audit: AuditReader, reader: ProjectionReader, path: str, question: Ques
     with audit.complete() as (rows, until), reader.snapshot() as view:
         inodes: tuple[int, ...] = ()
         if path:
-            inodes = inodes_at(rows, path.split("/")[1:] if path != "/" else [])
-            inodes = tuple(dict.fromkeys((*inodes, *_named(view, path, known=bool(inodes)))))
+            inodes = inodes_at(
+                rows,
+                path.split("/")[1:] if path != "/" else [],
+                lambda parent, name: _inode(view.entry_at(parent, name, until)),
+            ) or _named(view, path)
         question = question._replace(
             inodes=inodes,
             until=min(question.until, until),
-            place_of=lambda inode: view.place_at(inode, until),
+            place_of=view.place_at,
         )
         numbers, following = find(rows, question, limit=limit, steps_max=_STEPS_MAX)
         found, too_far = audit.records.pick(numbers)
@@ -116,13 +120,12 @@ def look(audit: AuditReader, reader: ProjectionReader, path: str, question: Ques
         return Found(entries, before, following, seen_from(rows), until)
 
 
-def _named(view: Any, path: str, *, known: bool) -> tuple[int, ...]:
-    """What the namespace says has this path, or had it: linked trees are not told inode by inode."""
-    try:
-        return (view.resolve(path).inode,)
-    except EsdfsError:
-        if known:
-            return ()
+def _inode(found: Inode | None) -> int | None:
+    return None if found is None else found.inode
+
+
+def _named(view: View, path: str) -> tuple[int, ...]:
+    """What the namespace says had this path: linked trees are not told inode by inode."""
     try:
         return tuple({version.inode.inode for version in view.history(path)})
     except NotFound:
@@ -139,7 +142,9 @@ def _about(changes: list[Change], question: Question, path: str) -> list[Change]
         mine = [
             one
             for one in changes
-            if one.inode in question.inodes or (one.is_directory and one.kind in STRUCTURAL)
+            if one.inode in question.inodes
+            or one.replaces_tree
+            or (one.is_directory and one.kind in STRUCTURAL)
         ]
     return mine or changes
 

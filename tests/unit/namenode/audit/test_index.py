@@ -8,9 +8,7 @@ import pytest
 from esdfs.namenode import commands as cmd
 from esdfs.namenode.audit.changes import Change
 from esdfs.namenode.audit.questions import Question, find, inodes_at, seen_from
-from esdfs.namenode.audit.reading import AuditReader
 from esdfs.namenode.events import Kind
-from esdfs.namenode.rest.audit import look
 from tests.unit.namenode.audit.world import Audited
 from tests.unit.namenode.world import World, asking
 
@@ -180,11 +178,7 @@ def test_a_question_about_one_path_in_a_long_journal_reads_its_records_only(audi
     world.run(cmd.SetAttributes("/busy/f", mode=0o600))
     audited.index()
     audited.journal.rows = 0
-    reader = AuditReader(world.config.path, audited.journal, audited.projection)
-    try:
-        found = look(reader, audited.projection, "/busy/f", Question(until=world.txid), 100)
-    finally:
-        reader.close()
+    found = audited.look("/busy/f")
     assert [entry.txid for _, entry, _ in found.entries if entry] == [world.txid, opened + 1, opened]
     assert len(found.before) == 3
     assert found.next is None

@@ -13,7 +13,7 @@ from esdfs.namenode.audit.indexer import Indexing
 from esdfs.namenode.audit.questions import Question, changes_at, find, inodes_at, scan
 from esdfs.namenode.audit.reading import AuditReader
 from esdfs.namenode.audit.rows import Rows
-from esdfs.namenode.projection.snapshot import Snapshot
+from esdfs.namenode.rest.audit import Found, look
 from tests.unit.namenode.world import World
 
 
@@ -92,9 +92,17 @@ class Audited:
         """(txid, change) of the records about a path, newest first."""
         with self.rows() as (rows, until), self.world.snapshot() as view:
             inodes = inodes_at(rows, path.split("/")[1:])
-            question = Question(inodes, below, until=until, place_of=_placing(view, until))._replace(**given)
+            question = Question(inodes, below, until=until, place_of=view.place_at)._replace(**given)
             numbers, _ = find(rows, question, limit=1 << 30, steps_max=1 << 30)
             return [(txid, one) for txid in numbers for one in changes_at(rows, txid)]
+
+    def look(self, path: str, **given: Any) -> Found:
+        """What REST answers of a path."""
+        reader = AuditReader(self.world.config.path, self.journal, self.projection)
+        try:
+            return look(reader, self.projection, path, Question(until=self.world.txid, **given), 1000)
+        finally:
+            reader.close()
 
     def feed(self, prefix: str = "", *kinds: int, first: int = 1) -> list[tuple[int, Change]]:
         """(txid, change) of a filtered feed, from ``first`` to its end."""
@@ -109,7 +117,3 @@ class Audited:
                 steps_max=1 << 30,
             )
         return [(one.txid, change) for one in found for change in one.changes]
-
-
-def _placing(view: Snapshot, until: int) -> Any:
-    return lambda inode: view.place_at(inode, until)

@@ -283,3 +283,28 @@ def test_what_only_history_holds_is_counted_once_where_it_was(world: World) -> N
         told = view.costs(0, world.clock.now_us)
     assert told.history == told.snapshots
     assert told.history.bytes == 7
+
+
+def test_a_directory_that_was_removed_and_brought_back_keeps_what_is_below_it(world: World) -> None:
+    world.run(cmd.MakeDirectory("/d/below", parents=True))
+    before = world.txid
+    # Its last version lasts no longer than this transaction, so its end is noted at once.
+    world.run(cmd.SetAttributes("/d", mode=0o700), cmd.Delete("/d", recursive=True))
+    world.run(cmd.Restore("/", before))
+    forget(world)
+    assert tree(world, world.txid) == {"/", "/d", "/d/below"}
+
+
+def test_what_was_made_and_removed_within_one_transaction_leaves_nothing(world: World) -> None:
+    world.write("/f")
+    world.run(
+        cmd.MakeDirectory("/d/e", parents=True),
+        cmd.Copy("/f", "/d/e/g"),
+        cmd.Rename("/f", "/d/f"),
+        cmd.Delete("/d", recursive=True),
+    )
+    forget(world)
+    assert len(world.released) == 1
+    with world.metadata.present() as view:
+        assert [view.block(block_id) for block_id in world.released] == [None]
+        assert not view.children(2, after="", limit=10)

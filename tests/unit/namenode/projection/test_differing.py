@@ -129,6 +129,17 @@ def test_backwards_it_is_the_way_back(world: World) -> None:
     assert lines(world, world.txid, before) == [("deleted", "/f", "")]
 
 
+def test_a_change_of_the_root_itself_is_one_change(world: World) -> None:
+    before = world.txid
+    world.run(cmd.SetAttributes("/", mode=0o700))
+    assert [(c.change, c.path, c.fields) for c in changes(world, before, world.txid)] == [
+        ("modified", "/", ("mode",))
+    ]
+    world.run(cmd.Restore("/", before))
+    with world.snapshot() as view:
+        assert view.resolve("/").mode == 0o755
+
+
 def test_a_tree_that_comes_or_goes_is_told_whole(world: World) -> None:
     world.run(cmd.MakeDirectory("/t/a", parents=True))
     world.write("/t/a/x", crc32c=1)
