@@ -12,9 +12,9 @@ from esdfs.errors import EsdfsError
 from esdfs.namenode import commands as cmd
 from esdfs.namenode.engine import Internal
 from esdfs.namenode.events import FeatureLevelRaised, WorkContinued
-from esdfs.namenode.features import LEVEL_NEWEST
 from esdfs.namenode.namespace.view import View, resolve
 from esdfs.namenode.namespace.walk import walk_subtree
+from esdfs.namenode.upcasters import LEVEL_NEWEST
 from esdfs.namenode.whatif import Policy, Quota, QuotaReport, Report
 from tests.unit.namenode.world import World
 
