@@ -69,6 +69,8 @@ def of_database(
 ) -> Report:
     """By the database itself, and the archive of the NameNode in ``archive``; both are only read.
 
+    SQLite makes its ``-shm`` and an empty ``-wal`` beside a journal that no process has open.
+
     Raises:
         TooLarge: The journal's beginning is not there.
     """
