@@ -325,6 +325,10 @@ class Run:
         if self.purge(0, 0) or self.is_purged():
             # What a restore of everything undid below removed directories ends with the restore.
             assert shown == known or self.model.rewound > self.model.oldest
+            shown_now = {node.data for node in self.model.now.values() if node.data}
+            past = known.difference(chain.from_iterable(self.blocks_of[data] for data in shown_now))
+            with self.world.snapshot() as view:
+                assert view.costs(1, self.world.clock.now_us).history.bytes == 8 * len(past)
 
     def is_purged(self) -> bool:
         with self.world.metadata.present() as view:
