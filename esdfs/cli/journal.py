@@ -271,15 +271,34 @@ def replay(
     ctx: typer.Context,
     *,
     to: Annotated[int | None, typer.Option("--to", min=1, help="Stop after this txid.")] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option("--policy", help="Tell what quotas and retention of this TOML file would have refused."),
+    ] = None,
     database: Database = None,
     directory: Directory = None,
     as_json: Json = False,
 ) -> None:
-    """Rebuild the namespace from the journal, beside the living one, and compare the two."""
+    """Rebuild the namespace from the journal, beside the living one, and compare the two.
+
+    With --policy FILE: what would have differed under other quotas and another retention. Changes nothing.
+    """
     from esdfs.cli import journal_replay  # noqa: PLC0415 - loads the journal and LMDB
 
     here = session.of(ctx)
     url = _database(database, directory)
+    if policy is not None:
+        from esdfs.cli import journal_whatif  # noqa: PLC0415 - loads the journal and LMDB
+
+        wanted = journal_whatif.load_policy(policy)
+        with here.progress(str(policy), None) as progress:
+            report = (
+                journal_whatif.of_database(url, wanted, to, directory, progress=progress)
+                if url
+                else journal_whatif.over_rest(here.client.control, wanted, to, progress=progress)
+            )
+        journal_whatif.show(here.output(as_json=as_json), report, wanted)
+        return
     result = (
         journal_replay.of_database(url, to, directory)
         if url
