@@ -19,17 +19,23 @@ is proven by the value before it; the tokens themselves are vouched for by the s
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from struct import Struct
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from esdfs.checksum import crc32c
 from esdfs.errors import ChecksumMismatch, JournalCorrupt, NewerRelease
 from esdfs.ids import Txid
 from esdfs.journal.chain import verify_rows
 from esdfs.journal.entry import Base
-from esdfs.journal.groups import GroupBuffer, Source, pack_group, unpack_group
+from esdfs.journal.groups import (
+    GroupBuffer,
+    HashingSource,
+    Source,
+    pack_group,
+    pack_head,
+    unpack_group,
+    unpack_head,
+)
 from esdfs.journal.segments import Row, join_rows, split_rows
 from esdfs.journal.statements import SignedStatement, decode_lines, encode_line
 
@@ -37,9 +43,7 @@ FORMAT: Final = 1
 MAGIC: Final = b"ESDFEX01"
 SEAL_CONTEXT: Final = b"esdfs journal export 1\n"
 
-_PREFIX: Final = Struct(">8sII")
 _RECORDS, _STATEMENTS, _END = 1, 2, 255
-_HEADER_BYTES_MAX: Final = 1 << 16
 _PAGE_RECORDS: Final = 1000
 
 
@@ -107,7 +111,7 @@ def encode(
 
     def pieces() -> Iterator[bytes]:
         nonlocal chain, txid
-        yield _PREFIX.pack(MAGIC, len(packed), crc32c(packed)) + packed
+        yield pack_head(MAGIC, packed)
         lines = GroupBuffer(_STATEMENTS)
         yield from lines.add(b"".join(map(encode_line, statements)))
         yield from lines.rest()
@@ -138,7 +142,7 @@ class Export:
     """
 
     def __init__(self, source: Source) -> None:
-        self._source = _Hashing(source)
+        self._source = HashingSource(source)
         self.header = _read_header(self._source)
         self.statements: list[SignedStatement] = []
         self.end: End | None = None
@@ -207,33 +211,17 @@ def _records(tag: int, data: bytes) -> bytes:
     return data
 
 
-class _Hashing:
-    """A source whose bytes are summed as they are read."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self.total = hashlib.sha256()
-
-    def read(self, size: int, /) -> bytes:
-        data = self._source.read(size)
-        self.total.update(data)
-        return data
-
-
 def _read_header(source: Source) -> ExportHeader:
-    prefix = source.read(_PREFIX.size)
-    magic, length, crc = _PREFIX.unpack(prefix) if len(prefix) == _PREFIX.size else (b"", 0, 0)
-    if magic != MAGIC or length > _HEADER_BYTES_MAX:
-        raise _damaged(Txid(0), "this is not an exported journal")
-    packed = source.read(length)
-    if crc32c(packed) != crc:
-        raise _damaged(Txid(0), "the header of the file is damaged")
     try:
-        header = _header(packed)
-    except msgspec.DecodeError as error:
-        raise _damaged(Txid(0), f"the header of the file does not decode: {error}") from error
+        header = _header(unpack_head(source, MAGIC))
+    except (ChecksumMismatch, msgspec.DecodeError) as error:
+        raise _damaged(
+            Txid(0), f"this is not an exported journal, or its beginning is damaged: {error}"
+        ) from error
     if header.format > FORMAT:
-        raise NewerRelease(f"the file has format {header.format}, newer than this program: upgrade it")
+        raise NewerRelease(
+            f"this is an exported journal of format {header.format}, newer than this program: upgrade it"
+        )
     return header
 
 
