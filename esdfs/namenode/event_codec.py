@@ -88,7 +88,7 @@ def unpack(kind: int, version: int, payload: bytes) -> Unpacked:
     try:
         message = message_type.FromString(payload)
     except DecodeError as error:
-        raise JournalCorrupt(f"payload of kind {kind} does not parse: {error}") from error
+        raise _unparsed(kind, error) from error
     return Unpacked((to_event(message),), _FIRST, message.request_hash)
 
 
@@ -105,6 +105,17 @@ def kind_name(kind: int) -> str:
         return f"kind-{kind}"
 
 
+def _decoded(kind: int, message_type: Any, to_event: Callable[[Any], Event], payload: bytes) -> Event:
+    try:
+        return to_event(message_type.FromString(payload))
+    except DecodeError as error:
+        raise _unparsed(kind, error) from error
+
+
+def _unparsed(kind: int, error: DecodeError) -> JournalCorrupt:
+    return JournalCorrupt(f"payload of kind {kind} does not parse: {error}")
+
+
 def _unpack_transaction(payload: bytes) -> Unpacked:
     try:
         message = pb.Transaction.FromString(payload)
@@ -113,8 +124,12 @@ def _unpack_transaction(payload: bytes) -> Unpacked:
     events: list[Event] = []
     commands: list[int] = []
     for packed in message.events:
-        inner = unpack(packed.kind, packed.version, packed.payload)
-        events += inner.events
+        kind, version = packed.kind, packed.version
+        known = _DECODERS.get(kind)
+        if known is None or version != VERSIONS[kind]:
+            events += unpack(kind, version, packed.payload).events
+        else:  # as `unpack` does it, without what only a record of its own needs
+            events.append(_decoded(kind, *known, packed.payload))
         commands.append(packed.command)
     return Unpacked(tuple(events), tuple(commands), message.request_hash)
 

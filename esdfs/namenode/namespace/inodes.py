@@ -7,7 +7,7 @@ import msgspec
 from esdfs.blocks import Block
 
 
-class Inode(msgspec.Struct, frozen=True, kw_only=True):
+class Inode(msgspec.Struct, frozen=True):
     """A directory entry and the inode it names, at one version.
 
     Attributes:

@@ -321,11 +321,11 @@ class PresentView:
         # Above every version of `after` itself: 0x01 sorts after the NUL that ends it.
         if not cursor.set_range(prefix + after + b"\x01" if after else prefix):
             return
-        wanted = U64.pack(txid)
+        wanted, end = U64.pack(txid), U64.pack(parent + 1)
         for key, value in cursor:
-            if not key.startswith(prefix):
+            if key >= end:
                 return
-            if key[-8:] <= wanted < value[:8]:
+            if value[:8] > wanted >= key[-8:]:
                 yield key[8:-9], value, int.from_bytes(key[-8:], "big")
 
     def versions(self, parent: int, name: str) -> Iterator[tuple[Inode, int]]:
