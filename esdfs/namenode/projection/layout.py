@@ -164,8 +164,8 @@ def unpack_entry(value: bytes) -> Inode:
 
 def unpack_past(value: bytes, version: int) -> Inode:
     """The inode in a value of ``hist``, whose version stands in the key."""
-    _, number, kind = _ENTRY.unpack_from(value)
-    if kind == _DIRECTORY:
+    number = int.from_bytes(value[8:16], "big")
+    if value[16] == _DIRECTORY:
         directory = _directory_tail(value[17:])
         return Inode(
             number,

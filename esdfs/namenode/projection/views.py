@@ -314,19 +314,34 @@ class PresentView:
             return None
         return value, U64.unpack_from(at, len(prefix))[0]
 
-    def past_entries(self, parent: int, after: bytes, txid: int) -> Iterator[tuple[bytes, bytes, int]]:
-        """(name, value, version) of superseded entries that were so after ``txid``."""
-        prefix = U64.pack(parent)
+    def entries_at(self, parent: int, after: bytes, txid: int, limit: int) -> list[tuple[bytes, bytes, int]]:
+        """(name, value, version) of at most ``limit`` entries that were so after ``txid``, in order of names.
+
+        One name is in at most one of the two tables: its versions' intervals do not overlap.
+        """
+        prefix, end, wanted = U64.pack(parent), U64.pack(parent + 1), U64.pack(txid)
+        still: list[tuple[bytes, bytes, int]] = []
+        cursor = self._txn.cursor(self._cur)
+        if cursor.set_range(prefix + after + END if after else prefix):
+            for key, value in cursor:
+                if key >= end or len(still) == limit:
+                    break
+                if value[:8] <= wanted:
+                    still.append((key[8:], value, int.from_bytes(value[:8], "big")))
+        past: list[tuple[bytes, bytes, int]] = []
         cursor = self._txn.cursor(self._dbs[b"hist"])
         # Above every version of `after` itself: 0x01 sorts after the NUL that ends it.
-        if not cursor.set_range(prefix + after + b"\x01" if after else prefix):
-            return
-        wanted, end = U64.pack(txid), U64.pack(parent + 1)
-        for key, value in cursor:
-            if key >= end:
-                return
-            if value[:8] > wanted >= key[-8:]:
-                yield key[8:-9], value, int.from_bytes(key[-8:], "big")
+        if cursor.set_range(prefix + after + b"\x01" if after else prefix):
+            for key, value in cursor:
+                if key >= end or len(past) == limit:
+                    break
+                if value[:8] > wanted >= key[-8:]:
+                    past.append((key[8:-9], value, int.from_bytes(key[-8:], "big")))
+        if still and past:
+            still += past
+            still.sort(key=itemgetter(0))
+            return still[:limit]
+        return still or past
 
     def versions(self, parent: int, name: str) -> Iterator[tuple[Inode, int]]:
         """(inode, until txid; 0 = now) of every version of an entry, newest first."""
@@ -392,16 +407,8 @@ class PastView:
         """See ``View.children``."""
         if self._blocked:
             require_whole(self._blocked, parent, self._txid)
-        start, wanted = after.encode(), U64.pack(self._txid)
-        still = (
-            (name, value, int.from_bytes(value[:8], "big"))
-            for name, value in self._present.entries(parent, start)
-            if value[:8] <= wanted
-        )
-        found = [*islice(still, limit), *islice(self._present.past_entries(parent, start, self._txid), limit)]
-        # One name is in at most one of the two: its versions' intervals do not overlap.
-        found.sort(key=itemgetter(0))
-        return [(name.decode(), layout.unpack_past(value, version)) for name, value, version in found[:limit]]
+        found = self._present.entries_at(parent, after.encode(), self._txid, limit)
+        return [(name.decode(), layout.unpack_past(value, version)) for name, value, version in found]
 
     def place_of(self, inode: int) -> tuple[int, str] | None:
         """See ``View.place_of``."""

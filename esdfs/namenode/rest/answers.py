@@ -152,8 +152,14 @@ decode_results: Final = msgspec.msgpack.Decoder(list[CommandResult]).decode
 def iso(time_us: int) -> str:
     """A time as ISO 8601 in UTC with microseconds."""
     seconds, micros = divmod(time_us, 1_000_000)
-    days, seconds = divmod(seconds, 86_400)
-    return f"{_date(days)}T{_MINUTES[seconds // 60]}:{_TWO_DIGITS[seconds % 60]}.{micros:06d}Z"
+    return f"{_second(seconds)}.{micros:06d}Z"
+
+
+@lru_cache(8192)
+def _second(seconds: int) -> str:
+    # What is listed together was often written within a few seconds.
+    days, rest = divmod(seconds, 86_400)
+    return f"{_date(days)}T{_MINUTES[rest // 60]}:{_TWO_DIGITS[rest % 60]}"
 
 
 @lru_cache(4096)
