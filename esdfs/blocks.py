@@ -62,7 +62,7 @@ class BlockLocation(msgspec.Struct, frozen=True):
     is_leader: bool
 
 
-class Block(msgspec.Struct, frozen=True, array_like=True):
+class Block(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A finished block of a file.
 
     Attributes:

@@ -7,8 +7,10 @@ import msgspec
 from esdfs.blocks import Block
 
 
-class Inode(msgspec.Struct, frozen=True):
+class Inode(msgspec.Struct, frozen=True, gc=False):
     """A directory entry and the inode it names, at one version.
+
+    (gc=False: it refers to nothing that could refer to it; a listing makes thousands.)
 
     Attributes:
         version: Txid of the last change to this entry; its entity tag.

@@ -107,7 +107,7 @@ class _DirectoryTail(msgspec.Struct, frozen=True, array_like=True):
     mtime_us: int
 
 
-class _FileTail(msgspec.Struct, frozen=True, array_like=True):
+class _FileTail(msgspec.Struct, frozen=True, array_like=True, gc=False):
     mode: int
     owner: str
     group: str

@@ -25,7 +25,7 @@ TIME_US_MAX: Final = 253_402_300_799_999_999
 """The last microsecond of year 9999."""
 
 
-class FileStatus(msgspec.Struct):
+class FileStatus(msgspec.Struct, gc=False):
     """A file or directory as people see it.
 
     Attributes:
