@@ -101,6 +101,16 @@ def test_any_changed_byte_is_found(tmp_path: Path, key: SigningKey) -> None:
             proof(tmp_path, bytes(changed), key.public)
 
 
+def test_any_changed_byte_of_a_long_file_is_found(rows: list[Row], tmp_path: Path, key: SigningKey) -> None:
+    data = file_of(rows, [about(key, rows[-1])])
+    chance = Random(11)
+    for _ in range(BYTES_TRIED // 25):
+        changed = bytearray(data)
+        changed[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        with pytest.raises((JournalCorrupt, NewerRelease)):
+            proof(tmp_path, bytes(changed), key.public)
+
+
 def test_any_cut_and_anything_added_is_found() -> None:
     data = file_of(rows_of(50))
     for end in range(len(data)):
