@@ -6,16 +6,18 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from esdfs.errors import CheckpointDamaged, JournalUnavailable
+from esdfs.errors import CheckpointDamaged, JournalUnavailable, NewerRelease
 from esdfs.ids import Txid
 from esdfs.journal.checkpoint import Checkpoint
 from esdfs.journal.log import Journal
 from esdfs.journal.quorum.messages import CheckpointOffer
 from esdfs.journal.quorum.voters import VoterSet
+from esdfs.namenode.checkpoints.archive import Archive, WholeJournal
 from esdfs.namenode.checkpoints.files import CheckpointFiles, offer_of
 from esdfs.namenode.checkpoints.image import ImageHeader
 from esdfs.namenode.checkpoints.making import Progress, load
 from esdfs.namenode.projection.lmdb import ProjectionStore
+from esdfs.namenode.projection.rebuild import catch_up
 
 _log = structlog.get_logger(__name__)
 
@@ -74,11 +76,14 @@ def tidy(journal: Journal, directory: Path) -> None:
 def restore(store: ProjectionStore, journal: Journal, directory: Path, progress: Progress) -> Found | None:
     """Load the newest checkpoint into a projection that is empty, or lacks records that are gone.
 
+    One with an earlier release's tables is left alone: its state is made again from the records, those that
+    were compacted away from the archive.
+
     Returns what ``find`` found.
 
     Raises:
         JournalUnavailable: See ``find``.
-        NewerRelease: The checkpoint has another release's tables.
+        NewerRelease: The checkpoint has another release's tables, and the archive lacks records before it.
     """
     tidy(journal, directory)
     files = CheckpointFiles(directory)
@@ -92,7 +97,21 @@ def restore(store: ProjectionStore, journal: Journal, directory: Path, progress:
         except CheckpointDamaged as error:
             _log.error("checkpoint forgotten", txid=txid, why=error.message)
             journal.forget_checkpoint(txid)
+        except NewerRelease as error:
+            _replay_compacted(store, journal, directory, error)
+            return found
         else:
             _log.info("projection loaded", txid=txid)
             return found
     return None
+
+
+def _replay_compacted(store: ProjectionStore, journal: Journal, directory: Path, error: NewerRelease) -> None:
+    """Apply what the journal no longer has; what it has is applied by whoever starts the node."""
+    last = journal.base().last_txid
+    if last:
+        whole = WholeJournal(Archive(directory), journal)
+        if whole.base().last_txid:
+            raise error
+        catch_up(store, whole, until=last)
+    _log.info("records are replayed instead of a checkpoint", until=last, why=error.message)

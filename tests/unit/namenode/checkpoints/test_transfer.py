@@ -23,11 +23,13 @@ from esdfs.journal.quorum.effects import InstallCheckpoint
 from esdfs.journal.quorum.messages import CheckpointOffer
 from esdfs.journal.sql import SqlJournal, open_journal
 from esdfs.namenode.checkpoints import transfer
+from esdfs.namenode.checkpoints.archive import Archive
 from esdfs.namenode.checkpoints.files import CheckpointFiles, offer_of
 from esdfs.namenode.checkpoints.image import ImageHeader, VoterOf
 from esdfs.namenode.checkpoints.making import make
 from esdfs.namenode.checkpoints.recovery import find, restore, tidy
 from esdfs.namenode.checkpoints.transfer import CheckpointExchange, FetchChunk
+from esdfs.namenode.projection import layout
 from esdfs.namenode.projection.digest import digest
 from esdfs.rpc.chunks import ChunkAsked
 from tests.journals import end, in_sqlite
@@ -330,6 +332,33 @@ def test_a_checkpoint_damaged_within_is_noticed_when_it_is_loaded(leader: Node) 
         assert restore(store, leader.journal, leader.directory, lambda *_: None) is None
         assert store.meta().applied_txid == 0
     assert leader.journal.checkpoints() == []
+
+
+def test_after_an_upgrade_of_the_tables_the_records_are_replayed(
+    tmp_path: Path, leader: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint has the tables of the release before; journal or archive have all records."""
+    monkeypatch.setattr(layout, "FORMAT", layout.FORMAT + 1)
+    wanted = digest_of(tmp_path, LINE)
+    assert restarted(leader, LINE) == wanted
+
+    base = leader.journal.base()
+    Archive(leader.directory).seal(leader.journal, CLUSTER, base.last_txid, Txid(10))
+    leader.journal.compact(Txid(10), limit=1000)
+    (leader.directory / "namespace.mdb" / "TRUST").unlink()
+    assert restarted(leader, LINE) == wanted
+
+
+def test_an_upgrade_of_the_tables_without_the_records_before_is_refused(
+    leader: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader.journal.compact(Txid(10), limit=1000)
+    monkeypatch.setattr(layout, "FORMAT", layout.FORMAT + 1)
+    with (
+        closing(projection(leader.directory)) as store,
+        pytest.raises(NewerRelease, match="run the same release on every NameNode"),
+    ):
+        restore(store, leader.reopen(), leader.directory, lambda *_: None)
 
 
 def test_without_any_checkpoint_a_compacted_journal_is_refused(leader: Node, follower: Node) -> None:
