@@ -1,4 +1,4 @@
-"""`./dev bench [NAME…] [--rounds N] [--minutes M]`: JSON lines on stdout, a table on stderr.
+"""`./dev bench [NAME…] [--rounds N] [--minutes M] [--files N]`: JSON lines on stdout, a table on stderr.
 
 Each row stands beside a limit of the same run.
 """
@@ -29,9 +29,12 @@ def main(args: list[str]) -> int:
     parser.add_argument("name", nargs="*", help=f"{', '.join(runs)}; all if none is named")
     parser.add_argument("--rounds", type=int, help="how often failover loses its leader (200 = a full proof)")
     parser.add_argument("--minutes", type=float, help="of full load that should depose no leader, likewise")
+    parser.add_argument("--files", type=int, help="in history, three versions each (1000000 = a full proof)")
     given = parser.parse_args(args)
     wanted = given.name
-    options = {name: value for name in ("rounds", "minutes") if (value := getattr(given, name)) is not None}
+    options = {
+        name: value for name in ("rounds", "minutes", "files") if (value := getattr(given, name)) is not None
+    }
     if unknown := [name for name in wanted if name not in runs]:
         sys.stderr.write(f"bench: no {', '.join(unknown)}; there are {', '.join(runs)}\n")
         return 2

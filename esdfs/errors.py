@@ -184,6 +184,12 @@ class SafeMode(Unavailable):
     code = "safe-mode"
 
 
+class Restoring(Unavailable):
+    """What was just restored is not all there yet: a second or so for 100,000 files."""
+
+    code = "restoring"
+
+
 class Overloaded(Unavailable):
     """Queues are full."""
 
@@ -374,6 +380,13 @@ class NewerRelease(EsdfsError):
     """A record or format is newer than this program: upgrade it. Never skipped."""
 
     code = "newer-release"
+    retry = Retry.NEVER
+
+
+class UpgradeNeeded(EsdfsError):
+    """The cluster's feature level does not allow this yet; the message says what to do."""
+
+    code = "upgrade-needed"
     retry = Retry.NEVER
 
 

@@ -844,3 +844,285 @@ class SubtreeLinked(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubtreeLinked: _TypeAlias = SubtreeLinked  # noqa: Y015
+
+@_typing.final
+class RetentionSet(_message.Message):
+    """kind 20. How much history is kept; 0 = without limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_S_FIELD_NUMBER: _builtins.int
+    RECORDS_MAX_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    window_s: _builtins.int
+    records_max: _builtins.int
+    request_hash: _builtins.int
+    def __init__(
+        self,
+        *,
+        window_s: _builtins.int = ...,
+        records_max: _builtins.int = ...,
+        request_hash: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["records_max", b"records_max", "request_hash", b"request_hash", "window_s", b"window_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetentionSet: _TypeAlias = RetentionSet  # noqa: Y015
+
+@_typing.final
+class HorizonMoved(_message.Message):
+    """kind 21. The past begins here; states before it can be read only where a snapshot pins them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OLDEST_TXID_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    oldest_txid: _builtins.int
+    request_hash: _builtins.int
+    def __init__(
+        self,
+        *,
+        oldest_txid: _builtins.int = ...,
+        request_hash: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["oldest_txid", b"oldest_txid", "request_hash", b"request_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HorizonMoved: _TypeAlias = HorizonMoved  # noqa: Y015
+
+@_typing.final
+class HistoryPurged(_message.Message):
+    """kind 22. Up to so many steps of forgetting what is before the horizon and not pinned."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_MAX_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    steps_max: _builtins.int
+    request_hash: _builtins.int
+    def __init__(
+        self,
+        *,
+        steps_max: _builtins.int = ...,
+        request_hash: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_hash", b"request_hash", "steps_max", b"steps_max"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryPurged: _TypeAlias = HistoryPurged  # noqa: Y015
+
+@_typing.final
+class SnapshotCreated(_message.Message):
+    """kind 23. A named pin of a past state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TXID_FIELD_NUMBER: _builtins.int
+    INODE_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    ANCESTORS_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    txid: _builtins.int
+    inode: _builtins.int
+    path: _builtins.str
+    request_hash: _builtins.int
+    @_builtins.property
+    def ancestors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        txid: _builtins.int = ...,
+        inode: _builtins.int = ...,
+        path: _builtins.str = ...,
+        ancestors: _abc.Iterable[_builtins.int] | None = ...,
+        request_hash: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ancestors", b"ancestors", "inode", b"inode", "name", b"name", "path", b"path", "request_hash", b"request_hash", "txid", b"txid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotCreated: _TypeAlias = SnapshotCreated  # noqa: Y015
+
+@_typing.final
+class SnapshotDeleted(_message.Message):
+    """kind 24."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    request_hash: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_hash: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_hash", b"request_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotDeleted: _TypeAlias = SnapshotDeleted  # noqa: Y015
+
+@_typing.final
+class TreeLinked(_message.Message):
+    """kind 25. A directory as it was at `source_txid`, under new inodes: `inode` is the top's, those below count
+    up from the inode counter in the order of a walk by level.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    INODE_FIELD_NUMBER: _builtins.int
+    SOURCE_INODE_FIELD_NUMBER: _builtins.int
+    SOURCE_TXID_FIELD_NUMBER: _builtins.int
+    REPLACED_INODE_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    parent: _builtins.int
+    name: _builtins.str
+    inode: _builtins.int
+    source_inode: _builtins.int
+    source_txid: _builtins.int
+    replaced_inode: _builtins.int
+    request_hash: _builtins.int
+    def __init__(
+        self,
+        *,
+        parent: _builtins.int = ...,
+        name: _builtins.str = ...,
+        inode: _builtins.int = ...,
+        source_inode: _builtins.int = ...,
+        source_txid: _builtins.int = ...,
+        replaced_inode: _builtins.int = ...,
+        request_hash: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inode", b"inode", "name", b"name", "parent", b"parent", "replaced_inode", b"replaced_inode", "request_hash", b"request_hash", "source_inode", b"source_inode", "source_txid", b"source_txid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TreeLinked: _TypeAlias = TreeLinked  # noqa: Y015
+
+@_typing.final
+class WorkContinued(_message.Message):
+    """kind 26. Up to so many more steps of what the record `txid` began."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TXID_FIELD_NUMBER: _builtins.int
+    STEPS_MAX_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    txid: _builtins.int
+    steps_max: _builtins.int
+    request_hash: _builtins.int
+    def __init__(
+        self,
+        *,
+        txid: _builtins.int = ...,
+        steps_max: _builtins.int = ...,
+        request_hash: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_hash", b"request_hash", "steps_max", b"steps_max", "txid", b"txid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkContinued: _TypeAlias = WorkContinued  # noqa: Y015
+
+@_typing.final
+class NamespaceRewound(_message.Message):
+    """kind 27. Every entry is again what it was after `to_txid`, with its inode."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TO_TXID_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    to_txid: _builtins.int
+    request_hash: _builtins.int
+    def __init__(
+        self,
+        *,
+        to_txid: _builtins.int = ...,
+        request_hash: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_hash", b"request_hash", "to_txid", b"to_txid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NamespaceRewound: _TypeAlias = NamespaceRewound  # noqa: Y015
+
+@_typing.final
+class CursorMoved(_message.Message):
+    """kind 30. Where a named reader of the journal has got to: it has dealt with everything up to `txid`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TXID_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    txid: _builtins.int
+    principal: _builtins.str
+    request_hash: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        txid: _builtins.int = ...,
+        principal: _builtins.str = ...,
+        request_hash: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "principal", b"principal", "request_hash", b"request_hash", "txid", b"txid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CursorMoved: _TypeAlias = CursorMoved  # noqa: Y015
+
+@_typing.final
+class CursorDropped(_message.Message):
+    """kind 31."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    request_hash: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_hash: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_hash", b"request_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CursorDropped: _TypeAlias = CursorDropped  # noqa: Y015

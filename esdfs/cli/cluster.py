@@ -6,6 +6,7 @@ import typer
 
 from esdfs.cli import session
 from esdfs.cli.completion import remote_paths
+from esdfs.cli.journal_feed import told_of
 from esdfs.cli.output import human_size
 from esdfs.cli.session import Json
 from esdfs.errors import Unavailable
@@ -33,6 +34,7 @@ def cluster_status(ctx: typer.Context, *, as_json: Json = False) -> None:
             ("leader", f"{told['leader'] or 'none'} (epoch {told['epoch']})"),
             ("namenodes", ", ".join(f"{n['node_id']} {n['role']}" for n in told["namenodes"])),
             ("last txid", str(told["last_txid"])),
+            ("history", _history(told.get("history") or {})),
             ("datanodes", ", ".join(f"{n} {state}" for state, n in told["datanodes"].items() if n) or "none"),
             ("blocks", ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in blocks.items())),
             (
@@ -42,6 +44,18 @@ def cluster_status(ctx: typer.Context, *, as_json: Json = False) -> None:
             ("new files", f"{copies}, blocks of {human_size(told['block_size_bytes'])}"),
             ("state", _state(told)),
         ]
+    )
+    for cursor in told.get("cursors", []):
+        out.line(told_of(cursor))
+
+
+def _history(told: dict[str, Any]) -> str:
+    if not told:
+        return "?"
+    waiting = told["oldest_txid"] - told["purged_txid"]
+    return (
+        f"from txid {told['oldest_txid']} on, {told['snapshots']} snapshots"
+        f"{f', {waiting} transactions still to be forgotten' if waiting else ''}"
     )
 
 

@@ -37,6 +37,7 @@ STATUS: Final[dict[str, Exit]] = {
     "compacted": Exit.REFUSED,
     "too-large": Exit.REFUSED,
     "unavailable": Exit.REFUSED,
+    "restoring": Exit.REFUSED,
     "safe-mode": Exit.REFUSED,
     "overloaded": Exit.REFUSED,
     "not-enough-datanodes": Exit.REFUSED,
@@ -63,6 +64,7 @@ STATUS: Final[dict[str, Exit]] = {
     "journal-corrupt": Exit.REFUSED,
     "checkpoint-damaged": Exit.REFUSED,
     "checkpoint-gone": Exit.REFUSED,
+    "upgrade-needed": Exit.REFUSED,
     "upgrade-held-back": Exit.REFUSED,
     "newer-release": Exit.REFUSED,
 }

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 AsOf = Annotated[
-    str | None, typer.Option("--as-of", help="As it was: a txid, an ISO time, or a duration ago (2h).")
+    str | None,
+    typer.Option("--as-of", help="As it was: a txid, an ISO time, a duration ago (2h), or @snapshot."),
 ]
 RemotePath = Annotated[str, typer.Argument(help="In the cluster.", autocompletion=completion.remote_paths)]
 RemotePaths = Annotated[

@@ -108,6 +108,10 @@ class Control:
         """Read; ``query`` leaves out what is None."""
         return self._decode(self.call("GET", path, query=query), kind)
 
+    def get_patiently(self, path: str, kind: type[T], /, **query: str | int | None) -> T:
+        """As `get`, of what takes one node long: it may use all the time there is."""
+        return self._decode(self.call("GET", path, query=query, attempt_timeout_s=self.timeout_s), kind)
+
     def get_at(self, path: str, kind: type[T], /, **query: str | int | None) -> tuple[T, int]:
         """As `get`, with the txid that the answer was made at."""
         reply = self.call("GET", path, query=query)

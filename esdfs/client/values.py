@@ -157,6 +157,74 @@ class Versions(msgspec.Struct, frozen=True):
     versions: list[Version]
 
 
+class SnapshotMade(msgspec.Struct, frozen=True):
+    """What was kept: ``path`` and all below it, as it was after ``txid``."""
+
+    name: str
+    txid: int
+    path: str
+
+
+class Snapshot(SnapshotMade, frozen=True, kw_only=True):
+    """A snapshot. ``ts`` is when ``txid`` was, ISO 8601; None when the journal no longer tells."""
+
+    file_id: str
+    ts: str | None = None
+
+
+class Snapshots(msgspec.Struct, frozen=True):
+    """All of them, by name."""
+
+    snapshots: list[Snapshot]
+
+
+class Retention(msgspec.Struct, frozen=True):
+    """How much history is kept; 0 = without limit.
+
+    Attributes:
+        history_oldest_txid: The first txid that can be read without a snapshot.
+        history_wanted_txid: What that will be once the past begins where the window does.
+        history_purged_txid: Everything that ended up to here was forgotten, or is held by a snapshot.
+        history_held_versions: Those held.
+    """
+
+    window_s: int
+    records_max: int
+    history_oldest_txid: int
+    history_wanted_txid: int
+    history_purged_txid: int
+    history_held_versions: int
+    history_snapshots: int
+
+
+class NetChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of what differs between two moments.
+
+    Attributes:
+        change: ``added``, ``modified``, ``deleted`` or ``renamed``.
+        path: Where it is at the second moment; of what was deleted, where it was.
+        from_path: Of what was renamed.
+        fields: What else changed: ``content``, or names of attributes.
+    """
+
+    change: str
+    type: str
+    path: str
+    file_id: str
+    from_path: str = ""
+    fields: list[str] = []
+    size_bytes: int = 0
+    size_before: int = 0
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """All that differs, by path."""
+
+    from_txid: int
+    to_txid: int
+    changes: list[NetChange]
+
+
 class Usage(msgspec.Struct, frozen=True):
     """What is at and below a path.
 

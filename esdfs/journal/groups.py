@@ -1,4 +1,9 @@
-"""Long files as groups of at most 1 MiB, each compressed and checked alone. Pure: bytes in, bytes out.
+"""Long files as a head and groups of at most 1 MiB, each checked alone, some compressed. Pure.
+
+A head (big-endian)::
+
+    8   magic: which kind of file
+    4   length of the header; 4  its CRC32C; the header
 
 A group (big-endian)::
 
@@ -9,6 +14,7 @@ A group (big-endian)::
 """
 
 from collections.abc import Iterator
+from hashlib import sha256
 from struct import Struct
 from typing import Final, Protocol
 
@@ -16,7 +22,9 @@ from esdfs.checksum import crc32c
 from esdfs.compression import GROUP_BYTES, compress_group, decompress_group
 from esdfs.errors import ChecksumMismatch
 
+_FIRST: Final = Struct(">8sII")
 _HEAD: Final = Struct(">BBIII")
+_HEADER_BYTES_MAX: Final = 1 << 16
 
 
 class Source(Protocol):
@@ -39,6 +47,41 @@ class SeekableSource(Source, Protocol):
         ...
 
 
+def pack_head(magic: bytes, header: bytes) -> bytes:
+    """How a file begins."""
+    return _FIRST.pack(magic, len(header), crc32c(header)) + header
+
+
+def unpack_head(source: Source, magic: bytes) -> bytes:
+    """The header of a file of this kind.
+
+    Raises:
+        ChecksumMismatch: It is not of this kind, or damaged.
+    """
+    first = source.read(_FIRST.size)
+    found, length, crc = _FIRST.unpack(first) if len(first) == _FIRST.size else (b"", 0, 0)
+    if found != magic or length > _HEADER_BYTES_MAX:
+        raise ChecksumMismatch("it does not begin as such a file does")
+    header = source.read(length)
+    if crc32c(header) != crc:
+        raise ChecksumMismatch("its header is damaged")
+    return header
+
+
+class HashingSource:
+    """A source whose bytes are summed (SHA-256) as they are read."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.total = sha256()
+
+    def read(self, size: int, /) -> bytes:
+        """See ``Source.read``."""
+        data = self._source.read(size)
+        self.total.update(data)
+        return data
+
+
 def pack_group(tag: int, data: bytes) -> bytes:
     """One group, as it stands in a file."""
     compressed = compress_group(data)
@@ -59,7 +102,7 @@ def unpack_group(source: Source) -> tuple[int, bytes]:
     if size > GROUP_BYTES or stored_bytes > GROUP_BYTES or packed > 1:
         raise ChecksumMismatch("a group of the file has an impossible size")
     stored = source.read(stored_bytes)
-    if len(stored) < stored_bytes or crc32c(stored) != crc:
+    if len(stored) < stored_bytes or crc32c(stored) != crc or (not packed and size != stored_bytes):
         raise ChecksumMismatch("a group of the file does not match its checksum")
     return tag, decompress_group(stored, size) if packed else stored
 

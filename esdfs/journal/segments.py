@@ -20,20 +20,25 @@ from typing import Any, Final
 
 import msgspec
 
-from esdfs.checksum import crc32c
 from esdfs.errors import ChecksumMismatch, JournalCorrupt, NewerRelease
 from esdfs.ids import Txid
 from esdfs.journal.chain import verify_rows
 from esdfs.journal.entry import Base, Entry
-from esdfs.journal.groups import GroupBuffer, Source, pack_group, unpack_group
+from esdfs.journal.groups import (
+    GroupBuffer,
+    HashingSource,
+    Source,
+    pack_group,
+    pack_head,
+    unpack_group,
+    unpack_head,
+)
 
 FORMAT: Final = 1
 MAGIC: Final = b"ESDFSG01"
 
-_PREFIX: Final = Struct(">8sII")
 _LENGTH: Final = Struct(">I")
 _RECORDS, _END = 1, 255
-_HEADER_BYTES_MAX: Final = 1 << 16
 _PAGE_RECORDS: Final = 1000
 
 Row = tuple[Any, ...]
@@ -67,7 +72,7 @@ def encode(cluster_id: str, base: Base, last: Txid, pages: Iterable[Sequence[Row
     header = _encode(
         SegmentHeader(FORMAT, cluster_id, base.last_txid + 1, last, base.epoch, base.chain, base.ts_us)
     )
-    piece = _PREFIX.pack(MAGIC, len(header), crc32c(header)) + header
+    piece = pack_head(MAGIC, header)
     total.update(piece)
     yield piece
     chain, txid = base.chain, base.last_txid
@@ -75,11 +80,9 @@ def encode(cluster_id: str, base: Base, last: Txid, pages: Iterable[Sequence[Row
     for page in pages:
         chain = verify_rows(chain, txid, page)
         txid = Txid(txid + len(page))
-        for row in page:
-            packed = _encode(tuple(row))
-            for piece in groups.add(_LENGTH.pack(len(packed)) + packed):
-                total.update(piece)
-                yield piece
+        for piece in groups.add(join_rows(page)):
+            total.update(piece)
+            yield piece
     if txid != last:
         raise JournalCorrupt(f"journal record {txid + 1}: missing", txid=txid + 1, damage="gap")
     for piece in (*groups.rest(), pack_group(_END, chain)):
@@ -95,7 +98,7 @@ def read_header(source: Source) -> SegmentHeader:
         JournalCorrupt: Not a segment.
         NewerRelease: Of a format this program does not know.
     """
-    return _read_header(_Hashing(source))
+    return _read_header(HashingSource(source))
 
 
 def read(source: Source) -> Iterator[list[Entry]]:
@@ -105,7 +108,7 @@ def read(source: Source) -> Iterator[list[Entry]]:
         JournalCorrupt: Something is not as it was written. What was yielded before is proven.
         NewerRelease: See ``read_header``.
     """
-    hashing = _Hashing(source)
+    hashing = HashingSource(source)
     header = _read_header(hashing)
     chain, txid, rest = header.before_chain, Txid(header.first_txid - 1), b""
     try:
@@ -113,7 +116,7 @@ def read(source: Source) -> Iterator[list[Entry]]:
             tag, data = unpack_group(hashing)
             if tag == _END:
                 break
-            rows, rest = _split(rest + data)
+            rows, rest = split_rows(rest + data)
             for start in range(0, len(rows), _PAGE_RECORDS):
                 page = rows[start : start + _PAGE_RECORDS]
                 chain = verify_rows(chain, txid, page)
@@ -126,8 +129,21 @@ def read(source: Source) -> Iterator[list[Entry]]:
         raise _damaged(txid, "the segment does not end as it says")
 
 
-def _split(data: bytes) -> tuple[list[Row], bytes]:
-    """The whole rows in ``data``, and what begins the next one."""
+def join_rows(rows: Sequence[Row]) -> bytes:
+    """Rows as they stand in the groups of records."""
+    pieces = []
+    for row in rows:
+        packed = _encode(tuple(row))
+        pieces += [_LENGTH.pack(len(packed)), packed]
+    return b"".join(pieces)
+
+
+def split_rows(data: bytes) -> tuple[list[Row], bytes]:
+    """The whole rows in ``data``, and what begins the next one.
+
+    Raises:
+        ChecksumMismatch: One does not decode.
+    """
     rows: list[Row] = []
     at = 0
     while at + _LENGTH.size <= len(data):
@@ -142,33 +158,17 @@ def _split(data: bytes) -> tuple[list[Row], bytes]:
     return rows, data[at:]
 
 
-class _Hashing:
-    """A source whose bytes are summed as they are read."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self.total = hashlib.sha256()
-
-    def read(self, size: int, /) -> bytes:
-        data = self._source.read(size)
-        self.total.update(data)
-        return data
-
-
 def _read_header(source: Source) -> SegmentHeader:
-    prefix = source.read(_PREFIX.size)
-    magic, length, crc = _PREFIX.unpack(prefix) if len(prefix) == _PREFIX.size else (b"", 0, 0)
-    if magic != MAGIC or length > _HEADER_BYTES_MAX:
-        raise _damaged(Txid(0), "this is not a segment of a journal")
-    packed = source.read(length)
-    if crc32c(packed) != crc:
-        raise _damaged(Txid(0), "the header of a segment is damaged")
     try:
-        header = _header.decode(packed)
-    except msgspec.DecodeError as error:
-        raise _damaged(Txid(0), f"the header of a segment does not decode: {error}") from error
+        header = _header.decode(unpack_head(source, MAGIC))
+    except (ChecksumMismatch, msgspec.DecodeError) as error:
+        raise _damaged(
+            Txid(0), f"this is not a segment of a journal, or its beginning is damaged: {error}"
+        ) from error
     if header.format > FORMAT:
-        raise NewerRelease(f"a segment has format {header.format}, newer than this program: upgrade it")
+        raise NewerRelease(
+            f"this is a segment of a journal of format {header.format}, newer than this program: upgrade it"
+        )
     return header
 
 

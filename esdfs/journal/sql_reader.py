@@ -70,6 +70,19 @@ class SqlReader:
         with translated(), self._engine.connect() as connection:
             return [Entry(*row) for row in connection.execute(query)]
 
+    def pick(self, txids: Sequence[int]) -> list[Entry]:
+        """The records of ``txids`` (1000 at most) that are still here, in order of txid."""
+        query = select(*_COLUMNS).where(journal.c.txid.in_(txids)).order_by(journal.c.txid)
+        with translated(), self._engine.connect() as connection:
+            return [Entry(*row) for row in connection.execute(query)]
+
+    def chains(self, txids: Sequence[int]) -> dict[int, bytes]:
+        """The chain values of ``txids`` (1000 at most) that are still here."""
+        c = journal.c
+        query = select(c.txid, c.chain).where(c.txid.in_(txids))
+        with translated(), self._engine.connect() as connection:
+            return {row.txid: row.chain for row in connection.execute(query)}
+
     def scan(self, after: Txid, *, until: Txid, page: int = 5000) -> Iterator[Sequence[tuple[Any, ...]]]:
         """See ``JournalReader.scan``. Holds a connection until exhausted or closed."""
         c = journal.c

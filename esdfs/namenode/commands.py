@@ -163,6 +163,58 @@ class Copy(_Command, frozen=True, tag="copy"):
     overwrite: bool = False
 
 
+class MoveCursor(_Command, frozen=True, tag="move-cursor"):
+    """Note how far a named reader of the journal has got; makes the cursor when there is none.
+
+    Attributes:
+        txid: It has dealt with everything up to there, inclusive. A lower one than is known changes nothing,
+            unless ``reset``.
+        coalesce: Change nothing either within a second of the last move: whoever asks comes back.
+    """
+
+    name: str
+    txid: int
+    reset: bool = False
+    coalesce: bool = False
+
+
+class DropCursor(_Command, frozen=True, tag="drop-cursor"):
+    """Forget a named reader of the journal."""
+
+    name: str
+
+
+class SetRetention(_Command, frozen=True, tag="set-retention"):
+    """How much history everybody may look into; None keeps the present value, 0 is without limit.
+
+    Attributes:
+        window_s: By age.
+        records_max: By number of transactions.
+    """
+
+    window_s: int | None = None
+    records_max: int | None = None
+
+
+class CreateSnapshot(_Command, frozen=True, tag="create-snapshot"):
+    """Keep a state readable under a name, whatever the window.
+
+    Attributes:
+        path: A directory with all below it, or a file; "/" = everything.
+        as_of: The txid whose state is kept, if it can still be read; 0 = now.
+    """
+
+    name: str
+    path: str = "/"
+    as_of: int = 0
+
+
+class DeleteSnapshot(_Command, frozen=True, tag="delete-snapshot"):
+    """What only this snapshot kept is forgotten soon."""
+
+    name: str
+
+
 Command: TypeAlias = (
     MakeDirectory
     | CreateFile
@@ -174,4 +226,9 @@ Command: TypeAlias = (
     | SetAttributes
     | Restore
     | Copy
+    | MoveCursor
+    | DropCursor
+    | SetRetention
+    | CreateSnapshot
+    | DeleteSnapshot
 )

@@ -38,6 +38,12 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         checkpoint_every_records: A leader has checkpoints taken this often; 0 = never.
         journal_retain_records: Records kept before the newest checkpoint; older ones move from the journal
             into archive segments. 0 = keep everything in the journal.
+        cursor_hold_s: Records that a named reader has not dealt with stay in the journal for so long,
+            whatever ``journal_retain_records`` says.
+        horizon_step_ms, horizon_step_records: The oldest txid that can be read follows the window this
+            often, or after so many transactions.
+        purge_grace_ms: Blocks of forgotten history, and replicas that no block of ours has, are deleted this
+            much later: who began to read them may finish.
     """
 
     node_id: str
@@ -63,6 +69,10 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     feature_level_max: int = 0
     checkpoint_every_records: int = 100_000
     journal_retain_records: int = 0
+    cursor_hold_s: int = 7 * 86_400
+    horizon_step_ms: int = 60_000
+    horizon_step_records: int = 10_000
+    purge_grace_ms: int = 60_000
 
     def validate(self) -> list[str]:
         """Everything wrong, each naming its setting; empty when all is well."""
@@ -87,6 +97,12 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             problems.append(f"checkpoint_every_records must be 0 or at least {CHECKPOINT_RECORDS_MIN}")
         if self.journal_retain_records < 0:
             problems.append("journal_retain_records must not be negative; 0 keeps everything")
+        if self.cursor_hold_s < 0:
+            problems.append("cursor_hold_s must not be negative; 0 holds nothing")
+        if self.horizon_step_ms < 100 or self.horizon_step_records < 1:
+            problems.append("horizon_step_ms must be at least 100 and horizon_step_records at least 1")
+        if self.purge_grace_ms < 0:
+            problems.append("purge_grace_ms must not be negative")
         problems += [
             f"{name} must be between 0 and 65535"
             for name in ("rest_port", "grpc_port")

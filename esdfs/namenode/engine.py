@@ -104,6 +104,11 @@ class Batch:
         self.events: list[Event] = []
         self.settled: list[Settled] = []
 
+    @property
+    def released(self) -> list[int]:
+        """Blocks that nothing names any more, once this is committed."""
+        return self._writer.released
+
     def commit(self, entries: Sequence[Entry]) -> None:
         """Make the state visible: ``entries`` are the drafts, committed."""
         if not entries:

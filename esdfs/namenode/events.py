@@ -34,6 +34,16 @@ class Kind(IntEnum):
     ATTRIBUTES_SET = 17
     FILE_LINKED = 18
     SUBTREE_LINKED = 19
+    RETENTION_SET = 20
+    HORIZON_MOVED = 21
+    HISTORY_PURGED = 22
+    SNAPSHOT_CREATED = 23
+    SNAPSHOT_DELETED = 24
+    TREE_LINKED = 25
+    WORK_CONTINUED = 26
+    NAMESPACE_REWOUND = 27
+    CURSOR_MOVED = 30
+    CURSOR_DROPPED = 31
 
 
 class ClusterFormatted(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -251,6 +261,93 @@ class SubtreeLinked(msgspec.Struct, frozen=True):
     inode_count: int
 
 
+class RetentionSet(msgspec.Struct, frozen=True):
+    """Versions: 1 (feature level 3). How much history is kept; 0 = without limit.
+
+    Attributes:
+        window_s: By age.
+        records_max: By number of transactions.
+    """
+
+    window_s: int
+    records_max: int
+
+
+class HorizonMoved(msgspec.Struct, frozen=True):
+    """Versions: 1 (feature level 3). The past begins at ``oldest_txid``; before it, only pins can be read."""
+
+    oldest_txid: int
+
+
+class HistoryPurged(msgspec.Struct, frozen=True):
+    """Versions: 1 (feature level 3). Up to ``steps_max`` steps of forgetting what no horizon or pin keeps."""
+
+    steps_max: int
+
+
+class SnapshotCreated(msgspec.Struct, frozen=True):
+    """Versions: 1 (feature level 3). A named pin of a past state, of all of it or of a subtree.
+
+    Attributes:
+        inode, path: The directory or file pinned, and where it was at ``txid``.
+        ancestors: The directories above it then, from the root on.
+    """
+
+    name: str
+    txid: int
+    inode: int
+    path: str
+    ancestors: tuple[int, ...]
+
+
+class SnapshotDeleted(msgspec.Struct, frozen=True):
+    """Versions: 1 (feature level 3)."""
+
+    name: str
+
+
+class TreeLinked(msgspec.Struct, frozen=True):
+    """Versions: 1 (feature level 3). A directory as it was at ``source_txid``, under new inodes.
+
+    ``inode`` is the top's; those below count up from the counter, in the order of a walk by level. What does
+    not fit into one record is linked by ``WorkContinued``; until then nothing below the top can be read.
+    """
+
+    parent: int
+    name: str
+    inode: int
+    source_inode: int
+    source_txid: int
+    replaced_inode: int
+
+
+class WorkContinued(msgspec.Struct, frozen=True):
+    """Versions: 1 (feature level 3). Up to ``steps_max`` more steps of what the record ``txid`` began."""
+
+    txid: int
+    steps_max: int
+
+
+class NamespaceRewound(msgspec.Struct, frozen=True):
+    """Versions: 1 (feature level 3). Every entry is again what it was after ``to_txid``, with its inode."""
+
+    to_txid: int
+
+
+class CursorMoved(msgspec.Struct, frozen=True):
+    """Versions: 1 (feature level 3). A named reader of the journal has dealt with all up to ``txid``."""
+
+    name: str
+    txid: int
+    principal: str
+
+
+class CursorDropped(msgspec.Struct, frozen=True):
+    """Versions: 1 (feature level 3)."""
+
+    name: str
+
+
 Event: TypeAlias = (
     ClusterFormatted
     | LeaderChanged
@@ -269,4 +366,14 @@ Event: TypeAlias = (
     | AttributesSet
     | FileLinked
     | SubtreeLinked
+    | RetentionSet
+    | HorizonMoved
+    | HistoryPurged
+    | SnapshotCreated
+    | SnapshotDeleted
+    | TreeLinked
+    | WorkContinued
+    | NamespaceRewound
+    | CursorMoved
+    | CursorDropped
 )

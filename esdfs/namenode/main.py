@@ -15,6 +15,7 @@ import uvloop
 
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import InvalidRequest, Unavailable
+from esdfs.namenode.audit.indexer import IndexerProcess
 from esdfs.namenode.blocks.locations import LocationsStore
 from esdfs.namenode.blocks.manager import BlockManager
 from esdfs.namenode.checkpoints.keeper import CheckpointKeeper
@@ -87,14 +88,19 @@ async def _run(config: NameNodeConfig) -> int:
     # What was built until here lives as long as the process: collections need not look at it again.
     gc.collect()
     gc.freeze()
+    indexing: asyncio.Future[None] | None = None
     rest = await asyncio.create_subprocess_exec(*command(config), stdin=asyncio.subprocess.DEVNULL)
     try:
         await _wait_ready(config, rest)
+        indexing = asyncio.ensure_future(IndexerProcess(config.path).keep())
         print(ready_line(config), flush=True)  # noqa: T201 - the line that starters wait for
         return await _serve(service, rest, stopping)
     finally:
         await part.leave()
         await _end(rest)
+        if indexing is not None:
+            indexing.cancel()
+            await asyncio.wait([indexing])
         server.close()
         await checkpoints.stop()
         await part.stop()

@@ -12,6 +12,7 @@ from esdfs.journal.log import Journal
 from esdfs.journal.replication import Replication
 from esdfs.namenode.events import ClusterFormatted
 from esdfs.namenode.namespace.inodes import BlockRecord, OpenFile
+from esdfs.namenode.projection.horizon import Standing, standing
 from esdfs.namenode.projection.layout import Meta
 from esdfs.namenode.projection.lmdb import ProjectionStore
 from esdfs.namenode.projection.rebuild import Progress, catch_up
@@ -92,6 +93,10 @@ class MetadataManager:
     def feature_level(self) -> int:
         """What may be written: see ``upcasters``."""
         return self._read(lambda view: view.feature_level())
+
+    def standing(self, now_us: int) -> Standing:
+        """How much history there is."""
+        return self._read(lambda view: standing(view, now_us))
 
     def number_of(self, node_id: str, uuid: str) -> int | None:
         """A DataNode's number; None when it has none yet.

@@ -52,11 +52,13 @@ from esdfs.namenode.frames import (
     Upgrade,
 )
 from esdfs.namenode.gathering import Gathering
+from esdfs.namenode.housekeeping import FinishRestores, Housekeeping
 from esdfs.namenode.leading import Quorum
 from esdfs.namenode.leases import LeaseTable
 from esdfs.namenode.metadata_manager import MetadataManager
 from esdfs.namenode.namespace.writing import held
 from esdfs.namenode.projection.writer import Writer
+from esdfs.namenode.retaining import MoveHorizon, PurgeHistory
 from esdfs.namenode.socket_server import Connection
 from esdfs.namenode.upgrading import Upgrading
 
@@ -100,6 +102,9 @@ class Service:
         self._clock = clock
         self._engine = Engine(metadata, blocks, leases, clock)
         self._upgrading = Upgrading(metadata, quorum)
+        self._housekeeping = Housekeeping(
+            metadata, [FinishRestores(), MoveHorizon(config, clock), PurgeHistory()]
+        )
         self._pending: list[_Pending] = []
         self._arrived = asyncio.Event()
         self._monitor = DataNodeMonitor(blocks, structlog.get_logger("blocks"))
@@ -122,6 +127,7 @@ class Service:
         self._watch(loop.create_task(self._run_batches(), name="batches"))
         self._watch(loop.create_task(self._keep_time(), name="time"))
         self._watch(loop.create_task(self._checkpoints.keep(self.propose), name="checkpoints"))
+        self._watch(loop.create_task(self._housekeeping.keep(self.propose), name="housekeeping"))
         for task in self._monitor.start():
             self._watch(task)
 
@@ -337,7 +343,7 @@ class Service:
             self._fail(taken, error)
             return
         batch.commit(entries)
-        self._committed(batch.events)
+        self._committed(batch.events, batch.released)
         self._counters["batches"] += 1
         self._counters["records"] += len(batch.drafts)
         self._counters["events"] += len(batch.events)
@@ -386,7 +392,7 @@ class Service:
             writer.abort()
             raise
         writer.commit()
-        self._committed(events)
+        self._committed(events, writer.released)
         self._moved.set()
         if entries[-1].txid < replication.commit_txid:
             asyncio.get_running_loop().call_soon(self.apply_committed)
@@ -439,7 +445,7 @@ class Service:
             self._arrived.clear()
         return taken
 
-    def _committed(self, events: list[Event]) -> None:
+    def _committed(self, events: list[Event], released: list[int]) -> None:
         for event in events:
             match event:
                 case ev.FileOpened(inode=inode):
@@ -453,6 +459,8 @@ class Service:
                 case _:
                     pass
         self._blocks.on_committed(events)
+        self._blocks.on_released(released)
+        self._housekeeping.on_committed(events)
 
     def _settle(self, taken: "list[_Pending]", batch: Batch) -> None:
         epoch = self._metadata.replication.epoch
@@ -535,6 +543,7 @@ class Service:
             "base_txid": self._checkpoints.base_txid,
             "oldest_txid": self._checkpoints.base_txid + 1,
             "feature_level": self._metadata.feature_level(),
+            **self._metadata.standing(self._clock.wall_us())._asdict(),
             "chain": meta.chain.hex(),
             "read_only": self._read_only,
             "pending_requests": len(self._pending),

@@ -19,7 +19,7 @@ VERSIONS: Final[dict[int, int]] = dict.fromkeys(map(int, Kind), 1) | {
 """The newest version of every kind this release reads, and writes at ``LEVEL_NEWEST``."""
 
 LEVEL_OLDEST: Final = 1
-LEVEL_NEWEST: Final = 2
+LEVEL_NEWEST: Final = 3
 """Feature levels this release reads and writes, inclusive. A cluster's level says what may be written in it:
 nothing that a node of the cluster could not read."""
 
@@ -28,6 +28,16 @@ _SINCE: Final[dict[tuple[int, int], int]] = {
     (int(Kind.LEADER_CHANGED), 2): 2,
     (int(Kind.CHECKPOINT_MARKED), 1): 2,
     (int(Kind.CHECKPOINT_TAKEN), 1): 2,
+    (int(Kind.RETENTION_SET), 1): 3,
+    (int(Kind.HORIZON_MOVED), 1): 3,
+    (int(Kind.HISTORY_PURGED), 1): 3,
+    (int(Kind.SNAPSHOT_CREATED), 1): 3,
+    (int(Kind.SNAPSHOT_DELETED), 1): 3,
+    (int(Kind.TREE_LINKED), 1): 3,
+    (int(Kind.WORK_CONTINUED), 1): 3,
+    (int(Kind.NAMESPACE_REWOUND), 1): 3,
+    (int(Kind.CURSOR_MOVED), 1): 3,
+    (int(Kind.CURSOR_DROPPED), 1): 3,
 }
 """(kind, version) -> the feature level it is written from; 1 when not here.
 

@@ -47,6 +47,7 @@ _STATUS: Final[dict[str, grpc.StatusCode]] = {
     "compacted": grpc.StatusCode.OUT_OF_RANGE,
     "too-large": grpc.StatusCode.FAILED_PRECONDITION,
     "unavailable": grpc.StatusCode.UNAVAILABLE,
+    "restoring": grpc.StatusCode.UNAVAILABLE,
     "safe-mode": grpc.StatusCode.UNAVAILABLE,
     "overloaded": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "not-enough-datanodes": grpc.StatusCode.UNAVAILABLE,
@@ -73,6 +74,7 @@ _STATUS: Final[dict[str, grpc.StatusCode]] = {
     "checkpoint-damaged": grpc.StatusCode.DATA_LOSS,
     "checkpoint-gone": grpc.StatusCode.NOT_FOUND,
     "newer-release": grpc.StatusCode.UNIMPLEMENTED,
+    "upgrade-needed": grpc.StatusCode.FAILED_PRECONDITION,
     "upgrade-held-back": grpc.StatusCode.FAILED_PRECONDITION,
 }
 

@@ -1,6 +1,5 @@
 """`./dev` itself: the first thing anybody runs."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +8,10 @@ DEV = Path(__file__).parents[2] / "dev"
 
 
 def run(*args: str, cwd: Path | None = None, close_stdin: bool = False) -> subprocess.CompletedProcess[bytes]:
+    # By a shell: code of ours between fork and exec would wake what gRPC left in this process.
+    shell = ["sh", "-c", 'exec "$@" <&-', "sh"] if close_stdin else []
     return subprocess.run(
-        [sys.executable, str(DEV), *args],
-        capture_output=True,
-        check=False,
-        timeout=60,
-        cwd=cwd,
-        preexec_fn=(lambda: os.close(0)) if close_stdin else None,
+        [*shell, sys.executable, str(DEV), *args], capture_output=True, check=False, timeout=60, cwd=cwd
     )
 
 

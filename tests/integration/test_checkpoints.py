@@ -210,8 +210,15 @@ def test_readers_of_the_feed_are_told_where_it_begins(trio: Cluster) -> None:
     head = get(rest(trio, status["node_id"]), "/journal/head")
     assert head["oldest_txid"] == status["base_txid"] + 1
 
+    # What left the journal is served from this node's archive, as far as that goes back without a gap.
+    oldest = head["oldest_txid"]
+    for first, last, _ in reversed(Archive(trio.dir / status["node_id"]).segments()):
+        oldest = first if last + 1 == oldest else oldest
+    earliest = get(rest(trio, status["node_id"]), f"/journal?from={oldest}&limit=1&consistency=stale")
+    assert (earliest["oldest"], earliest["records"][0]["txid"]) == (oldest, oldest)
+    shutil.rmtree(trio.dir / status["node_id"] / "archive")
     problem = get(rest(trio, status["node_id"]), "/journal?from=1&consistency=stale")
-    assert (problem["code"], problem["oldest_txid"]) == (Compacted.code, status["base_txid"] + 1)
+    assert (problem["code"], problem["oldest_txid"]) == (Compacted.code, head["oldest_txid"])
     path = f"/journal?from={head['oldest_txid']}&limit=1&consistency=stale"
     first = get(rest(trio, status["node_id"]), path)
     assert first["records"][0]["txid"] == head["oldest_txid"]

@@ -137,8 +137,8 @@ def test_an_older_clusters_journal_is_served_and_keeps_its_shapes_until_the_upgr
         dfs.make_directory("/written/at/level-1", parents=True)
         assert node.get("/quorum/feature-level") == {
             "level": 1,
-            "next": 2,
-            "nodes": [{"node_id": "nn-1", "kind": "voter", "oldest": 1, "newest": 2, "holds_back": ""}],
+            "next": 3,
+            "nodes": [{"node_id": "nn-1", "kind": "voter", "oldest": 1, "newest": 3, "holds_back": ""}],
         }
         with closing(open_reader(config.database_url)) as reader:
             after = reader.read(Txid(len(golden["rows"])), limit=100)
@@ -146,13 +146,13 @@ def test_an_older_clusters_journal_is_served_and_keeps_its_shapes_until_the_upgr
         assert {entry.version for entry in after} == {1}
 
         done = run("--url", node.url, "upgrade", "finalize")
-        assert "feature level 2" in done.stdout, done.stderr
-        assert level_of(node.url) == 2
+        assert "feature level 3" in done.stdout, done.stderr
+        assert level_of(node.url) == 3
         again = run("--url", node.url, "upgrade", "finalize", "--json")
-        assert json.loads(again.stdout)["level"] == 2
+        assert json.loads(again.stdout)["level"] == 3
     with Node(config) as node:
         assert [version for version, _, _ in reigns(node.url)] == [1] * (len(reigns(node.url)) - 1) + [2]
-        assert reigns(node.url)[-1][2] == 2
+        assert reigns(node.url)[-1][2] == 3
         proven = run("--url", node.url, "journal", "replay")
         assert "the living namespace: equal" in proven.stdout, proven.stderr
 
@@ -231,7 +231,7 @@ def test_three_nodes_are_upgraded_one_by_one_and_an_older_one_is_kept_out_afterw
         trio.kill(late, "KILL")
         hold(trio, late, 1)
         told = json.loads(trio.cli("upgrade", "finalize", "--json").stdout)
-        assert told["level"] == 2
+        assert told["level"] == 3
         work()
         spawned = subprocess.run(
             esdfs("namenode", "run", "--dir", str(trio.dir / late)),
@@ -241,7 +241,7 @@ def test_three_nodes_are_upgraded_one_by_one_and_an_older_one_is_kept_out_afterw
             timeout=60,
         )
         assert spawned.returncode == 70
-        assert "the cluster is at feature level 2, and this node reads levels up to 1: upgrade this node" in (
+        assert "the cluster is at feature level 3, and this node reads levels up to 1: upgrade this node" in (
             spawned.stderr
         )
         # From then on it does not even start, says so in one line, and has lost nothing.
@@ -266,7 +266,7 @@ def test_three_nodes_are_upgraded_one_by_one_and_an_older_one_is_kept_out_afterw
 def test_a_new_cluster_begins_at_the_newest_level_and_an_older_node_cannot_be_formatted_into_it(
     home: Path,
 ) -> None:
-    assert run("namenode", "format", "--dir", str(home / "nn"), "--feature-level", "3").returncode == 1
+    assert run("namenode", "format", "--dir", str(home / "nn"), "--feature-level", "4").returncode == 1
     assert not (home / "nn" / "namenode.toml").exists()
     assert run("namenode", "format", "--dir", str(home / "nn")).returncode == 0
     with closing(open_reader(f"sqlite:///{home / 'nn' / 'journal.sqlite'}")) as reader:

@@ -49,9 +49,14 @@ class Model:
         self.delete(source)
         self.now |= moved
 
+    def rewind(self, txid: int) -> None:
+        self.now = dict(self.past[max((at for at in self.past if at <= txid), default=min(self.past))])
+
     def restore(self, path: str, txid: int, target: str) -> None:
         then = self.past[max(at for at in self.past if at <= txid)]
         self.make_directory(parent_of(target))
+        for gone in [target, *self.below(target)]:
+            self.now.pop(gone, None)
         for found, value in then.items():
             if found == path or found.startswith(path + "/"):
                 self.now[target + found[len(path) :]] = value
@@ -68,7 +73,9 @@ def random_path(rng: random.Random) -> str:
 def step(world: World, model: Model, rng: random.Random) -> None:
     """One random command, carried out by both when the real one accepts it."""
     path, other, crc32c = random_path(rng), random_path(rng), rng.randrange(1 << 32)
-    kind = rng.choice(["mkdir", "write", "write", "overwrite", "rename", "replace", "rm", "restore", "chmod"])
+    kind = rng.choice(
+        ["mkdir", "write", "write", "overwrite", "rename", "replace", "rm", "restore", "chmod", "rewind"]
+    )
     as_of = rng.randint(1, world.txid)
     try:
         match kind:
@@ -86,6 +93,9 @@ def step(world: World, model: Model, rng: random.Random) -> None:
             case "rm":
                 world.run(cmd.Delete(path, recursive=True))
                 model.delete(path)
+            case "rewind":
+                world.run(cmd.Restore("/", as_of))
+                model.rewind(as_of)
             case "restore":
                 world.run(cmd.Restore(path, as_of, other))
                 model.restore(path, as_of, other)

@@ -17,6 +17,7 @@ class Why(Enum):
     """Why a replica may go."""
 
     GIVEN_UP = "given up"  # its block was abandoned or its file aborted
+    PURGED = "purged"  # no version that is kept names its block
     ORPHAN = "orphan"  # reported, and the namespace knows no such block
     EXCESS = "excess"  # more copies than asked for
     STALE = "stale"  # of an older generation, and enough good copies exist
@@ -25,7 +26,7 @@ class Why(Enum):
     @property
     def of_garbage(self) -> bool:
         """Whether it holds only as long as the namespace does not know the block."""
-        return self in {Why.GIVEN_UP, Why.ORPHAN}
+        return self in {Why.GIVEN_UP, Why.PURGED, Why.ORPHAN}
 
 
 class Order:

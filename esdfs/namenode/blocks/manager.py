@@ -22,6 +22,7 @@ from esdfs.namenode.blocks.placement import candidates, choose, demand
 from esdfs.namenode.blocks.policy import Policy, from_config, ns
 from esdfs.namenode.blocks.promises import Promises
 from esdfs.namenode.blocks.redundancy import BlockReplicator
+from esdfs.namenode.blocks.releasing import Releasing
 from esdfs.namenode.blocks.safemode import SafeMode
 from esdfs.namenode.blocks.walks import Walks
 from esdfs.namenode.config import NameNodeConfig
@@ -99,8 +100,9 @@ class BlockManager:
             self.replicator,
             clock,
             on_scanned=self._on_scanned,
-            on_stray=self._give_up,
+            on_stray=self._release,
         )
+        self._releasing = Releasing(clock, self._release)
         self.replicator.stopped = self._why_stopped()
         self._total = 0
         self._scanned_ns = now_ns
@@ -261,6 +263,10 @@ class BlockManager:
                 case _:
                     continue
 
+    def on_released(self, block_ids: Iterable[int]) -> None:
+        """No version that is kept names these blocks any more, and that is committed."""
+        self._releasing.add(block_ids)
+
     def reloaded(self) -> None:
         """The index jumped to a later state: what happened in between is found by looking at everything."""
         self._walks.scan()
@@ -281,7 +287,12 @@ class BlockManager:
         for completed in blocks:
             self.replicator.check(completed.block.block_id)
 
-    def _give_up(self, block_id: int) -> None:
+    def _release(self, block_id: int) -> None:
+        """A block that history named: its copies are garbage, once those who began to read them are done."""
+        due_ns = self._clock.monotonic_ns() + ns(self._policy.purge_grace_ms)
+        self._give_up(block_id, Why.PURGED, due_ns)
+
+    def _give_up(self, block_id: int, why: Why = Why.GIVEN_UP, due_ns: int = 0) -> None:
         """A block that no file will ever name: its copies are garbage wherever they are, or arrive yet."""
         generations = {replica.number: replica.generation for replica in self._store.replicas(block_id)}
         reported = set(generations)
@@ -296,7 +307,7 @@ class BlockManager:
             # A dead DataNode that returns names its garbage itself.
             if self._nodes.counts(number):
                 sure = number in reported
-                self._deletions.add(number, block_id, generation, Why.GIVEN_UP, 0, certain=sure)
+                self._deletions.add(number, block_id, generation, why, due_ns, certain=sure)
         self.replicator.check(block_id)
 
     def locations(self, block_id: int) -> list[BlockLocation]:
@@ -344,6 +355,7 @@ class BlockManager:
             )
         deadline_ns = self._deadline()
         more = self._intake.work(deadline_ns)
+        more = self._releasing.work(deadline_ns) or more
         self._start_scan(now_ns)
         more = self._walks.work(deadline_ns) or more
         self.replicator.stopped = self._why_stopped()
@@ -442,6 +454,7 @@ class BlockManager:
                 **self._deletions.counts(self._nodes.counts),
                 "reports": len(self._intake),
                 "writing": len(self._promises),
+                "released": len(self._releasing),
             },
             "alarms": {str(block_id): number for block_id, number in self._intake.alarms.items()},
         }

@@ -22,6 +22,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         delete_settle_ms: A full report begun so long after a deletion was ordered shows its outcome.
         deletes_per_heartbeat: At most so many orders in one answer.
         orphan_grace_ms: A reported block nobody knows is left alone so long.
+        purge_grace_ms: Blocks of forgotten history are left alone so long: somebody may be reading them.
         hint_ms: A copy acknowledged to a writer is expected in its DataNode's report by then.
         safe_mode_min_ms, safe_mode_max_ms: Of a cold start. The latter ends it with a warning.
         safe_mode_percent: Blocks with a reported copy that end it.
@@ -49,6 +50,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     delete_settle_ms: int = 30_000
     deletes_per_heartbeat: int = 200
     orphan_grace_ms: int = 60_000
+    purge_grace_ms: int = 60_000
     hint_ms: int = 60_000
     safe_mode_min_ms: int = 30_000
     safe_mode_max_ms: int = 600_000
@@ -67,6 +69,8 @@ def from_config(config: NameNodeConfig) -> Policy:
         inactive_after_ms=config.inactive_after_ms,
         dead_after_ms=config.dead_after_ms,
         safe_mode_min_ms=config.safe_mode_min_ms,
+        purge_grace_ms=config.purge_grace_ms,
+        orphan_grace_ms=config.purge_grace_ms,
     )
 
 

@@ -19,6 +19,7 @@ from esdfs.ids import Epoch, Micros, Txid
 from esdfs.journal.checkpoint import Checkpoint
 from esdfs.journal.entry import Base, Entry
 from esdfs.journal.log import Journal
+from esdfs.journal.statements import Statement
 from esdfs.namenode.checkpoints.compaction import Compaction
 from esdfs.namenode.checkpoints.files import CheckpointFiles, forget_old, offer_of, voters_in
 from esdfs.namenode.checkpoints.helper import (
@@ -35,9 +36,11 @@ from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.engine import Internal
 from esdfs.namenode.events import CheckpointMarked, CheckpointTaken, Kind
 from esdfs.namenode.metadata_manager import MetadataManager
+from esdfs.namenode.namespace.inodes import Cursor
 from esdfs.namenode.projection import layout
 from esdfs.namenode.projection.layout import Meta
 from esdfs.namenode.projection.writer import Writer
+from esdfs.namenode.signing import Statements, load_key
 from esdfs.namenode.upcasters import version_at
 
 _LOOK_EVERY_S: Final = 0.25
@@ -87,7 +90,14 @@ class CheckpointKeeper:
         self._files = CheckpointFiles(config.path)
         self._helper = Helper(config.path, bytes_max=config.projection_bytes_max)
         self._compaction = Compaction(
-            config, journal, metadata.identity.cluster_id, quorum, self._seal, self._moved
+            config,
+            journal,
+            metadata.identity.cluster_id,
+            quorum,
+            self._seal,
+            self._moved,
+            self._cursors,
+            clock,
         )
         self._compacting = asyncio.Lock()
         self._newest = newest
@@ -257,6 +267,7 @@ class CheckpointKeeper:
 
         def remember() -> None:
             self._journal.remember_checkpoint(checkpoint)
+            self._vouch(checkpoint)
             forget_old(self._journal, self._files)
 
         await self._quorum.in_journal(remember)
@@ -264,6 +275,24 @@ class CheckpointKeeper:
         self._quorum.checkpointed(offer)
         self._spawn(self._compact(txid))
         _log.info("checkpoint kept", txid=txid, state_digest=done.state_digest)
+
+    def _vouch(self, checkpoint: Checkpoint) -> None:
+        """Sign what this node and the leader agree on; see ``journal.statements``."""
+        key = load_key(self._config.path)
+        statement = Statement(
+            cluster_id=self._metadata.identity.cluster_id,
+            txid=checkpoint.txid,
+            epoch=checkpoint.epoch,
+            chain=checkpoint.chain.hex(),
+            ts_us=checkpoint.created_us,
+            key_id=key.public.key_id,
+            state_digest=checkpoint.state_digest.hex(),
+            layout_format=layout.FORMAT,
+        )
+        try:
+            Statements(self._config.path).append(key.vouch(statement))
+        except OSError as error:
+            _log.error("checkpoint not signed", txid=checkpoint.txid, why=error.strerror)
 
     async def _forget_images(self) -> None:
         """Of images that no leader ever confirmed, the newest is enough."""
@@ -282,6 +311,10 @@ class CheckpointKeeper:
 
     async def _seal(self, job: ArchiveRecords) -> Done:
         return await self._helper.run(job, lambda _: None)
+
+    def _cursors(self) -> list[Cursor]:
+        with self._metadata.present() as view:
+            return view.cursors()
 
     def _moved(self, base: Base) -> None:
         self._base_txid = base.last_txid

@@ -93,6 +93,7 @@ def load(target: ProjectionStore | ProjectionLoader, path: Path, progress: Progr
             size_bytes = os.fstat(file.fileno()).st_size
             header = read_header(file)
             reader = Reader(header, file)
+            loaded_bytes = told_bytes = 0
 
             def tables() -> Iterator[tuple[bytes, Iterator[tuple[bytes, bytes]]]]:
                 for name, pairs in reader.tables():
@@ -100,11 +101,12 @@ def load(target: ProjectionStore | ProjectionLoader, path: Path, progress: Progr
 
             def _told(pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
                 assert progress is not None
-                told_bytes = 0
+                nonlocal loaded_bytes, told_bytes
                 for pair in pairs:
-                    if file.tell() - told_bytes > _FLUSH_EVERY_BYTES:
-                        told_bytes = file.tell()
-                        progress(told_bytes, size_bytes)
+                    loaded_bytes += len(pair[0]) + len(pair[1])
+                    if loaded_bytes - told_bytes > _FLUSH_EVERY_BYTES:
+                        told_bytes = loaded_bytes
+                        progress(min(file.tell(), size_bytes), size_bytes)
                     yield pair
 
             target.replace(tables())

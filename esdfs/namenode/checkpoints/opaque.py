@@ -49,7 +49,9 @@ class OpaqueKeeper:
         self._helper = Helper(config.path, bytes_max=0)
         self._compacts = config.journal_retain_records > 0
         side = DriverSide(driver)
-        self._compaction = Compaction(config, journal, cluster_id, side, self._seal, lambda _base: None)
+        self._compaction = Compaction(
+            config, journal, cluster_id, side, self._seal, lambda _base: None, list, clock
+        )
         self._seen_txid = driver.commit_txid  # of what came before, the newest is here or will be replaced
 
     async def start(self) -> None:

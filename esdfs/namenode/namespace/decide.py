@@ -22,7 +22,7 @@ from esdfs.namenode import commands as cmd
 from esdfs.namenode import events as ev
 from esdfs.namenode.commands import Command
 from esdfs.namenode.events import Event
-from esdfs.namenode.namespace import linking, writing
+from esdfs.namenode.namespace import cursors, keeping, linking, restoring, writing
 from esdfs.namenode.namespace.inodes import Inode
 from esdfs.namenode.namespace.paths import normalise, split
 from esdfs.namenode.namespace.view import Present, path_of, resolve, resolve_id
@@ -93,11 +93,27 @@ def decide(view: Present, command: Command, situation: Situation) -> Decided:
         case cmd.SetAttributes():
             return _set_attributes(view, command)
         case cmd.Restore():
-            return Decided(linking.restore(view, command, situation.principal), {})
+            return Decided(restoring.restore(view, command, situation.principal), {})
+        case cmd.MoveCursor():
+            return Decided(*cursors.move(view, command, situation.principal, situation.now_us))
+        case cmd.DropCursor():
+            return Decided(cursors.drop(view, command), {})
         case cmd.Copy():
             return Decided(linking.copy(view, command, situation.principal, situation.now_us), {})
+        case cmd.SetRetention():
+            return _set_retention(view, command)
+        case cmd.CreateSnapshot():
+            return Decided(keeping.create_snapshot(view, command), {})
+        case cmd.DeleteSnapshot():
+            return Decided(keeping.delete_snapshot(view, command), {})
         case _:
             assert_never(command)
+
+
+def _set_retention(view: Present, command: cmd.SetRetention) -> Decided:
+    now = view.retention()
+    unchanged = {"window_s": now.window_s, "records_max": now.records_max}
+    return Decided(keeping.set_retention(view, command), unchanged)
 
 
 def _make_directory(view: Present, command: cmd.MakeDirectory, situation: Situation) -> Decided:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from esdfs.ids import ROOT
 from esdfs.namenode import events as ev
 from esdfs.namenode.events import Event
+from esdfs.namenode.namespace.fanout import continue_work, link_tree, rewind
 from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenBlock, OpenFile
 from esdfs.namenode.namespace.view import ABOVE_ROOT, Tables
 from esdfs.namenode.namespace.walk import walk_subtree
@@ -53,6 +54,26 @@ def evolve(tables: Tables, event: Event, *, txid: int, ts_us: int) -> None:
             _link_file(tables, event, txid)
         case ev.SubtreeLinked():
             _link_subtree(tables, event, txid)
+        case ev.TreeLinked():
+            link_tree(tables, event, txid)
+        case ev.NamespaceRewound():
+            rewind(tables, event, txid)
+        case ev.WorkContinued(began_txid, steps_max):
+            continue_work(tables, began_txid, steps_max)
+        case ev.RetentionSet():
+            tables.put_retention(event)
+        case ev.HorizonMoved(oldest_txid):
+            tables.move_horizon(oldest_txid)
+        case ev.HistoryPurged(steps_max):
+            tables.purge(steps_max)
+        case ev.SnapshotCreated():
+            tables.put_pin(event)
+        case ev.SnapshotDeleted(name):
+            tables.remove_pin(name)
+        case ev.CursorMoved():
+            tables.put_cursor(event, ts_us)
+        case ev.CursorDropped(name):
+            tables.remove_cursor(name)
         case ev.DataNodeAdded():
             tables.add_datanode(event)
         case ev.ClusterFormatted():
@@ -87,7 +108,7 @@ def _allocated(
         tables.put_block(block.block_id, BlockRecord(inode, block.generation, 0, replication, False))
     if blocks:
         tables.used_blocks(blocks[-1].block_id + 1)
-    return tuple(OpenBlock(b.block_id, b.generation, b.targets) for b in blocks)
+    return tuple([OpenBlock(b.block_id, b.generation, b.targets) for b in blocks])
 
 
 def _open(tables: Tables, event: ev.FileOpened, ts_us: int) -> None:
@@ -141,7 +162,7 @@ def _complete(tables: Tables, event: ev.FileCompleted, txid: int) -> None:
         replication=file.replication,
         block_size_bytes=file.block_size_bytes,
         crc32c=event.crc32c,
-        blocks=tuple(completed.block for completed in event.blocks),
+        blocks=tuple([completed.block for completed in event.blocks]),
     )
     _place(tables, event.parent, event.name, inode, replaced=event.replaced_inode)
 
@@ -158,6 +179,7 @@ def _rename(tables: Tables, event: ev.Renamed, txid: int) -> None:
     assert inode is not None, f"txid {txid} renames what is not there"
     moved = replace(inode, version=txid)
     source = (event.source_parent, event.source_name)
+    tables.share_blocks(moved)
     tables.move_entry(source, (event.target_parent, event.target_name), moved)
 
 
@@ -173,6 +195,7 @@ def _set_attributes(tables: Tables, event: ev.AttributesSet, txid: int) -> None:
         mtime_us=inode.mtime_us if event.mtime_us is None else event.mtime_us,
         replication=inode.replication if event.replication is None else event.replication,
     )
+    tables.share_blocks(changed)
     tables.put_entry(event.parent, event.name, changed)
     if event.replication is None:
         return
@@ -199,6 +222,7 @@ def _link_file(tables: Tables, event: ev.FileLinked, txid: int) -> None:
         crc32c=event.crc32c,
         blocks=event.blocks,
     )
+    tables.share_blocks(inode)
     _place(tables, event.parent, event.name, inode, replaced=event.replaced_inode)
     tables.used_inodes(event.inode + 1)
 
@@ -215,6 +239,7 @@ def _link_subtree(tables: Tables, event: ev.SubtreeLinked, txid: int) -> None:
     for parent, name, inode in walk_subtree(past, source):
         target_parent = new_ids[parent] if parent is not None else event.parent
         linked = replace(inode, version=txid, inode=next_inode)
+        tables.share_blocks(linked)
         tables.add_entry(target_parent, name if parent is not None else event.name, linked)
         if inode.is_directory:
             new_ids[inode.inode] = next_inode

@@ -71,6 +71,33 @@ class BlockRecord(NamedTuple):
     complete: bool
 
 
+class Work(msgspec.Struct, frozen=True, array_like=True):
+    """What a record began that did not fit into it.
+
+    Attributes:
+        top: The directory below which nothing can be read until it is done; 0 = everywhere.
+        next_seq: Of the next step to note.
+    """
+
+    top: int
+    next_seq: int
+
+
+class WorkItem(msgspec.Struct, frozen=True, array_like=True):
+    """A step to take: copy the children of ``source`` with a name above ``after`` below ``target``.
+
+    Of a rewind: ``source`` is a txid, ``target`` a directory: go on after that change.
+
+    Attributes:
+        source_txid: The state that is brought back.
+    """
+
+    source_txid: int
+    source: int
+    target: int
+    after: str
+
+
 class Version(msgspec.Struct, frozen=True):
     """One version of a path: what it was, from which txid (inclusive) to which (exclusive; 0 = now)."""
 
@@ -78,3 +105,18 @@ class Version(msgspec.Struct, frozen=True):
     txid: int
     until_txid: int
     inode: Inode
+
+
+class Cursor(msgspec.Struct, frozen=True, array_like=True):
+    """A named reader of the journal.
+
+    Attributes:
+        txid: It has dealt with everything up to there, inclusive.
+        principal: Who moved it last.
+        moved_us: When.
+    """
+
+    name: str
+    txid: int
+    principal: str
+    moved_us: int

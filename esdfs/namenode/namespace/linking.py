@@ -1,24 +1,18 @@
-"""New names for what exists: past versions restored, files copied, missing directories made. Pure.
+"""New names for what exists: files copied, missing directories made. Pure.
 
 No bytes move: blocks are immutable, so a second inode may name them.
 """
 
-from itertools import islice
-
 from msgspec.structs import replace
 
-from esdfs.errors import AlreadyExists, InvalidRequest, IsADirectory, NotADirectory, TooLarge
+from esdfs.errors import AlreadyExists, InvalidRequest, IsADirectory, NotADirectory
 from esdfs.namenode import commands as cmd
 from esdfs.namenode import events as ev
 from esdfs.namenode.events import Event
 from esdfs.namenode.namespace.inodes import Inode
 from esdfs.namenode.namespace.paths import normalise, split
 from esdfs.namenode.namespace.view import Present, resolve, resolve_id
-from esdfs.namenode.namespace.walk import walk_subtree
 from esdfs.namenode.namespace.writing import check_target
-
-SUBTREE_INODES_MAX = 10_000
-"""A restored subtree is linked within one record; a larger one would hold up every other command."""
 
 
 def missing_directories(
@@ -49,38 +43,6 @@ def missing_directories(
     return tuple(events), here
 
 
-def restore(view: Present, command: cmd.Restore, principal: str) -> tuple[Event, ...]:
-    """Link what ``path`` was at ``as_of``, under its own or another name."""
-    source_path = normalise(command.path)
-    target_path = normalise(command.target) if command.target else source_path
-    past = view.past(command.as_of)
-    source = resolve(past, source_path)
-    if target_path == "/":
-        raise InvalidRequest("the root directory cannot be replaced: restore to another path", path="/")
-    names, last = split(target_path)
-    made, parent = missing_directories(view, names, principal, "users", 0o755)
-    first = view.next_inode() + len(made)
-    existing = None if made else view.child(parent, last)
-    if not source.is_directory:
-        check_target(existing, target_path, overwrite=command.overwrite)
-        replaced = 0 if existing is None else existing.inode
-        return (*made, _file_linked(source, parent, last, first, source.mtime_us, replaced))
-    if existing is not None:
-        raise AlreadyExists(
-            f"{target_path} exists now: restore the directory to another path, or remove it first",
-            path=target_path,
-        )
-    count = sum(1 for _ in islice(walk_subtree(past, source), SUBTREE_INODES_MAX + 1))
-    if count > SUBTREE_INODES_MAX:
-        raise TooLarge(
-            f"{source_path} had more than {SUBTREE_INODES_MAX} files and directories: "
-            "restore its subdirectories one by one",
-            path=source_path,
-        )
-    linked = ev.SubtreeLinked(parent, last, source.inode, command.as_of, first, count)
-    return (*made, linked)
-
-
 def copy(view: Present, command: cmd.Copy, principal: str, now_us: int) -> tuple[Event, ...]:
     """A second file over the same blocks."""
     source_path, target_path = normalise(command.source), normalise(command.target)
@@ -96,13 +58,14 @@ def copy(view: Present, command: cmd.Copy, principal: str, now_us: int) -> tuple
     existing = view.child(parent, last)
     check_target(existing, target_path, overwrite=command.overwrite)
     replaced = 0 if existing is None else existing.inode
-    linked = _file_linked(source, parent, last, view.next_inode(), now_us, replaced)
+    linked = file_linked(source, parent, last, view.next_inode(), now_us, replaced)
     return (replace(linked, owner=principal),)
 
 
-def _file_linked(
+def file_linked(
     source: Inode, parent: int, name: str, inode: int, mtime_us: int, replaced: int
 ) -> ev.FileLinked:
+    """A new inode over the blocks of ``source``."""
     return ev.FileLinked(
         inode,
         parent,

@@ -25,6 +25,20 @@ def outcome(event: Event) -> dict[str, Any]:
             return {"inode": event.inode}
         case ev.SubtreeLinked():
             return {"inode": event.first_inode, "inode_count": event.inode_count}
+        case ev.TreeLinked():
+            return {"inode": event.inode}
+        case ev.SnapshotCreated():
+            return {"name": event.name, "txid": event.txid}
+        case ev.RetentionSet():
+            return {"window_s": event.window_s, "records_max": event.records_max}
+        case ev.NamespaceRewound():
+            return {"inode": 1, "to_txid": event.to_txid}
+        case ev.WorkContinued() | ev.HorizonMoved() | ev.HistoryPurged() | ev.SnapshotDeleted():
+            return {}
+        case ev.CursorMoved():
+            return {"name": event.name, "txid": event.txid}
+        case ev.CursorDropped():
+            return {"name": event.name}
         case ev.DataNodeAdded():
             return {"number": event.number}
         case ev.FeatureLevelRaised():

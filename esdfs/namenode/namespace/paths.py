@@ -108,8 +108,8 @@ def parse_point(text: str, now_us: Micros) -> Point:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidRequest(
-            f"not a point in time: {_shown(text)}; give a txid (1234), an ISO time (2026-01-31T12:00:00Z) "
-            "or a duration ago (90s, 15m, 2h, 7d)"
+            f"not a point in time: {_shown(text)}; give a txid (1234), an ISO time (2026-01-31T12:00:00Z), "
+            "a duration ago (90s, 15m, 2h, 7d) or a snapshot (@name)"
         ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -4,15 +4,26 @@
 give out. ``Tables`` is the present being changed by ``evolve``, one transaction at a time.
 """
 
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from esdfs.errors import NotADirectory, NotFound, ParentNotFound
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, VotersChanged
-from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile
+from esdfs.namenode.events import (
+    ClusterFormatted,
+    CursorMoved,
+    DataNodeAdded,
+    RetentionSet,
+    SnapshotCreated,
+    VotersChanged,
+)
+from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, OpenFile, Work, WorkItem
 from esdfs.namenode.namespace.paths import split
 
 ABOVE_ROOT = 0
 """Parent of the root's own entry, whose name is empty."""
+
+INODE_MAX = (1 << 63) - 1
+"""Above every inode."""
 
 
 class View(Protocol):
@@ -75,8 +86,44 @@ class Present(View, Protocol):
         """The inode id to give out next."""
         ...
 
+    def unfinished(self) -> tuple[tuple[int, int], ...]:
+        """(txid, top) of the restores that are under way; see ``Work``."""
+        ...
+
+    def oldest_txid(self) -> int:
+        """Where the past begins; before it, only pins can be read."""
+        ...
+
+    def applied_txid(self) -> int:
+        """The transaction this state is after; within one, that one once it changed something."""
+        ...
+
+    def retention(self) -> RetentionSet:
+        """How much history is kept."""
+        ...
+
+    def pin(self, name: str) -> SnapshotCreated | None:
+        """The snapshot of this name."""
+        ...
+
+    def pins(self) -> list[SnapshotCreated]:
+        """All snapshots, by name."""
+        ...
+
     def next_block_id(self) -> int:
         """The block id to give out next; none at or above it exists."""
+        ...
+
+    def cursor(self, name: str) -> Cursor | None:
+        """A named reader of the journal."""
+        ...
+
+    def cursors(self) -> list[Cursor]:
+        """All named readers, by name."""
+        ...
+
+    def last_txid(self) -> int:
+        """The newest transaction of this state."""
         ...
 
 
@@ -133,6 +180,85 @@ class Tables(Present, Protocol):
         Raises:
             NewerRelease: More than this node may read: it must stop.
         """
+        ...
+
+    def put_retention(self, event: RetentionSet) -> None:
+        """How much history is kept."""
+        ...
+
+    def move_horizon(self, oldest_txid: int) -> None:
+        """The past begins there."""
+        ...
+
+    def purge(self, steps_max: int) -> None:
+        """Forget, a bounded number of versions at a time, what neither the window nor a pin can show."""
+        ...
+
+    def put_pin(self, event: SnapshotCreated) -> None:
+        """A state that stays readable behind the horizon."""
+        ...
+
+    def remove_pin(self, name: str) -> None:
+        """It may be forgotten."""
+        ...
+
+    def put_cursor(self, event: CursorMoved, ts_us: int) -> None:
+        """Where a named reader is, and when that was said."""
+        ...
+
+    def remove_cursor(self, name: str) -> None:
+        """Nobody reads under this name any more."""
+        ...
+
+    def begin_work(self, top: int) -> None:
+        """This transaction begins something longer: nothing below ``top`` can be read until all of it ends.
+
+        It may begin several: their steps are one list.
+        """
+        ...
+
+    def work(self, began_txid: int) -> Work | None:
+        """What a transaction began and is not finished."""
+        ...
+
+    def add_step(self, began_txid: int, step: WorkItem) -> None:
+        """Note what is to be done after everything noted before."""
+        ...
+
+    def first_step(self, began_txid: int) -> tuple[int, WorkItem] | None:
+        """(its number, what is to be done next)."""
+        ...
+
+    def put_step(self, began_txid: int, number: int, step: WorkItem | None) -> None:
+        """What is left of a step; None = nothing."""
+        ...
+
+    def end_work(self, began_txid: int) -> None:
+        """All of it can be read."""
+        ...
+
+    def source(self, txid: int) -> View:
+        """``past``, for work that began when that was in the window: nothing is purged before it ends."""
+        ...
+
+    def acting_for(self, began_txid: int) -> AbstractContextManager[None]:
+        """Changes inside are part of an earlier transaction, whose outcome nobody has seen yet."""
+        ...
+
+    def changes(self, until: int, *, after: tuple[int, int, str], limit: int) -> list[tuple[int, int, str]]:
+        """At most ``limit`` changes (txid, parent, name) above ``after``, of transactions up to ``until``."""
+        ...
+
+    def named(self, parent: int, name: str) -> int | None:
+        """The inode of an entry, whatever is under way."""
+        ...
+
+    def rewind_entry(self, parent: int, name: str, then: Inode | None) -> None:
+        """Make an entry what it was; inodes keep their numbers."""
+        ...
+
+    def share_blocks(self, inode: Inode) -> None:
+        """A version is about to be added whose blocks another version names already."""
         ...
 
     def used_inodes(self, below: int) -> None:

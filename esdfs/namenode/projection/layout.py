@@ -18,7 +18,18 @@ dnid       node id                            number 4
 results    client 16 ‖ seq 8                  [request_hash, txid, [result…]] (msgpack)
 results_at ts 8 ‖ txid 8                      client 16 ‖ seq 8
 times      ts 8                               last txid stamped so
+chg        txid 8 ‖ parent 8 ‖ name           nothing: the entry was made, changed or removed then
+work       txid 8 ‖ 0 8                       Work (msgpack): what that record began and is not finished
+work       txid 8 ‖ seq 8                     WorkItem (msgpack): a step of it, in order
+pin        name                               SnapshotCreated (msgpack)
+cursor     name                               Cursor (msgpack)
+refs       first block 8                      versions in cur and hist that name these blocks 8; no row = one
+held       pin txid 8 ‖ key of hist           nothing: behind the horizon; the newest pin that shows it
+dead       until 8 ‖ inode 8                  nothing: what is below this directory in cur ended then
+drain      pin txid 8                         key of held: a pin there was deleted, and we are here
 meta       "meta", "cluster", "voters"        Meta, ClusterFormatted, VotersChanged (msgpack)
+meta       "retention", "horizon"             RetentionSet (msgpack); the oldest txid kept 8
+meta       "purged"                           key of chg: what ended before it was forgotten, or is held
 meta       "level"                            the feature level 4, once it was raised
 ========== ================================== ====================================================
 
@@ -33,7 +44,7 @@ import msgspec
 from esdfs.blocks import Block
 from esdfs.namenode.namespace.inodes import BlockRecord, Inode
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of everything on this page; another one found on disk means: rebuild."""
 
 TABLES: Final = (
@@ -50,6 +61,14 @@ TABLES: Final = (
     b"results",
     b"results_at",
     b"times",
+    b"chg",
+    b"work",
+    b"pin",
+    b"cursor",
+    b"refs",
+    b"held",
+    b"dead",
+    b"drain",
 )
 
 U64: Final = struct.Struct(">Q")
@@ -63,7 +82,11 @@ _DIRECTORY, _FILE = 1, 2
 
 
 class Meta(msgspec.Struct, array_like=True):
-    """Where the projection stands; committed together with everything it describes."""
+    """Where the projection stands; committed together with everything it describes.
+
+    Attributes:
+        unfinished: (txid, top) of each ``Work``.
+    """
 
     format: int = FORMAT
     applied_txid: int = 0
@@ -74,6 +97,7 @@ class Meta(msgspec.Struct, array_like=True):
     next_block_id: int = 1
     oldest_txid: int = 1
     oldest_result_us: int = 0
+    unfinished: tuple[tuple[int, int], ...] = ()
 
 
 class _DirectoryTail(msgspec.Struct, frozen=True, array_like=True):
@@ -172,6 +196,11 @@ def unpack_past(value: bytes, version: int) -> Inode:
 def entry_id(value: bytes) -> tuple[int, bool]:
     """(inode, is_directory) of a value of ``cur`` or ``hist``, without unpacking the rest."""
     return int.from_bytes(value[8:16], "big"), value[16] == _DIRECTORY
+
+
+def blocks_in(value: bytes) -> tuple[Block, ...]:
+    """The blocks that a value of ``cur`` or ``hist`` names."""
+    return () if value[16] == _DIRECTORY else _file_tail(value[17:]).blocks
 
 
 def pack_block(record: BlockRecord) -> bytes:

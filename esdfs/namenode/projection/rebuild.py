@@ -1,7 +1,7 @@
 """Bring the projection to the journal's end: at every start, and from nothing when it was thrown away."""
 
 from collections.abc import Callable
-from itertools import islice
+from itertools import chain
 from typing import Final
 
 from esdfs.errors import JournalCorrupt
@@ -9,7 +9,9 @@ from esdfs.ids import Txid
 from esdfs.journal.log import JournalReader
 from esdfs.namenode.projection.lmdb import ProjectionStore
 
-_PAGES_PER_COMMIT: Final = 10
+_EVENTS_PER_COMMIT: Final = 5_000
+"""What a write transaction changes, and what it holds back, stays in the processor's caches."""
+_RECORDS_PER_TELLING: Final = 50_000
 
 Progress = Callable[[int, int], None]
 """Called with (applied txid, target txid)."""
@@ -39,21 +41,23 @@ def catch_up(
             txid=last,
         )
     first = store.meta().applied_txid
-    pages = journal.scan(Txid(first), until=Txid(target))
-    applied = first
+    rows = chain.from_iterable(journal.scan(Txid(first), until=Txid(target)))
+    applied = told = first
     while applied < target:
         writer = store.begin()
+        apply_row, left = writer.apply_row, _EVENTS_PER_COMMIT
         try:
-            for page in islice(pages, _PAGES_PER_COMMIT):
-                apply_row = writer.apply_row
-                for row in page:
-                    apply_row(row)
-                applied += len(page)
+            for row in rows:
+                left -= len(apply_row(row))
+                applied += 1
+                if left <= 0:
+                    break
         except BaseException:
             writer.abort()
             raise
         writer.commit()
-        if progress is not None:
+        if progress is not None and (applied >= told + _RECORDS_PER_TELLING or applied == target):
+            told = applied
             progress(applied, target)
     return applied - first
 

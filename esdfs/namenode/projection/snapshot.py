@@ -1,14 +1,31 @@
 """What readers ask of one state of the namespace, present or past."""
 
 from collections.abc import Iterator
+from typing import Final
 
-from esdfs.errors import NotFound, ParentNotFound
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, VoterEntry
-from esdfs.namenode.namespace.inodes import BlockRecord, Inode, Version
+from msgspec.structs import replace
+
+from esdfs.errors import Compacted, NotFound, ParentNotFound
+from esdfs.ids import ROOT
+from esdfs.namenode.events import (
+    ClusterFormatted,
+    DataNodeAdded,
+    RetentionSet,
+    SnapshotCreated,
+    VoterEntry,
+)
+from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, Version
 from esdfs.namenode.namespace.paths import join, split
-from esdfs.namenode.namespace.view import ABOVE_ROOT, View, path_of, resolve
+from esdfs.namenode.namespace.view import ABOVE_ROOT, INODE_MAX, View, path_of, resolve
 from esdfs.namenode.namespace.walk import walk_subtree
+from esdfs.namenode.projection.costs import Costs, costs
+from esdfs.namenode.projection.differing import Change, difference
+from esdfs.namenode.projection.horizon import Standing, standing
+from esdfs.namenode.projection.layout import entry_key, unpack_past
 from esdfs.namenode.projection.views import PresentView
+
+NEVER: Final = 1 << 63
+"""After every txid."""
 
 
 class Snapshot:
@@ -98,6 +115,60 @@ class Snapshot:
         """The last transaction stamped at or before ``ts_us``; 0 when all are later."""
         return self._present.txid_at(ts_us)
 
+    @property
+    def settled_txid(self) -> int:
+        """The newest transaction whose outcome is all there: one before the oldest restore under way."""
+        began = [txid for txid, _ in self._present.unfinished()]
+        return min([self._present.meta.applied_txid, *(txid - 1 for txid in began)])
+
+    def place_at(self, inode: int, txid: int) -> tuple[int, str] | None:
+        """(parent, name) of an inode after ``txid``, as far as that is known, whatever is under way."""
+        return self._present.place_at(inode, txid)
+
+    def entry_at(self, parent: int, name: str, txid: int) -> Inode | None:
+        """An entry after ``txid``; None also when that is before the history kept."""
+        if txid < self._present.meta.oldest_txid:
+            return None
+        found = self._present.version_at(entry_key(parent, name), txid)
+        return None if found is None else unpack_past(*found)
+
+    def cursors(self) -> list[Cursor]:
+        """The named readers of the journal, by name."""
+        return self._present.cursors()
+
+    def cursor(self, name: str) -> Cursor | None:
+        """A named reader of the journal."""
+        return self._present.cursor(name)
+
+    def retention(self) -> RetentionSet:
+        """How much history is kept."""
+        return self._present.retention()
+
+    def standing(self, now_us: int) -> Standing:
+        """How much history there is, and how far forgetting is behind."""
+        return standing(self._present, now_us)
+
+    def costs(self, depth: int, now_us: int) -> Costs:
+        """What history costs; see ``projection.costs``."""
+        return costs(self._present, depth, now_us)
+
+    def pin(self, name: str) -> SnapshotCreated | None:
+        """The snapshot of this name."""
+        return self._present.pin(name)
+
+    def pins(self) -> list[SnapshotCreated]:
+        """All snapshots, by name."""
+        return self._present.pins()
+
+    def difference(self, before: int, after: int, path: str = "/") -> list[Change]:
+        """See ``differing.difference``; both moments are the caller's, whichever this state is."""
+        return difference(self._present, before, after, path)
+
+    def touched(self, before: int, after: int, limit: int) -> int:
+        """How many changes lie between two moments; ``limit`` when there are more."""
+        since, until = sorted((before, after))
+        return len(self._present.changes(until, after=(since, INODE_MAX, ""), limit=limit))
+
     def history(self, path: str, limit: int = 1000) -> list[Version]:
         """Versions of what ``path`` names or last named, newest first, followed through renames.
 
@@ -105,40 +176,68 @@ class Snapshot:
             NotFound, ParentNotFound: Nothing was ever there within the history kept.
         """
         if path == "/":
-            start = (ABOVE_ROOT, "")
+            found = self._versions_at((ABOVE_ROOT, ""))
         else:
             names, last = split(path)
-            start = (self._latest_directory(names), last)
-        found = self._versions_at(start)
+            found = [
+                replace(version, until_txid=min(version.until_txid or NEVER, until) % NEVER)
+                for directory, since, until in self._directories_at(names)
+                for version in self._versions_at((directory, last))
+                if version.txid < until and (version.until_txid or NEVER) > since
+            ]
+        known = {(version.txid, version.path) for version in found}
         for number in {version.inode.inode for version in found}:
             for place in dict.fromkeys(self._present.places(number)):
-                if place != start:
-                    found += [v for v in self._versions_at(place) if v.inode.inode == number]
+                found += [
+                    version
+                    for version in self._versions_at(place)
+                    if version.inode.inode == number and (version.txid, version.path) not in known
+                ]
         if not found:
             raise NotFound(f"nothing was ever at {path} in the history kept", path=path)
         return sorted(found, key=lambda version: version.txid, reverse=True)[:limit]
 
     def _versions_at(self, place: tuple[int, str]) -> list[Version]:
         parent, name = place
-        return [
-            Version(
-                join(self._path_then(parent, inode.version), name) if name else "/",
-                inode.version,
-                until,
-                inode,
-            )
-            for inode, until in self._present.versions(parent, name)
-        ]
+        found = []
+        for inode, until in self._present.versions(parent, name):
+            directory = self._path_then(parent, inode.version, until) if name else ""
+            if directory is not None:
+                found.append(Version(join(directory, name) if name else "/", inode.version, until, inode))
+        return found
 
-    def _path_then(self, directory: int, txid: int) -> str:
-        return path_of(self._present.past(txid), directory) or f"/…/{directory}"
+    def _path_then(self, directory: int, since: int, until: int) -> str | None:
+        """Where a directory was when an entry of it was so; None when that can no longer be read."""
+        for txid in self._present.readable(since, until):
+            try:
+                return path_of(self._present.past(txid), directory) or f"/…/{directory}"
+            except Compacted:
+                continue  # a snapshot of that moment shows other parts of it
+        return None
 
-    def _latest_directory(self, names: list[str]) -> int:
-        here = 1
+    def _directories_at(self, names: list[str]) -> list[tuple[int, int, int]]:
+        """(inode, from, until) of every directory that was at a path: several, when it was restored."""
+        here: list[tuple[int, int, int]] = [(ROOT, 0, NEVER)]
         for depth, name in enumerate(names):
-            newest = next(self._present.versions(here, name), None)
-            if newest is None:
+            below: list[tuple[int, int, int]] = []
+            for directory, since, until in here:
+                for inode, ended in self._present.versions(directory, name):
+                    start, end = max(since, inode.version), min(until, ended or NEVER)
+                    if start < end and inode.is_directory:
+                        below.append((inode.inode, start, end))
+            if not below:
                 gone = "/" + "/".join(names[: depth + 1])
                 raise ParentNotFound(f"no such directory, now or in the history kept: {gone}", path=gone)
-            here = newest[0].inode
+            here = _joined(below)
         return here
+
+
+def _joined(spans: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Spans of one directory that touch, as one: it has a version for each change of its own."""
+    found: list[tuple[int, int, int]] = []
+    for inode, start, end in sorted(spans):
+        if found and found[-1][0] == inode and start <= found[-1][2]:
+            found[-1] = (inode, found[-1][1], max(end, found[-1][2]))
+        else:
+            found.append((inode, start, end))
+    return found

@@ -1,18 +1,27 @@
 """The namespace's read ports on an LMDB transaction: the present, and any moment of the past."""
 
 from collections.abc import Iterator
-from heapq import merge
-from itertools import islice
-from typing import Any
+from itertools import islice, takewhile
+from operator import itemgetter
+from typing import Any, Final
 
 import msgspec
 
-from esdfs.errors import Compacted, FutureTxid
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, VoterEntry, VotersChanged
-from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile
-from esdfs.namenode.namespace.view import View
+from esdfs.errors import Compacted, FutureTxid, Restoring
+from esdfs.ids import ROOT
+from esdfs.namenode.events import (
+    ClusterFormatted,
+    DataNodeAdded,
+    RetentionSet,
+    SnapshotCreated,
+    VoterEntry,
+    VotersChanged,
+)
+from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, OpenFile
+from esdfs.namenode.namespace.view import ABOVE_ROOT, View
 from esdfs.namenode.projection import layout
 from esdfs.namenode.projection.layout import END, U32, U64, Meta
+from esdfs.namenode.projection.pins import PinnedView
 from esdfs.namenode.upcasters import LEVEL_OLDEST
 
 _open_file = msgspec.msgpack.Decoder(OpenFile).decode
@@ -20,6 +29,12 @@ _cluster = msgspec.msgpack.Decoder(ClusterFormatted).decode
 _datanode = msgspec.msgpack.Decoder(DataNodeAdded).decode
 _voters = msgspec.msgpack.Decoder(VotersChanged).decode
 _meta = msgspec.msgpack.Decoder(Meta).decode
+_retention = msgspec.msgpack.Decoder(RetentionSet).decode
+_pin = msgspec.msgpack.Decoder(SnapshotCreated).decode
+_cursor = msgspec.msgpack.Decoder(Cursor).decode
+
+DEFAULT_RETENTION: Final = RetentionSet(window_s=7 * 86_400, records_max=0)
+"""Until somebody sets another."""
 
 Dbs = dict[bytes, Any]
 """LMDB's named databases, by table name."""
@@ -29,6 +44,18 @@ def read_meta(txn: Any, dbs: Dbs) -> Meta:
     """Where the projection stands in this transaction."""
     value = txn.get(b"meta", db=dbs[b"meta"])
     return Meta() if value is None else _meta(value)
+
+
+def require_whole(unfinished: tuple[tuple[int, int], ...], parent: int, txid: int) -> None:
+    """Refuse to look into a directory whose restore is under way in the state after ``txid``.
+
+    Raises:
+        Restoring: Ask again.
+    """
+    for began_txid, top in unfinished:
+        if began_txid <= txid and (top == parent or not top) and parent != ABOVE_ROOT:
+            what = "the namespace" if not top else "this directory"
+            raise Restoring(f"{what} is being restored (txid {began_txid}): it can be read when all is there")
 
 
 class PresentView:
@@ -44,6 +71,10 @@ class PresentView:
         self._dbs = dbs
         self._cur = dbs[b"cur"]
         self._meta = meta
+        self._blocked = frozenset(top for _, top in meta.unfinished)
+
+    def _require_whole(self, parent: int) -> None:
+        require_whole(self._meta.unfinished, parent, self._meta.applied_txid)
 
     @property
     def meta(self) -> Meta:
@@ -52,16 +83,22 @@ class PresentView:
 
     def child(self, parent: int, name: str) -> Inode | None:
         """See ``View.child``."""
+        if self._blocked:
+            self._require_whole(parent)
         value = self._txn.get(layout.entry_key(parent, name), db=self._cur)
         return None if value is None else layout.unpack_entry(value)
 
     def child_id(self, parent: int, name: str) -> tuple[int, bool] | None:
         """See ``View.child_id``."""
+        if self._blocked:
+            self._require_whole(parent)
         value = self._txn.get(layout.entry_key(parent, name), db=self._cur)
         return None if value is None else layout.entry_id(value)
 
     def children(self, parent: int, *, after: str, limit: int) -> list[tuple[str, Inode]]:
         """See ``View.children``."""
+        if self._blocked:
+            self._require_whole(parent)
         return [
             (name.decode(), layout.unpack_entry(value))
             for name, value in islice(self.entries(parent, after.encode()), limit)
@@ -106,12 +143,85 @@ class PresentView:
         """See ``Present.past``."""
         meta = self._meta
         if txid < meta.oldest_txid:
-            raise Compacted(
-                f"history before txid {meta.oldest_txid} is compacted", oldest_txid=meta.oldest_txid
-            )
+            return self._pinned(txid)
         if txid > meta.applied_txid:
             raise FutureTxid(f"txid {txid} is not there yet: the newest is {meta.applied_txid}")
         return PastView(self, txid)
+
+    def _pinned(self, txid: int) -> View:
+        oldest_txid = self._meta.oldest_txid
+        pins = [pin for pin in self.pins() if pin.txid == txid]
+        if not pins:
+            raise Compacted(f"history before txid {oldest_txid} is compacted", oldest_txid=oldest_txid)
+        whole = PastView(self, txid)
+        return whole if any(pin.inode == ROOT for pin in pins) else PinnedView(whole, pins, oldest_txid)
+
+    def readable(self, since: int, until: int) -> Iterator[int]:
+        """Moments of since <= txid < until (0 = now) that can be read: the window's first, then pins'."""
+        oldest_txid = self._meta.oldest_txid
+        if not until or until > oldest_txid:
+            yield max(since, oldest_txid)
+        else:
+            yield from sorted({pin.txid for pin in self.pins() if since <= pin.txid < until})
+
+    def applied_txid(self) -> int:
+        """See ``Present.applied_txid``."""
+        return self._meta.applied_txid
+
+    def tables(self) -> tuple[Any, Dbs]:
+        """The transaction and the tables, for the other modules of this package."""
+        return self._txn, self._dbs
+
+    def retention(self) -> RetentionSet:
+        """How much history is kept."""
+        value = self._txn.get(b"retention", db=self._dbs[b"meta"])
+        return DEFAULT_RETENTION if value is None else _retention(value)
+
+    def pin(self, name: str) -> SnapshotCreated | None:
+        """The snapshot of this name."""
+        value = self._txn.get(name.encode(), db=self._dbs[b"pin"])
+        return None if value is None else _pin(value)
+
+    def pins(self) -> list[SnapshotCreated]:
+        """All snapshots, by name."""
+        return [_pin(value) for _, value in self._txn.cursor(self._dbs[b"pin"])]
+
+    def cursor(self, name: str) -> Cursor | None:
+        """See ``Present.cursor``."""
+        value = self._txn.get(name.encode(), db=self._dbs[b"cursor"])
+        return None if value is None else _cursor(value)
+
+    def cursors(self) -> list[Cursor]:
+        """See ``Present.cursors``."""
+        return [_cursor(value) for _, value in self._txn.cursor(self._dbs[b"cursor"])]
+
+    def last_txid(self) -> int:
+        """See ``Present.last_txid``."""
+        return self._meta.applied_txid
+
+    def oldest_txid(self) -> int:
+        """See ``Present.oldest_txid``."""
+        return self._meta.oldest_txid
+
+    def unfinished(self) -> tuple[tuple[int, int], ...]:
+        """(txid, top) of the restores that are under way; see ``Work``."""
+        return self._meta.unfinished
+
+    def changes(self, until: int, *, after: tuple[int, int, str], limit: int) -> list[tuple[int, int, str]]:
+        """See ``Tables.changes``."""
+        txid, parent, name = after
+        cursor = self._txn.cursor(self._dbs[b"chg"])
+        start = U64.pack(txid) + layout.entry_key(parent, name)
+        # A name holds no NUL: this lies just above the key, also above the root's, whose name is empty.
+        if not cursor.set_range(start + END):
+            return []
+        beyond = U64.pack(until + 1)
+        return [
+            (U64.unpack_from(key)[0], *layout.place(key[8:]))
+            for key in islice(
+                takewhile(lambda key: key < beyond, cursor.iternext(keys=True, values=False)), limit
+            )
+        ]
 
     def open_file(self, inode: int) -> OpenFile | None:
         """See ``Present.open_file``."""
@@ -216,7 +326,7 @@ class PresentView:
             if not key.startswith(prefix):
                 return
             if key[-8:] <= wanted < value[:8]:
-                yield key[8:-9], value, U64.unpack(key[-8:])[0]
+                yield key[8:-9], value, int.from_bytes(key[-8:], "big")
 
     def versions(self, parent: int, name: str) -> Iterator[tuple[Inode, int]]:
         """(inode, until txid; 0 = now) of every version of an entry, newest first."""
@@ -262,31 +372,36 @@ class PastView:
     def __init__(self, present: PresentView, txid: int) -> None:
         self._present = present
         self._txid = txid
+        self._blocked = tuple(one for one in present.unfinished() if one[0] <= txid)
 
     def child(self, parent: int, name: str) -> Inode | None:
         """See ``View.child``."""
+        if self._blocked:
+            require_whole(self._blocked, parent, self._txid)
         found = self._present.version_at(layout.entry_key(parent, name), self._txid)
         return None if found is None else layout.unpack_past(*found)
 
     def child_id(self, parent: int, name: str) -> tuple[int, bool] | None:
         """See ``View.child_id``."""
+        if self._blocked:
+            require_whole(self._blocked, parent, self._txid)
         found = self._present.version_at(layout.entry_key(parent, name), self._txid)
         return None if found is None else layout.entry_id(found[0])
 
     def children(self, parent: int, *, after: str, limit: int) -> list[tuple[str, Inode]]:
         """See ``View.children``."""
-        start, txid, wanted = after.encode(), self._txid, U64.pack(self._txid)
+        if self._blocked:
+            require_whole(self._blocked, parent, self._txid)
+        start, wanted = after.encode(), U64.pack(self._txid)
         still = (
-            (name, value, U64.unpack_from(value)[0])
+            (name, value, int.from_bytes(value[:8], "big"))
             for name, value in self._present.entries(parent, start)
             if value[:8] <= wanted
         )
-        gone = self._present.past_entries(parent, start, txid)
+        found = [*islice(still, limit), *islice(self._present.past_entries(parent, start, self._txid), limit)]
         # One name is in at most one of the two: its versions' intervals do not overlap.
-        return [
-            (name.decode(), layout.unpack_past(value, version))
-            for name, value, version in islice(merge(still, gone), limit)
-        ]
+        found.sort(key=itemgetter(0))
+        return [(name.decode(), layout.unpack_past(value, version)) for name, value, version in found[:limit]]
 
     def place_of(self, inode: int) -> tuple[int, str] | None:
         """See ``View.place_of``."""

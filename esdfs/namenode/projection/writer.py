@@ -9,23 +9,41 @@ from msgspec.structs import replace
 
 from esdfs.errors import NewerRelease
 from esdfs.namenode.event_codec import unpack
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, Event, VotersChanged
+from esdfs.namenode.events import (
+    ClusterFormatted,
+    CursorMoved,
+    DataNodeAdded,
+    Event,
+    RetentionSet,
+    SnapshotCreated,
+    VotersChanged,
+)
 from esdfs.namenode.features import at_record, beyond
 from esdfs.namenode.namespace.evolve import evolve
-from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile
+from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, OpenFile, Work, WorkItem
 from esdfs.namenode.namespace.outcome import outcome
-from esdfs.namenode.projection import layout
+from esdfs.namenode.namespace.view import View
+from esdfs.namenode.projection import contents, layout
 from esdfs.namenode.projection.layout import END, TWO_U64, U32, U64, Meta
-from esdfs.namenode.projection.views import Dbs, PresentView
+from esdfs.namenode.projection.purging import Purge
+from esdfs.namenode.projection.unwritten import Unwritten
+from esdfs.namenode.projection.views import Dbs, PastView, PresentView
 
 RESULT_WINDOW_US: Final = 24 * 3600 * 1_000_000
 """How long a request's answer is remembered. Part of the replicated state: the same on every node."""
 
 _encode = msgspec.msgpack.Encoder().encode
+_remembered = msgspec.msgpack.Decoder(tuple[int, int, msgspec.Raw]).decode
+_work = msgspec.msgpack.Decoder(Work).decode
+_work_item = msgspec.msgpack.Decoder(WorkItem).decode
 
 
 class Writer(PresentView):
-    """The present, being changed record by record; see ``Tables`` for what each change means."""
+    """The present, being changed record by record; see ``Tables`` for what each change means.
+
+    Attributes:
+        released: Blocks that no version names any more: garbage once this is committed.
+    """
 
     def __init__(self, env: Any, txn: Any, dbs: Dbs, meta: Meta, *, level_max: int) -> None:
         super().__init__(txn, dbs, meta)
@@ -33,11 +51,13 @@ class Writer(PresentView):
         self._env = env
         self._hist = dbs[b"hist"]
         self._ino = dbs[b"ino"]
-        self._blk = dbs[b"blk"]
-        self._times = dbs[b"times"]
-        self._results = dbs[b"results"]
         self._results_at = dbs[b"results_at"]
+        self._work = dbs[b"work"]
+        self._refs = dbs[b"refs"]
+        self._unwritten = Unwritten()
+        self._changed = self._unwritten.changed
         self._txid = 0
+        self.released: list[int] = []
 
     # --- records ------------------------------------------------------------------------------
 
@@ -65,8 +85,8 @@ class Writer(PresentView):
         meta = self._meta
         assert txid == meta.applied_txid + 1, f"record {txid} does not follow {meta.applied_txid}"
         if ts_us > meta.ts_us and meta.applied_txid:
-            # Timestamps never go back: this lands at the table's end without a search.
-            self._txn.put(U64.pack(meta.ts_us), U64.pack(meta.applied_txid), append=True, db=self._times)
+            # Timestamps never go back: this lands at the table's end.
+            self._unwritten.at_ends[b"times"].append((U64.pack(meta.ts_us), U64.pack(meta.applied_txid)))
         self._txid = txid
         meta.applied_txid = txid
         meta.epoch = epoch
@@ -80,10 +100,9 @@ class Writer(PresentView):
         """Keep a request's answer for ``RESULT_WINDOW_US``, and drop what is older."""
         meta = self._meta
         key = client_id + U64.pack(seq)
-        self._txn.put(key, _encode([request_hash, self._txid, results]), db=self._results)
-        # (ts, txid) only grows, so this lands at the table's end without a search.
-        at = TWO_U64.pack(meta.ts_us, self._txid)
-        self._txn.put(at, key, append=True, db=self._results_at)
+        self._unwritten.results[key] = _encode([request_hash, self._txid, results])
+        # (ts, txid) only grows, so this lands at the table's end.
+        self._unwritten.at_ends[b"results_at"].append((TWO_U64.pack(meta.ts_us, self._txid), key))
         if not meta.oldest_result_us:
             meta.oldest_result_us = meta.ts_us
         elif meta.ts_us - meta.oldest_result_us > RESULT_WINDOW_US:
@@ -93,30 +112,49 @@ class Writer(PresentView):
         # Two for every one that comes: the table shrinks, and no single record pays for all.
         cursor = self._txn.cursor(self._results_at)
         for _ in range(2):
-            if not cursor.first() or U64.unpack_from(cursor.key())[0] >= before_us:
+            if not self._first_result(cursor) or U64.unpack_from(cursor.key())[0] >= before_us:
                 break
-            self._txn.delete(cursor.value(), db=self._results)
+            self._forget_result(cursor.value(), U64.unpack_from(cursor.key(), 8)[0])
             cursor.delete()
-        self._meta.oldest_result_us = U64.unpack_from(cursor.key())[0] if cursor.first() else 0
+        oldest = self._first_result(cursor)
+        self._meta.oldest_result_us = U64.unpack_from(cursor.key())[0] if oldest else 0
+
+    def _first_result(self, cursor: Any) -> bool:
+        if not cursor.first():
+            self.write_all()  # what is held back is newer than all there was
+        return bool(cursor.first())
+
+    def _forget_result(self, key: bytes, txid: int) -> None:
+        """Unless the key was used again since."""
+        value = self._unwritten.results.get(key) or self._txn.get(key, db=self._dbs[b"results"])
+        if value is not None and _remembered(value)[1] == txid:
+            self._unwritten.results.pop(key, None)
+            self._txn.delete(key, db=self._dbs[b"results"])
 
     # --- speculation --------------------------------------------------------------------------
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
         """A part that may be undone alone: an exception inside leaves no trace of it."""
-        outer, kept = self._txn, replace(self._meta)
+        self.write_all()
+        outer, kept, released = self._txn, replace(self._meta), len(self.released)
         self._txn = self._env.begin(write=True, parent=outer)
         try:
             yield
         except BaseException:
             self._txn.abort()
             self._txn, self._meta = outer, kept
+            self._unwritten.forget()
+            del self.released[released:]
+            self._blocked = frozenset(top for _, top in kept.unfinished)
             raise
+        self.write_all()
         self._txn.commit()
         self._txn = outer
 
     def commit(self) -> None:
         """Make everything visible to readers at once. Not durable: the journal is."""
+        self.write_all()
         self._txn.put(b"meta", _encode(self._meta), db=self._dbs[b"meta"])
         self._txn.commit()
 
@@ -136,28 +174,32 @@ class Writer(PresentView):
         key = layout.entry_key(parent, name)
         added = self._txn.put(key, layout.pack_entry(inode), db=self._cur, overwrite=False)
         assert added, f"txid {self._txid} adds an entry that exists"
+        self._changed.append(U64.pack(self._txid) + key)
         self._txn.put(U64.pack(inode.inode), key, db=self._ino)
 
     def put_entry(self, parent: int, name: str, inode: Inode) -> None:
         """See ``Tables.put_entry``."""
         key = layout.entry_key(parent, name)
-        old_inode = self._retire(key)
+        value = self._retire(key)
         self._txn.put(key, layout.pack_entry(inode), db=self._cur)
-        if old_inode != inode.inode:
-            self._lose_name(old_inode, key)
+        if value[8:16] != U64.pack(inode.inode):
+            self._lose_name(value, key)
             self._txn.put(U64.pack(inode.inode), key, db=self._ino)
 
     def move_entry(self, source: tuple[int, str], target: tuple[int, str], inode: Inode) -> None:
         """See ``Tables.move_entry``."""
         source_key, target_key = layout.entry_key(*source), layout.entry_key(*target)
-        moved = self._retire(source_key)
-        assert moved == inode.inode, f"txid {self._txid} moves inode {inode.inode}, finds {moved}"
+        value = self._retire(source_key)
+        moved = value[8:16]
+        assert moved == U64.pack(inode.inode), f"txid {self._txid} moves inode {inode.inode}, finds another"
         self._txn.delete(source_key, db=self._cur)
         if self._txn.get(target_key, db=self._cur) is not None:
             self._lose_name(self._retire(target_key), target_key)
+        else:
+            self._changed.append(U64.pack(self._txid) + target_key)
         self._txn.put(target_key, layout.pack_entry(inode), db=self._cur)
-        self._txn.put(U64.pack(moved) + U64.pack(self._txid), source_key, db=self._dbs[b"moved"])
-        self._txn.put(U64.pack(moved), target_key, db=self._ino)
+        self._note_place(value, source_key)
+        self._txn.put(moved, target_key, db=self._ino)
 
     def remove_entry(self, parent: int, name: str) -> None:
         """See ``Tables.remove_entry``."""
@@ -165,38 +207,242 @@ class Writer(PresentView):
         self._lose_name(self._retire(key), key)
         self._txn.delete(key, db=self._cur)
 
-    def _retire(self, key: bytes) -> int:
-        """Copy an entry into history; returns its inode."""
-        value = self._txn.get(key, db=self._cur)
+    def _retire(self, key: bytes) -> bytes:
+        """Copy an entry into history; returns what it was."""
+        value: bytes | None = self._txn.get(key, db=self._cur)
         assert value is not None, f"txid {self._txid} changes an entry that is not there"
-        # A version made and replaced within one transaction was never visible.
+        self._changed.append(U64.pack(self._txid) + key)
         if U64.unpack_from(value)[0] != self._txid:
             self._txn.put(key + END + value[:8], U64.pack(self._txid) + value[8:], db=self._hist)
-        return int.from_bytes(value[8:16], "big")
+        else:
+            # A version made and replaced within one transaction was never visible.
+            self.drop_version(value)
+        return value
 
-    def _lose_name(self, inode: int, key: bytes) -> None:
-        self._txn.delete(U64.pack(inode), db=self._ino)
+    def _lose_name(self, value: bytes, key: bytes) -> None:
+        inode = value[8:16]
+        self._txn.delete(inode, db=self._ino)
+        self._note_place(value, key)
+        if U64.unpack_from(value)[0] == self._txid and layout.entry_id(value)[1]:
+            # No version of it tells that it ended, so what is below it is noted here.
+            self._txn.put(U64.pack(self._txid) + inode, b"", db=self._dbs[b"dead"])
+
+    def _note_place(self, value: bytes, key: bytes) -> None:
+        """Note where an inode was until this transaction, unless it came there within it."""
+        txid = U64.pack(self._txid)
+        if value[:8] == txid and not self._was_at(key, value[8:16]):
+            return
+        # The first place it leaves is where it was before: one it came to meanwhile does not count.
+        self._txn.put(value[8:16] + txid, key, db=self._dbs[b"moved"], overwrite=False)
+
+    def _was_at(self, key: bytes, inode: bytes) -> bool:
+        found = self.version_at(key, self._txid - 1)
+        return found is not None and found[0][8:16] == inode
+
+    def drop_version(self, value: bytes) -> None:
+        """A version, as in ``cur`` or ``hist``, is gone: let go of its blocks if no other names them."""
+        blocks = layout.blocks_in(value)
+        if blocks and contents.unshare(self._txn, self._refs, blocks[0].block_id):
+            for block in blocks:
+                self.remove_block(block.block_id)
+                self.released.append(block.block_id)
+
+    def share_blocks(self, inode: Inode) -> None:
+        """See ``Tables.share_blocks``."""
+        if inode.blocks:
+            contents.share(self._txn, self._refs, inode.blocks[0].block_id)
+
+    # --- what is held back --------------------------------------------------------------------
+
+    def write_all(self) -> None:
+        """Have the tables hold everything: needed before a cursor walks one of those held back from."""
+        self._unwritten.write(self._txn, self._dbs)
+
+    def open_file(self, inode: int) -> OpenFile | None:
+        """See ``Present.open_file``."""
+        held = self._unwritten.open
+        return held[inode] if inode in held else super().open_file(inode)
+
+    def open_files(self) -> list[OpenFile]:
+        """See ``PresentView.open_files``."""
+        self.write_all()
+        return super().open_files()
+
+    def open_at(self, parent: int, name: str) -> int | None:
+        """See ``Present.open_at``."""
+        key, held = layout.entry_key(parent, name), self._unwritten.open_at
+        return held[key] if key in held else super().open_at(parent, name)
+
+    def block(self, block_id: int) -> BlockRecord | None:
+        """See ``Present.block``."""
+        held = self._unwritten.blocks
+        return held[block_id] if block_id in held else super().block(block_id)
+
+    def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
+        """See ``PresentView.blocks_after``."""
+        self.write_all()
+        return super().blocks_after(block_id, limit)
+
+    def result(self, client_id: bytes, seq: int) -> bytes | None:
+        """See ``PresentView.result``."""
+        return self._unwritten.results.get(client_id + U64.pack(seq)) or super().result(client_id, seq)
+
+    def txid_at(self, ts_us: int) -> int:
+        """See ``PresentView.txid_at``."""
+        self.write_all()
+        return super().txid_at(ts_us)
+
+    def changes(self, until: int, *, after: tuple[int, int, str], limit: int) -> list[tuple[int, int, str]]:
+        """See ``Tables.changes``."""
+        self.write_all()
+        return super().changes(until, after=after, limit=limit)
+
+    # --- longer work --------------------------------------------------------------------------
+
+    def begin_work(self, top: int) -> None:
+        """See ``Tables.begin_work``."""
+        if self.work(self._txid) is None:
+            self._put_work(self._txid, Work(top, 1))
+        self._set_unfinished((*self._meta.unfinished, (self._txid, top)))
+
+    def work(self, began_txid: int) -> Work | None:
+        """See ``Tables.work``."""
+        value = self._txn.get(TWO_U64.pack(began_txid, 0), db=self._work)
+        return None if value is None else _work(value)
+
+    def add_step(self, began_txid: int, step: WorkItem) -> None:
+        """See ``Tables.add_step``."""
+        work = self.work(began_txid)
+        assert work is not None, f"txid {began_txid} began nothing that is not finished"
+        self._txn.put(TWO_U64.pack(began_txid, work.next_seq), _encode(step), db=self._work)
+        self._put_work(began_txid, replace(work, next_seq=work.next_seq + 1))
+
+    def first_step(self, began_txid: int) -> tuple[int, WorkItem] | None:
+        """See ``Tables.first_step``."""
+        cursor = self._txn.cursor(self._work)
+        if not cursor.set_range(TWO_U64.pack(began_txid, 1)):
+            return None
+        began, number = TWO_U64.unpack(cursor.key())
+        return (number, _work_item(cursor.value())) if began == began_txid else None
+
+    def put_step(self, began_txid: int, number: int, step: WorkItem | None) -> None:
+        """See ``Tables.put_step``."""
+        key = TWO_U64.pack(began_txid, number)
+        if step is None:
+            self._txn.delete(key, db=self._work)
+        else:
+            self._txn.put(key, _encode(step), db=self._work)
+
+    def end_work(self, began_txid: int) -> None:
+        """See ``Tables.end_work``."""
+        self._txn.delete(TWO_U64.pack(began_txid, 0), db=self._work)
+        self._set_unfinished(tuple(one for one in self._meta.unfinished if one[0] != began_txid))
+
+    def _put_work(self, began_txid: int, work: Work) -> None:
+        self._txn.put(TWO_U64.pack(began_txid, 0), _encode(work), db=self._work)
+
+    def _set_unfinished(self, unfinished: tuple[tuple[int, int], ...]) -> None:
+        self._meta.unfinished = unfinished
+        self._blocked = frozenset(top for _, top in unfinished)
+
+    def source(self, txid: int) -> View:
+        """See ``Tables.source``."""
+        return PastView(self, txid)
+
+    @contextmanager
+    def acting_for(self, began_txid: int) -> Iterator[None]:
+        """See ``Tables.acting_for``."""
+        txid, self._txid = self._txid, began_txid
+        try:
+            yield
+        finally:
+            self._txid = txid
+
+    def named(self, parent: int, name: str) -> int | None:
+        """See ``Tables.named``."""
+        value = self._txn.get(layout.entry_key(parent, name), db=self._cur)
+        return None if value is None else layout.entry_id(value)[0]
+
+    def rewind_entry(self, parent: int, name: str, then: Inode | None) -> None:
+        """See ``Tables.rewind_entry``."""
+        key = layout.entry_key(parent, name)
+        value = self._txn.get(key, db=self._cur)
+        version = 0 if value is None else U64.unpack_from(value)[0]
+        if version in {0 if then is None else then.version, self._txid}:
+            return
+        if value is not None:
+            inode = U64.unpack_from(self._retire(key), 8)[0]
+            if then is None or then.inode != inode:
+                self._give_up_name(inode, key)
+        if then is None:
+            self._txn.delete(key, db=self._cur)
+            return
+        self._changed.append(U64.pack(self._txid) + key)
+        self.share_blocks(then)
+        self._txn.put(key, layout.pack_entry(replace(then, version=self._txid)), db=self._cur)
+        self._txn.put(U64.pack(then.inode), key, db=self._ino)
+
+    def _give_up_name(self, inode: int, key: bytes) -> None:
+        # In a rewind the inode may have got its older name back already.
+        if self._txn.get(U64.pack(inode), db=self._ino) == key:
+            self._txn.delete(U64.pack(inode), db=self._ino)
         self._txn.put(U64.pack(inode) + U64.pack(self._txid), key, db=self._dbs[b"moved"])
+
+    # --- history kept -------------------------------------------------------------------------
+
+    def put_retention(self, event: RetentionSet) -> None:
+        """See ``Tables.put_retention``."""
+        self._txn.put(b"retention", _encode(event), db=self._dbs[b"meta"])
+
+    def move_horizon(self, oldest_txid: int) -> None:
+        """See ``Tables.move_horizon``."""
+        self._meta.oldest_txid = max(self._meta.oldest_txid, oldest_txid)
+        self._txn.put(b"horizon", U64.pack(self._meta.oldest_txid), db=self._dbs[b"meta"])
+
+    def put_pin(self, event: SnapshotCreated) -> None:
+        """See ``Tables.put_pin``."""
+        self._txn.put(event.name.encode(), _encode(event), db=self._dbs[b"pin"])
+
+    def remove_pin(self, name: str) -> None:
+        """See ``Tables.remove_pin``."""
+        pin = self.pin(name)
+        assert pin is not None, f"txid {self._txid} deletes snapshot {name}, which is not there"
+        self._txn.delete(name.encode(), db=self._dbs[b"pin"])
+        self._txn.put(U64.pack(pin.txid), b"", db=self._dbs[b"drain"])
+
+    def purge(self, steps_max: int) -> None:
+        """See ``Tables.purge``."""
+        self.write_all()
+        Purge(self, self.drop_version).run(steps_max)
+
+    def put_cursor(self, event: CursorMoved, ts_us: int) -> None:
+        """See ``Tables.put_cursor``."""
+        cursor = Cursor(event.name, event.txid, event.principal, ts_us)
+        self._txn.put(event.name.encode(), _encode(cursor), db=self._dbs[b"cursor"])
+
+    def remove_cursor(self, name: str) -> None:
+        """See ``Tables.remove_cursor``."""
+        self._txn.delete(name.encode(), db=self._dbs[b"cursor"])
+
+    # --- what is being written ----------------------------------------------------------------
 
     def put_open(self, file: OpenFile) -> None:
         """See ``Tables.put_open``."""
-        self._txn.put(U64.pack(file.inode), _encode(file), db=self._dbs[b"open"])
-        key = layout.entry_key(file.parent, file.name)
-        self._txn.put(key, U64.pack(file.inode), db=self._dbs[b"openp"])
+        # Numbers are given out in order, and used up after this.
+        is_new = file.inode >= self._meta.next_inode
+        self._unwritten.put_open(layout.entry_key(file.parent, file.name), file, is_new=is_new)
 
     def remove_open(self, file: OpenFile) -> None:
         """See ``Tables.remove_open``."""
-        self._txn.delete(U64.pack(file.inode), db=self._dbs[b"open"])
-        key = layout.entry_key(file.parent, file.name)
-        self._txn.delete(key, db=self._dbs[b"openp"])
+        self._unwritten.remove_open(layout.entry_key(file.parent, file.name), file)
 
     def put_block(self, block_id: int, record: BlockRecord) -> None:
         """See ``Tables.put_block``."""
-        self._txn.put(U64.pack(block_id), layout.pack_block(record), db=self._blk)
+        self._unwritten.blocks[block_id] = record
 
     def remove_block(self, block_id: int) -> None:
         """See ``Tables.remove_block``."""
-        self._txn.delete(U64.pack(block_id), db=self._blk)
+        self._unwritten.blocks[block_id] = None
 
     def add_datanode(self, event: DataNodeAdded) -> None:
         """See ``Tables.add_datanode``."""

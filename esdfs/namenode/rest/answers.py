@@ -142,6 +142,8 @@ class CommandResult(msgspec.Struct):
     block_size_bytes: int = 0
     replication: int = 0
     blocks: list[tuple[int, int, list[int]]] = []
+    name: str = ""
+    txid: int = 0
 
 
 decode_results: Final = msgspec.msgpack.Decoder(list[CommandResult]).decode

@@ -7,13 +7,19 @@ import falcon.asgi
 from falcon.asgi import App, Request, Response
 
 from esdfs.env import Clock, Rng
+from esdfs.namenode.audit.reading import AuditReader
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.rest import errors
+from esdfs.namenode.rest.audit import Audit
 from esdfs.namenode.rest.cluster import Cluster, Live, Ready
+from esdfs.namenode.rest.cursors import Cursor, Cursors
 from esdfs.namenode.rest.datanodes import DataNodeBlocks, DataNodeHeartbeat, DataNodeRegister, DataNodes
+from esdfs.namenode.rest.diff import Diff
 from esdfs.namenode.rest.directories import Directories, Directory
 from esdfs.namenode.rest.edge import Edge
+from esdfs.namenode.rest.evidence import JournalAnchors, JournalKey, JournalSigned
 from esdfs.namenode.rest.feature_level import FeatureLevel
+from esdfs.namenode.rest.feed import Journal
 from esdfs.namenode.rest.files import (
     File,
     FileAbort,
@@ -26,12 +32,14 @@ from esdfs.namenode.rest.files import (
 )
 from esdfs.namenode.rest.fsck import Fsck
 from esdfs.namenode.rest.history import History
-from esdfs.namenode.rest.journal import Audit, Journal, JournalDigest, JournalHead
+from esdfs.namenode.rest.journal import JournalDigest, JournalHead
 from esdfs.namenode.rest.metrics import Metrics
 from esdfs.namenode.rest.middleware import Middleware, RequestCounts
 from esdfs.namenode.rest.openapi import OpenApi
 from esdfs.namenode.rest.ports import Engine, JournalReader, LocationsReader, ProjectionReader
 from esdfs.namenode.rest.quorum import Quorum, QuorumTransfer, QuorumVoter, QuorumVoters
+from esdfs.namenode.rest.retention import Retention, RetentionReport
+from esdfs.namenode.rest.snapshots import Snapshot, Snapshots
 from esdfs.namenode.rest.transactions import Renames, Restores, Transactions
 
 
@@ -41,7 +49,9 @@ def create_app(
     locations: LocationsReader,
     engine: Engine,
     journal: JournalReader,
+    audit: AuditReader,
     digest: Callable[[], Awaitable[bytes]],
+    beside: Callable[[list[str]], Awaitable[bytes]],
     settings: NameNodeConfig,
     clock: Clock,
     rng: Rng,
@@ -54,7 +64,9 @@ def create_app(
         locations=locations,
         engine=engine,
         journal=journal,
+        audit=audit,
         digest=digest,
+        beside=beside,
         settings=settings,
         clock=clock,
         rng=rng,
@@ -86,10 +98,20 @@ ROUTES: Final = {
     "/restore": Restores,
     "/transactions": Transactions,
     "/history": History,
+    "/diff": Diff,
+    "/retention": Retention,
+    "/retention/report": RetentionReport,
+    "/snapshots": Snapshots,
+    "/snapshots/{name}": Snapshot,
     "/journal": Journal,
     "/journal/head": JournalHead,
     "/journal/digest": JournalDigest,
+    "/journal/key": JournalKey,
+    "/journal/signed": JournalSigned,
+    "/journal/anchors": JournalAnchors,
     "/audit": Audit,
+    "/cursors": Cursors,
+    "/cursors/{name}": Cursor,
     "/datanodes": DataNodes,
     "/datanodes/register": DataNodeRegister,
     "/datanodes/{node_id}/heartbeat": DataNodeHeartbeat,

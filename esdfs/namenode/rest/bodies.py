@@ -13,13 +13,19 @@ from esdfs.namenode.commands import (
     CompleteFile,
     Copy,
     CreateFile,
+    CreateSnapshot,
     Delete,
+    DeleteSnapshot,
+    DropCursor,
     MakeDirectory,
+    MoveCursor,
     Rename,
     Restore,
     SetAttributes,
+    SetRetention,
 )
-from esdfs.namenode.namespace.paths import normalise
+from esdfs.namenode.namespace.keeping import NAME_BYTES_MAX, WINDOW_S_MAX, check_snapshot_name
+from esdfs.namenode.namespace.paths import check_name, normalise
 from esdfs.namenode.rest import request
 from esdfs.namenode.rest.answers import TIME_US_MAX
 from esdfs.namenode.rest.request import BODY_BYTES_MAX
@@ -50,6 +56,13 @@ class Transfer(Body, frozen=True):
     """Who shall lead; "" = the voter that lacks least."""
 
     to: Name = ""
+
+
+class Position(Body, frozen=True):
+    """How far a named reader of the journal has got; ``reset`` = also when it was further already."""
+
+    txid: Bytes
+    reset: bool = False
 
 
 class NewVoter(Body, frozen=True):
@@ -138,9 +151,28 @@ class Bring(Body, frozen=True):
     """Link a past version; ``target`` "" = the same path."""
 
     path: Path
-    as_of: Annotated[int, Meta(ge=1, le=request.ID_MAX)] | Annotated[str, Meta(min_length=1, max_length=64)]
+    as_of: Annotated[int, Meta(ge=1, le=request.ID_MAX)] | Annotated[str, Meta(min_length=1, max_length=256)]
     target: Path = ""
     overwrite: bool = True
+
+
+class Retain(Body, frozen=True):
+    """How much history is kept; absent = as it is, 0 = without limit."""
+
+    window_s: Annotated[int, Meta(ge=0, le=WINDOW_S_MAX)] | None = None
+    records_max: Annotated[int, Meta(ge=0, le=request.ID_MAX)] | None = None
+
+
+class NewSnapshot(Body, frozen=True):
+    """Keep what is at and below a path as it is, or as it was."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=NAME_BYTES_MAX)]
+    path: Path = "/"
+    as_of: (
+        Annotated[int, Meta(ge=1, le=request.ID_MAX)]
+        | Annotated[str, Meta(min_length=1, max_length=256)]
+        | None
+    ) = None
 
 
 class Transaction(Body, frozen=True):
@@ -156,9 +188,12 @@ lease_only: Final = msgspec.json.Decoder(LeaseOnly).decode
 attributes: Final = msgspec.json.Decoder(Attributes).decode
 transfer: Final = msgspec.json.Decoder(Transfer).decode
 new_voter: Final = msgspec.json.Decoder(NewVoter).decode
+cursor: Final = msgspec.json.Decoder(Position).decode
 new_directory: Final = msgspec.json.Decoder(NewDirectory).decode
 move: Final = msgspec.json.Decoder(Move).decode
 bring: Final = msgspec.json.Decoder(Bring).decode
+retain: Final = msgspec.json.Decoder(Retain).decode
+new_snapshot: Final = msgspec.json.Decoder(NewSnapshot).decode
 transaction: Final = msgspec.json.Decoder(Transaction).decode
 anything: Final = msgspec.json.Decoder(dict[str, object]).decode
 
@@ -169,6 +204,7 @@ _BOUNDS: Final = {
     "file_id": request.ID_MAX,
     "if_version": request.ID_MAX,
     "as_of": request.ID_MAX,
+    "txid": request.ID_MAX,
     "block_size_bytes": request.ID_MAX,
     "mtime_us": TIME_US_MAX,
     "mode": 0o7777,
@@ -177,7 +213,7 @@ _BOUNDS: Final = {
     "count": BLOCKS_MAX,
     "crc32c": (1 << 32) - 1,
 }
-_NAMES: Final = ("owner", "group", "lease", "reason")
+_NAMES: Final = ("owner", "group", "lease", "reason", "name")
 _PATHS: Final = ("path", "source", "target")
 
 
@@ -225,6 +261,12 @@ def checked(command: Command, place: str, owner: str, group: str) -> Command:
             _required(command.path, f"{place}.path")
         case AbortFile():
             request.identifier(command.file_id, f"{place}.file_id")
+        case MoveCursor() | DropCursor():
+            check_name(command.name)
+        case CreateSnapshot() | DeleteSnapshot():
+            check_snapshot_name(command.name)
+        case SetRetention():
+            pass  # decided upon as they are
     return msgspec.structs.replace(command, **changed) if changed else command
 
 

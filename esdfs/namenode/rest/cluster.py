@@ -9,6 +9,7 @@ from falcon.asgi import Request, Response
 from esdfs.blocks import DataNodeStatus
 from esdfs.errors import EsdfsError
 from esdfs.namenode.frames import Status
+from esdfs.namenode.rest.cursors import standing
 from esdfs.namenode.rest.edge import Edge, answer, stamp
 
 _READY_TIMEOUT_MS = 1_000
@@ -51,6 +52,11 @@ class Cluster:
                 "checkpoint_txid": status.get("checkpoint_txid", 0),
                 "base_txid": status.get("base_txid", 0),
                 "feature_level": status.get("feature_level"),
+                "history": {
+                    name.removeprefix("history_"): value
+                    for name, value in status.items()
+                    if name.startswith("history_")
+                },
                 "namenodes": status.get("namenodes")
                 or [{"node_id": status["node_id"], "role": status["role"], "last_txid": status["last_txid"]}],
                 "datanodes": {state.value: states[state.value] for state in DataNodeStatus},
@@ -63,6 +69,7 @@ class Cluster:
                 "min_replication": settings.min_replication if settings else 0,
                 "safe_mode": bool(status.get("safe_mode")),
                 "read_only": bool(status.get("read_only")),
+                "cursors": (await standing(self._edge)).cursors,
             },
         )
 

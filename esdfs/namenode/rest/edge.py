@@ -11,6 +11,7 @@ from esdfs.blocks import Block
 from esdfs.env import Clock, Rng
 from esdfs.errors import Compacted, InvalidRequest, NotFound, PreconditionFailed, Unavailable
 from esdfs.ids import Micros
+from esdfs.namenode.audit.reading import AuditReader
 from esdfs.namenode.commands import Command
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.frames import Answer, Body, Execute, ReadIndex
@@ -42,7 +43,8 @@ class Edge:
     """One worker's means. All are opened after the fork.
 
     Args:
-        journal: Its calls block, so they are made in a thread of their own.
+        journal, audit: Their calls block, so they are made in a thread of their own.
+        beside: What a program prints; for what would keep this worker from answering others.
         digest: The whole projection's hash as ``{"txid", "digest"}``; takes seconds per million inodes.
         is_sole: Whether this NameNode leads with the only vote there is.
         stopping: Whether this worker was told to stop: nobody waits any longer then.
@@ -55,7 +57,9 @@ class Edge:
         locations: LocationsReader,
         engine: Engine,
         journal: JournalReader,
+        audit: AuditReader,
         digest: Callable[[], Awaitable[bytes]],
+        beside: Callable[[list[str]], Awaitable[bytes]],
         settings: NameNodeConfig,
         clock: Clock,
         rng: Rng,
@@ -71,7 +75,9 @@ class Edge:
         self._is_sole = is_sole
         self._confirmations = Confirmations(lambda: engine.call(ReadIndex()))
         self._journal = journal
+        self._audit = audit
         self._digest = digest
+        self._beside = beside
         self._stopping = stopping
         self._digesting = asyncio.Lock()
         self._journal_thread = ThreadPoolExecutor(1, "journal-reader")
@@ -95,9 +101,11 @@ class Edge:
             await self._wait_applied(request.number(req, "min_txid", 0))
         if "consistency" in params and req.get_param("consistency") not in _CONSISTENCY:
             raise InvalidRequest("consistency must be linearizable, session or stale", field="consistency")
+        fresh = params.get("consistency", "linearizable") == "linearizable" and "min_txid" not in params
+        # A txid means the same everywhere; which one a snapshot has must be known here.
+        if fresh and ("as_of" not in params or req.get_param("as_of", default="").startswith("@")):
+            await self._confirm()
         if "as_of" not in params:
-            if params.get("consistency", "linearizable") == "linearizable" and "min_txid" not in params:
-                await self._confirm()
             return None
         return self.txid_of(request.text(req, "as_of"))
 
@@ -107,7 +115,9 @@ class Edge:
             await self._confirmations.confirm()
 
     def txid_of(self, point: str) -> int:
-        """The txid that a point in time stands for."""
+        """The txid that a point in time, or ``@`` and the name of a snapshot, stands for."""
+        if point.startswith("@"):
+            return self._pinned_txid(point[1:])
         try:
             at = parse_point(point, self.clock.wall_us())
         except OverflowError:
@@ -115,12 +125,22 @@ class Edge:
         txid = self._txid_at(at.ts_us) if at.ts_us is not None else at.txid
         assert txid is not None, "a point is a txid or a time"
         if txid == 0:
+            with self.reader.snapshot() as view:
+                oldest_txid = view.oldest_txid
             raise Compacted(
-                f"nothing is recorded as early as {point[:80]}: history begins at txid 1", oldest_txid=1
+                f"nothing is kept from as early as {point[:80]}: history begins at txid {oldest_txid}",
+                oldest_txid=oldest_txid,
             )
         if txid > request.ID_MAX:
             raise InvalidRequest(f"as_of must be at most {request.ID_MAX}", field="as_of")
         return txid
+
+    def _pinned_txid(self, name: str) -> int:
+        with self.reader.snapshot() as view:
+            pin = view.pin(name)
+        if pin is None:
+            raise NotFound(f"no snapshot is called {name[:80]}: see esdfs snapshot list", name=name[:80])
+        return pin.txid
 
     def _txid_at(self, ts_us: Micros) -> int:
         if ts_us < 0:
@@ -178,10 +198,19 @@ class Edge:
         """Read the journal in its thread: the database may take its time."""
         return await asyncio.get_running_loop().run_in_executor(self._journal_thread, read, self._journal)
 
+    async def in_audit(self, read: Callable[[AuditReader], T]) -> T:
+        """Read the index of the journal, or records wherever they are, in the journal's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._journal_thread, read, self._audit)
+
     async def digest(self) -> bytes:
         """The whole projection's hash, as JSON; one at a time."""
         async with self._digesting:
             return await self._digest()
+
+    async def beside(self, argv: list[str]) -> bytes:
+        """What a program prints; one at a time."""
+        async with self._digesting:
+            return await self._beside(argv)
 
     # --- changes ------------------------------------------------------------------------------
 
@@ -225,7 +254,7 @@ class Edge:
         """Release what this worker opened."""
         await self.engine.close()
         self._journal_thread.shutdown(wait=True)
-        for held in (self.reader, self.locations, self._journal):
+        for held in (self._audit, self.reader, self.locations, self._journal):
             close = getattr(held, "close", None)
             if close is not None:
                 close()

@@ -36,6 +36,7 @@ STATUS: Final[dict[str, HTTPStatus]] = {
     "precondition-failed": HTTPStatus.PRECONDITION_FAILED,
     "compacted": HTTPStatus.GONE,
     "unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "restoring": HTTPStatus.SERVICE_UNAVAILABLE,
     "safe-mode": HTTPStatus.SERVICE_UNAVAILABLE,
     "overloaded": HTTPStatus.SERVICE_UNAVAILABLE,
     "not-enough-datanodes": HTTPStatus.SERVICE_UNAVAILABLE,
@@ -61,6 +62,7 @@ STATUS: Final[dict[str, HTTPStatus]] = {
     "journal-corrupt": HTTPStatus.SERVICE_UNAVAILABLE,
     "checkpoint-damaged": HTTPStatus.SERVICE_UNAVAILABLE,
     "checkpoint-gone": HTTPStatus.SERVICE_UNAVAILABLE,
+    "upgrade-needed": HTTPStatus.CONFLICT,
     "upgrade-held-back": HTTPStatus.CONFLICT,
     "newer-release": HTTPStatus.NOT_IMPLEMENTED,
 }

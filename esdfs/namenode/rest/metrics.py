@@ -5,7 +5,7 @@ label keeps the counters of different workers apart.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from falcon.asgi import Request, Response
@@ -15,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from esdfs.namenode.rest.cluster import engine_status
+from esdfs.namenode.rest.cursors import standing
 from esdfs.namenode.rest.edge import Edge
 from esdfs.namenode.rest.middleware import RequestCounts
 from esdfs.namenode.rest.ports import DataNodeRow
@@ -24,6 +25,11 @@ _GAUGES: Final = {
     "last_txid": ("esdfs_journal_seq", "Last record of this NameNode's journal"),
     "commit_txid": ("esdfs_journal_commit_seq", "Last committed record"),
     "oldest_txid": ("esdfs_journal_oldest_seq", "First record that history reaches back to"),
+    "history_oldest_txid": ("esdfs_history_oldest_seq", "First txid that can be read without a snapshot"),
+    "history_wanted_txid": ("esdfs_history_wanted_seq", "What that becomes when the horizon moves next"),
+    "history_purged_txid": ("esdfs_history_purged_seq", "What ended up to here was forgotten, or is held"),
+    "history_held_versions": ("esdfs_history_held_versions", "Versions that only snapshots hold"),
+    "history_snapshots": ("esdfs_snapshots", "Snapshots there are"),
     "pending_requests": ("esdfs_engine_pending_requests", "Requests waiting for the next batch"),
     "safe_mode": ("esdfs_safe_mode", "1 while too few blocks are reported"),
     "read_only": ("esdfs_read_only", "1 while the NameNode's disk is nearly full"),
@@ -42,23 +48,30 @@ class Metrics:
         del req
         status = await engine_status(self._edge, resp)
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Values(status, self._edge.locations.datanodes(), self._counts))
+        cursors = (await standing(self._edge)).cursors
+        registry.register(_Values(status, self._edge.locations.datanodes(), self._counts, cursors))
         resp.data = generate_latest(registry)
         resp.content_type = CONTENT_TYPE_LATEST
 
 
 class _Values(Collector):
     def __init__(
-        self, status: Mapping[str, Any], nodes: Mapping[int, DataNodeRow], counts: RequestCounts
+        self,
+        status: Mapping[str, Any],
+        nodes: Mapping[int, DataNodeRow],
+        counts: RequestCounts,
+        cursors: Sequence[Mapping[str, Any]],
     ) -> None:
         self._status = status
         self._nodes = nodes
         self._counts = counts
+        self._cursors = cursors
 
     def collect(self) -> Iterator[Metric]:
         yield from self._of_engine()
         yield from self._of_datanodes()
         yield from self._of_worker()
+        yield from self._of_cursors()
 
     def _of_engine(self) -> Iterator[Metric]:
         status = self._status
@@ -97,6 +110,18 @@ class _Values(Collector):
         for state, value in by_state.items():
             states.add_metric([state], value)
         yield from (states, capacity, used)
+
+    def _of_cursors(self) -> Iterator[Metric]:
+        lag = GaugeMetricFamily(
+            "esdfs_cursor_lag_seqs", "Records a named reader has not read", labels=["name"]
+        )
+        late = GaugeMetricFamily(
+            "esdfs_cursor_late", "1 = its records are, or will soon be, removed", labels=["name"]
+        )
+        for cursor in self._cursors:
+            lag.add_metric([cursor["name"]], cursor["lag"])
+            late.add_metric([cursor["name"]], int(cursor["state"] != "ok"))
+        yield from (lag, late)
 
     def _of_worker(self) -> Iterator[Metric]:
         pid = str(os.getpid())

@@ -43,7 +43,8 @@ _FLAG: Final = {"type": "boolean"}
 PARAMETERS: Final[dict[str, tuple[str, _Json, bool]]] = {
     "path": ("Absolute path: 4096 bytes, 255 a component, 128 deep", _TEXT, True),
     "top": ("Where to start; / if absent", _TEXT, False),
-    "as_of": ("Read the past: a txid, an ISO 8601 time, or a duration ago (2h)", _TEXT, False),
+    "as_of": ("Read the past: a txid, an ISO 8601 time, a duration ago (2h), or @snapshot", _TEXT, False),
+    "depth": ("How many components of a path a line stands for", _WHOLE, False),
     "min_txid": ("Wait up to 5 s until this txid is applied here, else 503", _WHOLE, False),
     "consistency": (
         "How fresh; all are linearizable while one NameNode votes",
@@ -54,13 +55,37 @@ PARAMETERS: Final[dict[str, tuple[str, _Json, bool]]] = {
     "limit": ("Page size", _PAGE, False),
     "after": ("`next` of the previous page", _TEXT, False),
     "recursive": ("With all below it", _FLAG, False),
+    "since": ("One moment: a txid, an ISO 8601 time, or a duration ago (2h)", _TEXT, True),
+    "until": ("The other; the present if absent", _TEXT, False),
+    "txid": ("Which record; the newest if absent", _WHOLE | {"minimum": 1}, False),
     "from": ("First txid wanted, inclusive", _WHOLE | {"minimum": 1}, False),
+    "part": ("Only what matters to this path and all below it", _TEXT, False),
+    "asked": ("What is asked about", _TEXT, False),
+    "kind": ("Only of this kind: `renamed`; several are separated by commas", _TEXT, False),
+    "cursor": ("A named reader: begin after what it has dealt with, unless `from` is given", _TEXT, False),
+    "changes": ("Tell of each record what it was about", _FLAG, False),
+    "principal": ("Only by this person", _TEXT, False),
+    "not_before": ("Not before: a txid, an ISO 8601 time, or a duration ago (2h)", _TEXT, False),
+    "not_after": ("Not after; likewise", _TEXT, False),
+    "below_txid": ("`next` of the previous page", _WHOLE | {"minimum": 1}, False),
     "wait_ms": (
         "Wait this long for the first record",
         {"type": "integer", "minimum": 0, "maximum": 30000},
         False,
     ),
 }
+_SHOWN: Final = {
+    "top": "path",
+    "part": "path",
+    "asked": "path",
+    "since": "from",
+    "until": "to",
+    "not_before": "since",
+    "not_after": "until",
+    "below_txid": "after",
+}
+"""Parameters that mean something else elsewhere under their name."""
+
 _HEADERS: Final[dict[str, str]] = {
     "If-Match": "Only if the entry's ETag is this (or *: exists)",
     "If-None-Match": "GET: 304 if it still is this; POST /files/upload: * = only if nothing is there",
@@ -166,13 +191,99 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/history"): Operation(
         "Versions of a path, newest first", dict, ("path", "limit"), None, (200,), (404,)
     ),
+    ("GET", "/diff"): Operation(
+        "What differs between two moments, as net effect",
+        dict,
+        ("since", "until", "top", "min_txid", "consistency"),
+        None,
+        (200,),
+        (410,),
+    ),
+    ("GET", "/retention"): Operation("How much history is kept, and how much there is"),
+    ("PUT", "/retention"): Operation(
+        "Keep more or less; what is beyond it is forgotten for ever",
+        dict,
+        (),
+        bodies.Retain,
+        (200,),
+        (409,),
+        _CHANGE,
+    ),
+    ("GET", "/retention/report"): Operation(
+        "Bytes that only history holds, by directory and day, and what a shorter window frees",
+        dict,
+        ("depth",),
+    ),
+    ("GET", "/snapshots"): Operation("Every snapshot, by name", dict, ("min_txid", "consistency")),
+    ("POST", "/snapshots"): Operation(
+        "Keep a state, also a past one, under a name",
+        dict,
+        (),
+        bodies.NewSnapshot,
+        (201,),
+        (404, 409, 410),
+        _CHANGE,
+    ),
+    ("GET", "/snapshots/{name}"): Operation(
+        "One snapshot", dict, ("min_txid", "consistency"), None, (200,), (404,)
+    ),
+    ("DELETE", "/snapshots/{name}"): Operation(
+        "Let go of what only it keeps", dict, (), None, (200,), (404,), _CHANGE
+    ),
     ("GET", "/journal"): Operation(
-        "Records from a txid on; resume with `next`", dict, ("from", "limit", "wait_ms"), None, (200,), (410,)
+        "Records from a txid on, all or those of a path, a kind, a cursor; resume with `next`",
+        dict,
+        ("from", "limit", "wait_ms", "part", "kind", "cursor", "changes", *_READ[1:]),
+        None,
+        (200,),
+        (404, 410),
+    ),
+    ("GET", "/cursors"): Operation(
+        "Named readers of the journal, and how far each is", dict, _READ[1:], None, (200,), ()
+    ),
+    ("PUT", "/cursors/{name}"): Operation(
+        "Everything up to a txid is dealt with; 202 = journaled within a second",
+        dict,
+        (),
+        bodies.Position,
+        (200, 202),
+        (409,),
+        _CHANGE,
+    ),
+    ("DELETE", "/cursors/{name}"): Operation(
+        "Forget a named reader", dict, (), None, (200,), (404, 409), _CHANGE
     ),
     ("GET", "/journal/head"): Operation("Where the journal ends, and its chain value"),
     ("GET", "/journal/digest"): Operation("One hash for the whole namespace, and the txid it was made at"),
+    ("GET", "/journal/key"): Operation("The public key with which this NameNode signs"),
+    ("GET", "/journal/signed"): Operation(
+        "A signed statement of the journal's hash at a txid",
+        dict,
+        ("txid", "min_txid", "consistency"),
+        None,
+        (200,),
+        (404,),
+    ),
+    ("GET", "/journal/anchors"): Operation(
+        "Statements signed at checkpoints, oldest first", dict, ("from", "limit")
+    ),
     ("GET", "/audit"): Operation(
-        "Records that touched a path, newest first", dict, ("path", "limit"), None, (200,), (404,)
+        "Who changed what: by path, person, kind or time, newest first; go on with `next` as `after`",
+        dict,
+        (
+            "asked",
+            "recursive",
+            "principal",
+            "kind",
+            "not_before",
+            "not_after",
+            "limit",
+            "below_txid",
+            *_READ[1:],
+        ),
+        None,
+        (200,),
+        (404,),
     ),
     ("GET", "/datanodes"): Operation("Every DataNode"),
     ("POST", "/datanodes/register"): Operation(
@@ -274,12 +385,12 @@ def _encoded() -> bytes:
 def _operation(method: str, route: str, operation: Operation) -> _Json:
     parameters: list[_Json] = [
         {"name": name, "in": "path", "required": True, "schema": _TEXT}
-        for name in ("file_id", "path", "node_id")
+        for name in ("file_id", "path", "node_id", "name")
         if f"{{{name}}}" in route
     ]
     for name in operation.query:
         text, schema, required = PARAMETERS[name]
-        shown = "path" if name == "top" else name
+        shown = _SHOWN.get(name, name)
         parameters.append(
             {"name": shown, "in": "query", "required": required, "description": text, "schema": schema}
         )

@@ -10,9 +10,11 @@ from typing import Protocol
 from esdfs.blocks import DataNodeStatus
 from esdfs.ids import Txid
 from esdfs.journal.entry import Entry
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded
+from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, RetentionSet, SnapshotCreated
 from esdfs.namenode.frames import Answer, Body
-from esdfs.namenode.namespace.inodes import Inode, Version
+from esdfs.namenode.namespace.inodes import Cursor, Inode, Version
+from esdfs.namenode.projection.differing import Change
+from esdfs.namenode.projection.horizon import Standing
 
 
 class View(Protocol):
@@ -61,6 +63,34 @@ class View(Protocol):
         """At most ``limit`` entries with a name above ``after``, by name."""
         ...
 
+    def retention(self) -> RetentionSet:
+        """How much history is kept."""
+        ...
+
+    def standing(self, now_us: int) -> Standing:
+        """How much history there is, and how far forgetting is behind."""
+        ...
+
+    def pin(self, name: str) -> SnapshotCreated | None:
+        """The snapshot of this name."""
+        ...
+
+    def pins(self) -> list[SnapshotCreated]:
+        """All snapshots, by name."""
+        ...
+
+    def difference(self, before: int, after: int, path: str = "/") -> list[Change]:
+        """The net effect of going from one transaction's state to another's, at and below ``path``.
+
+        Raises:
+            Compacted, FutureTxid, Restoring: One of them cannot be read.
+        """
+        ...
+
+    def touched(self, before: int, after: int, limit: int) -> int:
+        """How many changes lie between two moments; ``limit`` when there are more."""
+        ...
+
     def history(self, path: str, limit: int = 1000) -> Sequence[Version]:
         """The newest ``limit`` versions of what a path names or last named, newest first.
 
@@ -71,6 +101,27 @@ class View(Protocol):
 
     def txid_at(self, ts_us: int) -> int:
         """The last transaction at or before a time; 0 when all are later."""
+        ...
+
+    @property
+    def settled_txid(self) -> int:
+        """The newest transaction whose outcome is all there."""
+        ...
+
+    def place_at(self, inode: int, txid: int) -> tuple[int, str] | None:
+        """(parent, name) of an inode after ``txid``, as far as that is known."""
+        ...
+
+    def entry_at(self, parent: int, name: str, txid: int) -> Inode | None:
+        """An entry after ``txid``, if that is still known."""
+        ...
+
+    def cursor(self, name: str) -> Cursor | None:
+        """A named reader of the journal."""
+        ...
+
+    def cursors(self) -> list[Cursor]:
+        """All of them, by name."""
         ...
 
     def datanode(self, number: int) -> DataNodeAdded | None:

@@ -7,28 +7,9 @@ import msgspec
 
 from esdfs.journal.entry import Entry
 from esdfs.namenode import event_codec
+from esdfs.namenode.audit.changes import Change
 from esdfs.namenode.events import Event, Kind
 from esdfs.namenode.rest.answers import iso
-
-# An event that has names of its own for these keeps them: the type is "kind" in every list.
-_KINDS = {
-    "ClusterFormatted": Kind.CLUSTER_FORMATTED,
-    "LeaderChanged": Kind.LEADER_CHANGED,
-    "CheckpointMarked": Kind.CHECKPOINT_MARKED,
-    "CheckpointTaken": Kind.CHECKPOINT_TAKEN,
-    "FeatureLevelRaised": Kind.FEATURE_LEVEL_RAISED,
-    "DataNodeAdded": Kind.DATANODE_ADDED,
-    "DirectoryMade": Kind.DIRECTORY_MADE,
-    "FileOpened": Kind.FILE_OPENED,
-    "BlocksAllocated": Kind.BLOCKS_ALLOCATED,
-    "FileCompleted": Kind.FILE_COMPLETED,
-    "FileAborted": Kind.FILE_ABORTED,
-    "Renamed": Kind.RENAMED,
-    "Deleted": Kind.DELETED,
-    "AttributesSet": Kind.ATTRIBUTES_SET,
-    "FileLinked": Kind.FILE_LINKED,
-    "SubtreeLinked": Kind.SUBTREE_LINKED,
-}
 
 
 def record(entry: Entry) -> dict[str, Any]:
@@ -62,7 +43,7 @@ def event_name(entry: Entry, inode: int) -> str:
 
 def name_of(event: Event) -> str:
     """An event's kind as people read it."""
-    return event_codec.kind_name(_KINDS[type(event).__name__])
+    return event_codec.kind_name(event_codec.kind_of(event))
 
 
 def _event(entry: Entry) -> dict[str, Any]:
@@ -75,4 +56,18 @@ def _event(entry: Entry) -> dict[str, Any]:
             {"kind": name_of(event), "command": command} | msgspec.to_builtins(event)
             for event, command in zip(unpacked.events, unpacked.commands, strict=True)
         ]
+    }
+
+
+def change_as_json(change: Change) -> dict[str, Any]:
+    """What an event was about; of one that was about no file or directory, its kind alone."""
+    told: dict[str, Any] = {"kind": event_codec.kind_name(change.kind)}
+    if not change.inode:
+        return told
+    return told | {
+        "file_id": str(change.inode),
+        "type": "directory" if change.is_directory else "file",
+        "path": change.path,
+        "old_path": change.old_path,
+        "fields": {name: {"old": old, "new": new} for name, old, new in change.fields},
     }

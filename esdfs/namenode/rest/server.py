@@ -15,6 +15,7 @@ from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import Unavailable
 from esdfs.journal.sql import open_reader as open_journal
 from esdfs.namenode import config
+from esdfs.namenode.audit.reading import AuditReader
 from esdfs.namenode.blocks.locations import open_reader as open_locations
 from esdfs.namenode.engine_client import EngineClient
 from esdfs.namenode.projection.digest import command as digest_command
@@ -50,13 +51,17 @@ def create() -> App[Request, Response]:
         return await _output(digest_command(settings.path))
 
     stop = _Stop()
+    reader = open_projection(settings.path)
+    journal = open_journal(settings.database_url)
     app = create_app(
         stopping=stop.told,
         digest=digest,
-        reader=open_projection(settings.path),
+        reader=reader,
+        beside=_output,
         locations=open_locations(settings.path),
         engine=EngineClient(settings.socket_path),
-        journal=open_journal(settings.database_url),
+        journal=journal,
+        audit=AuditReader(settings.path, journal, reader),
         settings=settings,
         clock=OsClock(),
         rng=OsRng(),

@@ -14,7 +14,7 @@ from esdfs.namenode.event_codec import pack, pack_all, unpack
 from esdfs.namenode.events import Event, Kind
 from esdfs.namenode.upcasters import LEVEL_NEWEST, LEVEL_OLDEST, VERSIONS, upcasters, version_at
 
-GOLDEN = {level: Path(__file__).parents[2] / "golden" / f"events_v{level}.json" for level in (1, 2)}
+GOLDEN = {level: Path(__file__).parents[2] / "golden" / f"events_v{level}.json" for level in (1, 2, 3)}
 LEVELS = range(LEVEL_OLDEST, LEVEL_NEWEST + 1)
 
 BLOCK = Block(7, 1, 100, 90, 0xDEADBEEF, True)
@@ -50,11 +50,25 @@ SAMPLES_2: tuple[Event, ...] = (
     ev.CheckpointTaken(70, 1, bytes(range(32)), bytes(range(32, 64)), 9_000),
 )
 """What level 2 added is told apart from its defaults."""
+SAMPLES_3: tuple[Event, ...] = (
+    *SAMPLES_2,
+    ev.RetentionSet(7 * 86_400, 1_000_000),
+    ev.HorizonMoved(12),
+    ev.HistoryPurged(500),
+    ev.SnapshotCreated("año ☃", 12, 3, "/t/f", (1, 2)),
+    ev.SnapshotDeleted("año ☃"),
+    ev.TreeLinked(1, "t", 6, 2, 12, 9),
+    ev.WorkContinued(71, 500),
+    ev.NamespaceRewound(12),
+    ev.CursorMoved("año ☃", 12, "ann"),
+    ev.CursorDropped("año ☃"),
+)
+SAMPLES_AT = {1: SAMPLES, 2: SAMPLES_2, 3: SAMPLES_3}
 
 
-@pytest.mark.parametrize("event", SAMPLES_2, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("event", SAMPLES_3, ids=lambda event: type(event).__name__)
 def test_an_event_comes_back_as_it_was(event: Event) -> None:
-    assert unpack(*pack(event, 99, level=2)) == ((event,), (0,), 99)
+    assert unpack(*pack(event, 99, level=3)) == ((event,), (0,), 99)
 
 
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: type(event).__name__)
@@ -66,15 +80,15 @@ def test_at_an_older_level_it_is_written_in_the_older_shape_and_lifted_when_read
 
 
 def test_a_transaction_keeps_its_events_in_order_and_whose_they_are() -> None:
-    numbers = tuple(range(len(SAMPLES_2)))
-    packed = pack_all(SAMPLES_2, numbers, 5, level=2)
+    numbers = tuple(range(len(SAMPLES_3)))
+    packed = pack_all(SAMPLES_3, numbers, 5, level=3)
 
     assert packed.kind == Kind.TRANSACTION
-    assert unpack(*packed) == (SAMPLES_2, numbers, 5)
+    assert unpack(*packed) == (SAMPLES_3, numbers, 5)
 
 
 def test_every_kind_has_a_sample_and_a_golden_payload() -> None:
-    kinds = {pack(event, level=2).kind for event in SAMPLES_2} | {Kind.TRANSACTION}
+    kinds = {pack(event, level=3).kind for event in SAMPLES_3} | {Kind.TRANSACTION}
     golden = {
         (row["kind"], row["version"]) for file in GOLDEN.values() for row in json.loads(file.read_text())
     }
@@ -83,7 +97,7 @@ def test_every_kind_has_a_sample_and_a_golden_payload() -> None:
     assert golden == {(kind, version) for kind in kinds for version in range(1, VERSIONS[kind] + 1)}
 
 
-@pytest.mark.parametrize(("level", "samples"), [(1, SAMPLES), (2, SAMPLES_2)])
+@pytest.mark.parametrize(("level", "samples"), SAMPLES_AT.items())
 def test_golden_payloads_read_as_the_events_they_were(level: int, samples: tuple[Event, ...]) -> None:
     rows = json.loads(GOLDEN[level].read_text())
     read = [unpack(row["kind"], row["version"], bytes.fromhex(row["payload"])) for row in rows]
@@ -92,7 +106,7 @@ def test_golden_payloads_read_as_the_events_they_were(level: int, samples: tuple
     assert read[-1].events == samples
 
 
-@pytest.mark.parametrize(("level", "samples"), [(1, SAMPLES), (2, SAMPLES_2)])
+@pytest.mark.parametrize(("level", "samples"), SAMPLES_AT.items())
 def test_todays_encoding_of_the_golden_events_is_byte_for_byte_the_same(
     level: int, samples: tuple[Event, ...]
 ) -> None:
@@ -117,7 +131,11 @@ def test_what_a_newer_release_wrote_stops_this_one(kind: int, version: int) -> N
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_kind_has_a_version_at_every_level_that_is_read_from_its_own_on(level: int) -> None:
-    new_kinds = {Kind.CHECKPOINT_MARKED, Kind.CHECKPOINT_TAKEN} if level == 1 else set()
+    since_3 = {Kind.RETENTION_SET, Kind.HORIZON_MOVED, Kind.HISTORY_PURGED, Kind.SNAPSHOT_CREATED}
+    since_3 |= {Kind.SNAPSHOT_DELETED, Kind.TREE_LINKED, Kind.WORK_CONTINUED, Kind.NAMESPACE_REWOUND}
+    since_3 |= {Kind.CURSOR_MOVED, Kind.CURSOR_DROPPED}
+    since_2 = {Kind.CHECKPOINT_MARKED, Kind.CHECKPOINT_TAKEN}
+    new_kinds = {1: since_2 | since_3, 2: since_3, 3: set[Kind]()}[level]
     assert {kind for kind in VERSIONS if not version_at(kind, level)} == new_kinds
     assert all(version_at(kind, level) <= newest for kind, newest in VERSIONS.items())
     assert level < LEVEL_NEWEST or all(version_at(kind, level) == newest for kind, newest in VERSIONS.items())

@@ -96,6 +96,7 @@ class World:
     def __init__(self, directory: Path, *, cluster_id: str = "c1") -> None:
         self.clock = FakeClock()
         self.placer = FixedPlacer()
+        self.released: list[int] = []
         self.config = NameNodeConfig(node_id="nn-1", dir=str(directory))
         if not (directory / "namenode.toml").exists():
             settings = cluster_settings(
@@ -148,6 +149,7 @@ class World:
         entries = self.replication.propose(batch.drafts)
         self.replication.commit(entries)
         batch.commit(entries)
+        self.released += batch.released
         return batch.settled
 
     def run(self, *commands: Command) -> dict[str, Any]:

@@ -65,3 +65,60 @@ def test_garbage_of_our_predecessor_is_found_again(blocks: World) -> None:
     blocks.clock.now_ms += blocks.policy.orphan_grace_ms
     assert len(blocks.commands("dn-1", "delete")) == 1
     assert blocks.holders(block_id) == []
+
+
+def released(blocks: World, *block_ids: int) -> None:
+    """History forgot them: the namespace does, and says so."""
+    for block_id in block_ids:
+        del blocks.index.records[block_id]
+    blocks.manager.on_released(block_ids)
+    blocks.manager.tick()
+
+
+def test_what_history_forgot_is_deleted_after_its_grace(blocks: World) -> None:
+    one, two = blocks.join("dn-1", "dn-2")
+    block_id = blocks.write(one, two)
+    released(blocks, block_id)
+    assert blocks.holders(block_id) == []
+    blocks.wait(blocks.policy.purge_grace_ms - 1_000)
+    assert blocks.commands("dn-1", "delete") == []
+    blocks.wait(1_000)
+    for node_id in ("dn-1", "dn-2"):
+        assert len(blocks.commands(node_id, "delete")) == 1
+        blocks.report(node_id, removed=[(block_id, 1)])
+    assert blocks.manager.status()["queues"]["delete_purged"] == 0
+
+
+def test_many_released_blocks_are_worked_through_in_slices(blocks: World) -> None:
+    one, two = blocks.join("dn-1", "dn-2")
+    written = [blocks.write(one, two) for _ in range(20)]
+    for block_id in written:
+        del blocks.index.records[block_id]
+    blocks.manager.on_released(written)
+    assert blocks.manager.status()["queues"]["released"] == len(written)
+    while blocks.manager.status()["queues"]["released"]:
+        blocks.manager.tick()
+    assert blocks.manager.status()["queues"]["delete_purged"] == 2 * len(written)
+
+
+def test_a_follower_orders_none_of_it_and_forgets_it_when_it_is_done(blocks: World) -> None:
+    one, two = blocks.join("dn-1", "dn-2")
+    block_id = blocks.write(one, two)
+    blocks.manager.leads(leading=False)
+    released(blocks, block_id)
+    blocks.wait(blocks.policy.purge_grace_ms)
+    assert blocks.commands("dn-1", "delete") == []
+    for node_id in ("dn-1", "dn-2"):
+        blocks.report(node_id, removed=[(block_id, 1)])
+    assert blocks.manager.status()["queues"]["delete_purged"] == 0
+
+
+def test_what_was_released_before_a_crash_is_found_again_with_its_grace(blocks: World) -> None:
+    one, two = blocks.join("dn-1", "dn-2")
+    block_id = blocks.write(one, two)
+    released(blocks, block_id)
+    blocks.restart()
+    blocks.join("dn-1", "dn-2", stored=[block_id])
+    assert blocks.commands("dn-1", "delete") == []
+    blocks.wait(blocks.policy.purge_grace_ms)
+    assert len(blocks.commands("dn-1", "delete")) == 1

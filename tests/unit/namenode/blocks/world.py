@@ -108,6 +108,7 @@ def policy(**changes: Any) -> Policy:
         "delete_answer_ms": 20_000,
         "delete_settle_ms": 10_000,
         "orphan_grace_ms": 10_000,
+        "purge_grace_ms": 10_000,
         "hint_ms": 20_000,
         "safe_mode_min_ms": 0,
     }

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 import pytest
 
+from esdfs.env_os import OsClock
 from esdfs.errors import JournalCorrupt
-from esdfs.ids import Txid
+from esdfs.ids import Micros, Txid
 from esdfs.journal.entry import Base, Entry
 from esdfs.journal.quorum.messages import CheckpointOffer
 from esdfs.journal.quorum.voters import VoterSet
@@ -20,6 +21,7 @@ from esdfs.namenode.checkpoints.archive import Archive, WholeJournal, read_segme
 from esdfs.namenode.checkpoints.compaction import Compaction
 from esdfs.namenode.checkpoints.helper import ArchiveRecords
 from esdfs.namenode.config import NameNodeConfig
+from esdfs.namenode.namespace.inodes import Cursor
 from tests.journals import end, entries, in_sqlite
 from tests.unit.namenode.checkpoints.records import CLUSTER
 
@@ -60,6 +62,16 @@ class Side:
         self.steps += 1
 
 
+class _Wall(OsClock):
+    """A clock that stands still."""
+
+    def __init__(self, now_us: int) -> None:
+        self._now_us = now_us
+
+    def wall_us(self) -> Micros:
+        return Micros(self._now_us)
+
+
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compaction, "_SEGMENT_RECORDS", 35)
@@ -79,7 +91,15 @@ def journal(url: str) -> Iterator[SqlJournal]:
 
 
 def run(
-    directory: Path, journal: SqlJournal, url: str, checkpoint_txid: int, side: Side, retain: int = RETAIN
+    directory: Path,
+    journal: SqlJournal,
+    url: str,
+    checkpoint_txid: int,
+    side: Side,
+    retain: int = RETAIN,
+    *,
+    cursors: tuple[Cursor, ...] = (),
+    now_us: int = 0,
 ) -> list[int]:
     """One compaction; returns the bases it told of."""
     config = NameNodeConfig(
@@ -91,7 +111,16 @@ def run(
         with closing(open_reader(job.journal_url)) as reader:
             Archive(directory).seal(reader, job.cluster_id, Txid(job.after), Txid(job.until))
 
-    compaction_ = Compaction(config, journal, CLUSTER, side, seal, lambda base: moved.append(base.last_txid))
+    compaction_ = Compaction(
+        config,
+        journal,
+        CLUSTER,
+        side,
+        seal,
+        lambda base: moved.append(base.last_txid),
+        lambda: list(cursors),
+        _Wall(now_us),
+    )
     asyncio.run(compaction_.run(Txid(checkpoint_txid)))
     return moved
 
@@ -181,3 +210,14 @@ def test_where_a_checkpoint_was_installed_the_archive_has_a_gap(
     assert reader.read(Txid(0), limit=100) == LINE[70:]
     assert reader.head() == end(LINE)
     assert reader.txid_at(LINE[72].ts_us) == 73
+
+
+def test_what_a_cursor_has_not_read_is_held_until_it_is_too_old(
+    tmp_path: Path, journal: SqlJournal, url: str
+) -> None:
+    behind = (Cursor("slow", 33, "ann", 0), Cursor("ahead", 1000, "ann", 0))
+    assert run(tmp_path, journal, url, 90, Side(), cursors=behind, now_us=LINE[0].ts_us)[-1] == 33
+    week_us = 7 * 86_400 * 1_000_000
+    assert run(tmp_path, journal, url, 90, Side(), cursors=behind, now_us=LINE[49].ts_us + week_us)[-1] == 50
+    assert run(tmp_path, journal, url, 90, Side(), cursors=behind[1:], now_us=LINE[0].ts_us)[-1] == 80
+    assert whole(tmp_path, journal) == LINE

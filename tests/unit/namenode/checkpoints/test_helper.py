@@ -56,6 +56,9 @@ def test_a_helper_that_dies_fails_its_job_and_the_next_job_starts_another(tmp_pa
 
     async def all_of_it() -> None:
         helper = Helper(tmp_path, bytes_max=BYTES_MAX)
+        # It writes into a pipe that nobody reads: it stands in the middle of its job.
+        pipe = CheckpointFiles(tmp_path).begun(TXID)
+        os.mkfifo(pipe)
 
         def kill(what: Opened | Progressed) -> None:
             if isinstance(what, Opened):
@@ -66,6 +69,7 @@ def test_a_helper_that_dies_fails_its_job_and_the_next_job_starts_another(tmp_pa
         try:
             with pytest.raises(JournalUnavailable, match="in the middle of its job"):
                 await helper.run(TakeImage(TXID, CLUSTER, 0, ()), kill)
+            pipe.unlink()
             await image(helper, TXID, [])
         finally:
             await helper.stop()

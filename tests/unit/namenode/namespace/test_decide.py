@@ -85,7 +85,7 @@ def tree(world: World) -> World:
         (cmd.Copy("/d", "/x"), IsADirectory),
         (cmd.Copy("/d/f", "/d/f"), InvalidRequest),
         (cmd.Restore("/d", 3), NotFound),
-        (cmd.Restore("/", 3), InvalidRequest),
+        (cmd.Restore("/d", 3, "/"), InvalidRequest),
     ],
     ids=lambda value: f"{value}"[:60] if isinstance(value, type) else repr(value)[:60],
 )

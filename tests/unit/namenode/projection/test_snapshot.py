@@ -35,7 +35,7 @@ def test_history_of_what_lies_in_a_removed_directory(world: World) -> None:
     written = world.txid
     world.run(cmd.Delete("/d", recursive=True))
 
-    assert history(world, "/d/f") == [("/d/f", written, 0)]
+    assert history(world, "/d/f") == [("/d/f", written, world.txid)]
     with pytest.raises(NotFound):
         history(world, "/never")
     with pytest.raises(ParentNotFound):

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -6,6 +7,6 @@ from tests.unit.namenode.rest.world import World
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    with World() as made:
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(tmp_path) as made:
         yield made

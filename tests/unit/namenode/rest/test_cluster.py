@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -88,8 +90,8 @@ def test_metrics_are_prometheus_text_of_engine_datanodes_and_this_worker(world: 
     assert any("esdfs_http_request_seconds_total{" in line and 'route="/files"' in line for line in lines)
 
 
-def test_the_readers_and_the_engine_are_let_go_at_shutdown() -> None:
-    with World() as world:
+def test_the_readers_and_the_engine_are_let_go_at_shutdown(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
         assert not world.engine.closed
     assert world.engine.closed
 

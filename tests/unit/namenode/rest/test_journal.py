@@ -113,17 +113,9 @@ def test_the_head_is_what_the_engine_says(world: World) -> None:
     head = world.get("/journal/head").json
     assert head == {
         name: STATUS[name] for name in ("last_txid", "commit_txid", "oldest_txid", "epoch", "chain")
-    }
+    } | {"history_oldest_txid": 1, "cursors": []}
 
 
 def test_the_digest_names_the_txid_it_was_made_at(world: World) -> None:
     world.reader.put({})
     assert world.get("/journal/digest").json == {"txid": 2, "digest": "ab" * 32}
-
-
-def test_an_audit_lists_the_records_that_touched_a_path(world: World) -> None:
-    world.reader.put({"/a": file(12, 2)})
-    records = world.get("/audit", params={"path": "/a"}).json["records"]
-    assert [record["txid"] for record in records] == [2]
-    missing = world.get("/audit", params={"path": "/nowhere"})
-    assert (missing.status_code, missing.json["code"]) == (404, "not-found")

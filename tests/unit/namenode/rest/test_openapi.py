@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,8 +56,8 @@ def test_what_is_made_from_the_document_is_answered_as_it_says(case: Any, live: 
     )
 
 
-def test_every_route_and_method_is_documented_and_nothing_else() -> None:
-    with World() as world:
+def test_every_route_and_method_is_documented_and_nothing_else(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
         served = {
             (method.method, route.path.replace(":path}", "}"))
             for route in inspect_app(world.app).routes

@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -126,8 +127,8 @@ def test_a_body_over_the_limit_is_refused_however_it_is_framed(world: World) -> 
     assert declared.headers["Connection"] == "close"
 
 
-def test_the_token_is_asked_for_everywhere_but_at_health() -> None:
-    with World(TOKEN) as world:
+def test_the_token_is_asked_for_everywhere_but_at_health(tmp_path: Path) -> None:
+    with World(tmp_path, TOKEN) as world:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}):
             answer = world.get("/files", params={"path": "/"}, headers=headers)
             assert (answer.status_code, answer.json["code"]) == (401, "unauthenticated")
@@ -236,7 +237,7 @@ FIELDS = st.sampled_from(
 LIKELY = JSON | st.sampled_from(["/a", "l", 1, "0644", "make-directory", "set-attributes", "complete-file"])
 BODIES = JSON | st.dictionaries(FIELDS, LIKELY | st.lists(st.dictionaries(FIELDS, LIKELY), max_size=3))
 WRITES = sorted(
-    (method, route.format(file_id=5, node_id="dn-1") if ":" not in route else "/directories/d")
+    (method, route.format(file_id=5, node_id="dn-1", name="c") if ":" not in route else "/directories/d")
     for route, kind in ROUTES.items()
     for method in ("POST", "PUT", "PATCH")
     if hasattr(kind, f"on_{method.lower()}")

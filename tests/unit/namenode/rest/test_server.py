@@ -139,6 +139,23 @@ def test_the_feed_carries_every_record_and_ends_at_the_head(live: Live) -> None:
     assert records[head["last_txid"] - 1]["chain"] == head["chain"]
 
 
+def test_a_long_difference_is_told_as_a_short_one_is(live: Live) -> None:
+    before = ask(live.port, "GET", "/journal/head").body["last_txid"]
+    ask(live.port, "POST", "/directories", {"path": "/differing"})
+    few = ask(live.port, "GET", f"/diff?from={before}&path=/differing").body
+    assert [(c["change"], c["path"]) for c in few["changes"]] == [("added", "/differing")]
+    for first in range(0, 2_100, 300):
+        names = [f"/differing/{n:04}" for n in range(first, first + 300)]
+        commands = [{"kind": "make-directory", "path": name} for name in names]
+        assert ask(live.port, "POST", "/transactions", {"commands": commands}).status == 200
+    now = ask(live.port, "GET", "/journal/head").body["last_txid"]
+    many = ask(live.port, "GET", f"/diff?from={before}&path=/differing").body
+    assert (many["from_txid"], many["to_txid"], len(many["changes"])) == (before, now, 2_101)
+    late = ask(live.port, "GET", f"/diff?from={now + 1}")
+    assert (late.status, late.body["code"]) == (400, "future-txid")
+    assert ask(live.port, "GET", "/diff").body["code"] == "invalid-request"
+
+
 def test_the_digest_is_the_writers_own(live: Live) -> None:
     write(live, "/digested")
     told = ask(live.port, "GET", "/journal/digest").body

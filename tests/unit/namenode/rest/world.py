@@ -1,8 +1,9 @@
 """A namespace in memory and an engine that records what it is asked, for testing the edge alone."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import msgspec
@@ -12,12 +13,23 @@ from esdfs.blocks import Block, DataNodeStatus
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import Compacted, EsdfsError, FutureTxid, NotFound
 from esdfs.ids import Epoch, Txid
-from esdfs.journal.entry import Entry
+from esdfs.journal.entry import Base, Entry
+from esdfs.namenode.audit.index import IndexStore
+from esdfs.namenode.audit.reading import AuditReader
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.event_codec import pack
-from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, DirectoryMade, VoterEntry
+from esdfs.namenode.events import (
+    ClusterFormatted,
+    DataNodeAdded,
+    DirectoryMade,
+    RetentionSet,
+    SnapshotCreated,
+    VoterEntry,
+)
 from esdfs.namenode.frames import Answer, Body, Execute, Status
-from esdfs.namenode.namespace.inodes import Inode, Version
+from esdfs.namenode.namespace.inodes import Cursor, Inode, Version
+from esdfs.namenode.projection.differing import Change
+from esdfs.namenode.projection.horizon import Standing
 from esdfs.namenode.rest.app import create_app
 from esdfs.namenode.upcasters import LEVEL_NEWEST
 
@@ -61,7 +73,9 @@ class State:
         self.applied_txid = applied_txid
         self.oldest_txid = 1
         self.epoch = 3
+        self.snapshots: dict[str, SnapshotCreated] = {}
         self._txid = txid
+        self.named: dict[str, Cursor] = {}
 
     def voters(self) -> tuple[VoterEntry, ...]:
         return ()
@@ -97,8 +111,47 @@ class State:
         inode = self.resolve(path)
         return [Version(path, inode.version, 0, inode)][:limit]
 
+    def retention(self) -> RetentionSet:
+        return RetentionSet(7 * 86_400, 0)
+
+    def standing(self, now_us: int) -> Standing:
+        assert now_us, "a time"
+        return Standing(1, 1, 1, 0, len(self.snapshots))
+
+    def pin(self, name: str) -> SnapshotCreated | None:
+        return self.snapshots.get(name)
+
+    def pins(self) -> list[SnapshotCreated]:
+        return [pin for _, pin in sorted(self.snapshots.items())]
+
+    def touched(self, before: int, after: int, limit: int) -> int:
+        del before, after, limit
+        raise AssertionError("differences are the real projection's: test_server.py")
+
+    def difference(self, before: int, after: int, path: str = "/") -> list[Change]:
+        del before, after, path
+        raise AssertionError("differences are the real projection's: test_server.py")
+
     def txid_at(self, ts_us: int) -> int:
         return self.applied_txid if ts_us >= MTIME_US else 0
+
+    @property
+    def settled_txid(self) -> int:
+        return self.applied_txid
+
+    def place_at(self, inode: int, txid: int) -> tuple[int, str] | None:
+        del inode, txid
+        return None
+
+    def entry_at(self, parent: int, name: str, txid: int) -> Inode | None:
+        del parent, name, txid
+        return None
+
+    def cursor(self, name: str) -> Cursor | None:
+        return self.named.get(name)
+
+    def cursors(self) -> list[Cursor]:
+        return list(self.named.values())
 
     def datanode(self, number: int) -> DataNodeAdded | None:
         return DataNodeAdded(f"dn-{number}", "", number)
@@ -109,6 +162,8 @@ class Reader:
 
     def __init__(self) -> None:
         self.states: dict[int, dict[str, Inode]] = {1: {"/": directory(1)}}
+        self.cursors: dict[str, Cursor] = {}
+        self.snapshots: dict[str, SnapshotCreated] = {}
 
     def put(self, paths: dict[str, Inode]) -> int:
         """The next transaction's state."""
@@ -127,7 +182,10 @@ class Reader:
             raise FutureTxid(f"txid {txid} is not there yet: the newest is {newest}")
         if txid < min(self.states):
             raise Compacted("compacted", oldest_txid=min(self.states))
-        yield State(self.states[txid], newest, txid)
+        state = State(self.states[txid], newest, txid)
+        state.named = self.cursors
+        state.snapshots = self.snapshots
+        yield state
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,6 +267,11 @@ STATUS = {
     "last_txid": 9,
     "commit_txid": 9,
     "oldest_txid": 1,
+    "history_oldest_txid": 1,
+    "history_wanted_txid": 1,
+    "history_purged_txid": 1,
+    "history_held_versions": 0,
+    "history_snapshots": 0,
     "chain": "ab" * 32,
     "cluster_id": "c-1",
     "safe_mode": False,
@@ -226,8 +289,17 @@ class Journal:
     def oldest_txid(self) -> Txid:
         return self.entries[0].txid
 
+    def base(self) -> Base:
+        return Base(last_txid=Txid(self.entries[0].txid - 1))
+
     def read(self, after: Txid, *, limit: int) -> list[Entry]:
         return [entry for entry in self.entries if entry.txid > after][:limit]
+
+    def pick(self, txids: Sequence[int]) -> list[Entry]:
+        return [entry for entry in self.entries if entry.txid in txids]
+
+    def chains(self, txids: Sequence[int]) -> dict[int, bytes]:
+        return {entry.txid: entry.chain for entry in self.pick(txids)}
 
 
 def _entry(txid: int) -> Entry:
@@ -251,7 +323,8 @@ def _entry(txid: int) -> Entry:
 class World:
     """One worker's application on all of it."""
 
-    def __init__(self, token: str = "") -> None:
+    def __init__(self, directory: Path, token: str = "") -> None:
+        IndexStore(directory, bytes_max=1 << 30).close()  # empty: every reader indexes for itself
         self.reader = Reader()
         self.locations = Locations()
         self.engine = FakeEngine(self.reader)
@@ -262,7 +335,9 @@ class World:
             locations=self.locations,
             engine=self.engine,
             journal=self.journal,
+            audit=AuditReader(directory, self.journal, self.reader),
             digest=self._digest,
+            beside=self._beside,
             settings=NameNodeConfig(node_id="nn-1", dir="nowhere", token=token),
             clock=OsClock(),
             rng=OsRng(),
@@ -272,6 +347,10 @@ class World:
 
     async def _digest(self) -> bytes:
         return msgspec.json.encode({"txid": self.reader.applied_txid(), "digest": "ab" * 32})
+
+    async def _beside(self, argv: list[str]) -> bytes:
+        assert argv, "a program"
+        return b"{}"
 
     def __enter__(self) -> Self:
         self._runner.run(self._conductor.__aenter__())

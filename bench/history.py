@@ -1,0 +1,304 @@
+"""The past beside the present: lookups, listings, restores and the disk that many versions take.
+
+`./dev bench history --files 1000000` is the full proof: so many files, three versions each.
+"""
+
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Any, Final
+
+from esdfs.blocks import Block
+from esdfs.env_os import OsClock, OsRng
+from esdfs.ids import ROOT, Txid
+from esdfs.journal.chain import seal
+from esdfs.journal.entry import Draft, Head
+from esdfs.journal.floor import FILE as FLOOR_FILE
+from esdfs.journal.floor import AckFloor
+from esdfs.journal.sql import open_journal
+from esdfs.journal.verify import verify
+from esdfs.namenode import events as ev
+from esdfs.namenode.config import NameNodeConfig
+from esdfs.namenode.event_codec import pack_all
+from esdfs.namenode.events import Event
+from esdfs.namenode.formatting import cluster_settings, format_namenode
+from esdfs.namenode.namespace.inodes import Inode
+from esdfs.namenode.projection.lmdb import ProjectionReader, ProjectionStore, open_reader
+from esdfs.namenode.projection.rebuild import catch_up
+from esdfs.namenode.rest import answers
+from esdfs.namenode.rest.answers import Listing
+from esdfs.namenode.upcasters import LEVEL_NEWEST
+
+VERSIONS: Final = 3
+IN_DIRECTORY: Final = 1_000
+IN_TRANSACTION: Final = 64
+"""Files whose opening, and then whose completion, is one record: as `put -r` writes them."""
+LOOKUPS: Final = 20_000
+LISTINGS: Final = 50
+
+
+def run(files: int = 100_000) -> Iterator[dict[str, Any]]:
+    """Rows; the journal and the namespace are made under ``$TMPDIR``."""
+    with tempfile.TemporaryDirectory(prefix="esdfs-b-") as directory:
+        made = _Made(Path(directory) / "nn", files)
+        yield from made.at_rest()
+        with open_reading(made.config.path) as reader:
+            yield from _lookups(reader, made)
+            yield from _listings(reader, made)
+        yield from _served(made)
+
+
+class _Made:
+    """A NameNode's directory with a journal of files, each written three times.
+
+    Attributes:
+        middle_txid: When every file was in its first version.
+        tops: Directories, each with a tenth of all files.
+    """
+
+    def __init__(self, path: Path, files: int) -> None:
+        self.config = NameNodeConfig(
+            node_id="nn-1", dir=str(path), rest_port=_free_port(), grpc_port=_free_port()
+        )
+        clock, rng = OsClock(), OsRng()
+        format_namenode(self.config, cluster_settings(rng), clock=clock, rng=rng)
+        self.directories = max(10, files // IN_DIRECTORY)
+        self.paths: list[str] = []
+        self.journal = open_journal(self.config.database_url)
+        self._head = self.journal.head()
+        self._drafts: list[Draft] = []
+        self._now_us = int(clock.wall_us())
+        self._inode, self._block = int(ROOT), 0
+        self.events = 0
+        self._fill(files)
+
+    def _fill(self, files: int) -> None:
+        parents: list[tuple[str, int]] = []
+        for top in range(10):
+            above = self._directory(ROOT, f"top-{top}")
+            for number in range(self.directories // 10):
+                name = f"directory-{number:05}"
+                parents.append((f"/top-{top}/{name}", self._directory(above, name)))
+        names = [
+            (path, parent, f"file-{number:05}.dat")
+            for path, parent in parents
+            for number in range(files // len(parents))
+        ]
+        self.files = len(names)
+        self.per_top = self.files // 10
+        self.paths = [f"{path}/{name}" for path, _, name in names]
+        self.list_path = parents[0][0]
+        held = [0] * len(names)
+        for version in range(VERSIONS):
+            for first in range(0, len(names), IN_TRANSACTION):
+                some = range(first, min(first + IN_TRANSACTION, len(names)))
+                written = [self._written(*names[index][1:], held[index]) for index in some]
+                self._record([opened for opened, _ in written])
+                self._record([completed for _, completed in written])
+                for index, (opened, _) in zip(some, written, strict=True):
+                    held[index] = opened.inode
+            self._flush()
+            if version == 0:
+                self.middle_txid = int(self._head.last_txid)
+
+    def _directory(self, parent: int, name: str) -> int:
+        self._inode += 1
+        self._record([ev.DirectoryMade(parent, name, self._inode, 0o755, "ann", "users")])
+        return self._inode
+
+    def _written(self, parent: int, name: str, replaced: int) -> tuple[ev.FileOpened, ev.FileCompleted]:
+        self._inode += 1
+        self._block += 1
+        allocated = (ev.AllocatedBlock(self._block, 1, (1, 2)),)
+        inode, size = self._inode, 1_000_000 + self._block
+        opened = ev.FileOpened(
+            *(parent, name, inode, 0o644, "ann", "users", 2, 1 << 27),
+            lease="5f2c1c4e9d1b4a6f",
+            overwrite=replaced > 0,
+            blocks=allocated,
+        )
+        block = ev.CompletedBlock(Block(self._block, 1, size, size, self._block, compressed=False), (1, 2))
+        return opened, ev.FileCompleted(
+            inode, parent, name, size, self._now_us, (block,), self._block, replaced
+        )
+
+    def _record(self, events: Sequence[Event]) -> None:
+        packed = pack_all(events, range(len(events)), level=LEVEL_NEWEST)
+        self.events += len(events)
+        self._now_us += 1
+        self._drafts.append(
+            Draft(
+                ts_us=self._now_us,
+                kind=packed.kind,
+                version=packed.version,
+                payload=packed.payload,
+                client_id=b"0123456789abcdef",
+                seq=self.events,
+                principal="ann",
+                peer="192.0.2.1",
+            )
+        )
+        if len(self._drafts) >= 1_000:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._drafts:
+            entries = seal(self._head, self._head.epoch, self._drafts)
+            self.journal.append(entries)
+            self._head = Head(entries[-1].epoch, entries[-1].txid, entries[-1].chain)
+            self._drafts = []
+
+    def at_rest(self) -> Iterator[dict[str, Any]]:
+        """How fast the journal is proven and replayed, and what both take on the disk."""
+        started = time.perf_counter()
+        verify(self.journal)
+        yield _row("verify", self.events / (time.perf_counter() - started), "events/s", 250_000, "target")
+        store = ProjectionStore(self.config.path, bytes_max=1 << 36)
+        started = time.perf_counter()
+        catch_up(store, self.journal)
+        yield _row("replay", self.events / (time.perf_counter() - started), "events/s", 120_000, "target")
+        store.close()
+        identity = self.journal.identity()
+        assert identity is not None, "format_namenode gives one"
+        (last,) = self.journal.read(Txid(self.journal.head().last_txid - 1), limit=1)
+        with closing(AckFloor(self.config.path / FLOOR_FILE, identity)) as floor:
+            floor.write(last.position)
+        self.journal.close()
+        journal_bytes = sum(file.stat().st_size for file in self.config.path.glob("journal.sqlite*"))
+        store_bytes = (self.config.path / "namespace.mdb" / "data.mdb").stat().st_blocks * 512
+        yield _row("disk per event, journal", journal_bytes / self.events, "bytes", None, "")
+        both = (journal_bytes + store_bytes) / self.events
+        yield _row("disk per event, journal and namespace with its history", both, "bytes", 500, "target")
+
+
+def _lookups(reader: ProjectionReader, made: _Made) -> Iterator[dict[str, Any]]:
+    chance = Random(1)
+    wanted = [chance.choice(made.paths) for _ in range(LOOKUPS)]
+
+    def look(as_of: int | None) -> float:
+        with reader.snapshot(as_of) as view:
+            return _timed(lambda: [view.resolve(path) for path in wanted]) / LOOKUPS * 1e6
+
+    look(None)
+    now, then = median(look(None) for _ in range(5)), median(look(made.middle_txid) for _ in range(5))
+    yield _row("lookup of the present, depth 3", now, "us", None, "")
+    yield _row("lookup of the past, two versions ago", then, "us", now, "the same in the present")
+
+
+def _listings(reader: ProjectionReader, made: _Made) -> Iterator[dict[str, Any]]:
+    def list_it(as_of: int | None) -> float:
+        with reader.snapshot(as_of) as view:
+            directory = view.resolve(made.list_path)
+            return _timed(lambda: answered(view.children(directory.inode, limit=1000))) * 1000
+
+    def answered(found: list[tuple[str, Inode]]) -> bytes:
+        entries = [answers.status(f"{made.list_path}/{name}", entry) for name, entry in found]
+        return answers.encode(Listing(made.list_path, entries, None, 1))
+
+    now = median(list_it(None) for _ in range(LISTINGS))
+    then = median(list_it(made.middle_txid) for _ in range(LISTINGS))
+    yield _row("listing of 1,000 entries of the present, answered in process", now, "ms", None, "")
+    yield _row("listing of 1,000 entries of the past, answered in process", then, "ms", 3, "target")
+
+
+def _served(made: _Made) -> Iterator[dict[str, Any]]:
+    """What a client sees of a NameNode that has all of this."""
+    with _running(made.config) as url:
+        for name, suffix in (("present", ""), ("past", f"&as_of={made.middle_txid}")):
+            target = f"/directories{made.list_path}?limit=1000{suffix}"
+            ms = median(_timed(partial(_ask, url, "GET", target)) for _ in range(LISTINGS)) * 1000
+            yield _row(f"listing of 1,000 entries of the {name} over REST", ms, "ms", None, "")
+        body = {"path": "/top-1", "as_of": str(made.middle_txid), "target": "/back"}
+        started = time.perf_counter()
+        _ask(url, "POST", "/restore", body)
+        answered = time.perf_counter()
+        _until(lambda: _ask(url, "GET", "/directories/back?limit=1")["entries"])
+        readable = time.perf_counter()
+        number = f"{made.per_top:,}"
+        yield _row(
+            f"restore of {number} files, until answered", (answered - started) * 1000, "ms", 50, "target"
+        )
+        yield _row(f"restore of {number} files, until read", (readable - started) * 1000, "ms", None, "")
+        last = _ask(url, "GET", "/journal/head")["last_txid"]
+        started = time.perf_counter()
+        _ask(url, "DELETE", "/directories/top-2?recursive=true")
+        _ask(url, "POST", "/restore", {"path": "/", "as_of": str(last)})
+        yield _row(
+            "undoing the removal of a tenth of all", (time.perf_counter() - started) * 1000, "ms", None, ""
+        )
+
+
+def _ask(url: str, method: str, target: str, body: object = None) -> Any:
+    connection = http.client.HTTPConnection(url, timeout=60)
+    with closing(connection):
+        data = None if body is None else json.dumps(body).encode()
+        connection.request(method, target, data, {"Content-Type": "application/json"} if data else {})
+        reply = connection.getresponse()
+        told = json.loads(reply.read())
+    if reply.status >= 400:
+        raise RuntimeError(f"{method} {target}: {told}")
+    return told
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _until(holds: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            if holds():
+                return
+        except RuntimeError:
+            pass  # not all there yet
+        assert time.monotonic() < deadline, "not within two minutes"
+
+
+@contextmanager
+def _running(config: NameNodeConfig) -> Iterator[str]:
+    command = [sys.executable, "-m", "esdfs.cli.app", "namenode", "run", "--dir", config.dir]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None, "piped"
+        try:
+            yield json.loads(process.stdout.readline())["rest"].removeprefix("http://")
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def open_reading(path: Path) -> Iterator[ProjectionReader]:
+    """The projection in ``path``."""
+    with closing(open_reader(path)) as reader:
+        yield reader
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _row(name: str, value: float, unit: str, limit: float | None, limit_name: str) -> dict[str, Any]:
+    digits = 0 if value >= 1000 else 2
+    return {
+        "name": name,
+        "value": round(value, digits),
+        "unit": unit,
+        "limit": None if limit is None else round(limit, 2),
+        "limit_name": limit_name,
+        "ratio": None if limit is None else round(value / limit, 3),
+    }
