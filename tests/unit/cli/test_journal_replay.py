@@ -5,7 +5,7 @@ import pytest
 from esdfs.cli.journal_replay import Living, Replayed, compare
 from esdfs.errors import JournalCorrupt
 
-FOUND = Replayed(7, 7, 1, 1, 10, "aa", "")
+FOUND = Replayed(7, 7, 1, 1, 10, "aa", "", [])
 
 
 def test_equal_digests_at_one_transaction_are_equal() -> None:
