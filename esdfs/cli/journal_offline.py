@@ -10,7 +10,7 @@ import msgspec
 
 from esdfs.cli.journal_file import Progress, opened
 from esdfs.env_os import OsClock
-from esdfs.errors import EsdfsError, InvalidRequest, JournalCorrupt
+from esdfs.errors import InsufficientStorage, InvalidRequest, JournalCorrupt, NewerRelease
 from esdfs.journal.export import Export
 from esdfs.journal.segments import Row
 from esdfs.journal.statements import SignedStatement, decode_lines
@@ -74,9 +74,12 @@ def prove(
         InvalidRequest: A file cannot be read.
     """
     held = _anchors(anchors)
-    with opened(file, progress) as export, TemporaryDirectory(prefix="esdfs-verify-") as scratch:
-        with closing(_Replay(Path(scratch), wanted=replay, export=export)) as replayed:
-            return _Proof(file, export, {key.key_id: key for key in keys}, held, replayed).run()
+    with (
+        opened(file, progress) as export,
+        TemporaryDirectory(prefix="esdfs-verify-") as scratch,
+        closing(_Replay(Path(scratch), wanted=replay, export=export)) as replayed,
+    ):
+        return _Proof(file, export, {key.key_id: key for key in keys}, held, replayed).run()
 
 
 class _Proof:
@@ -186,7 +189,8 @@ class _Proof:
             missing.append("who wrote it: no --pubkey was given")
         elif self._strangers:
             missing.append(
-                f"who signed with key {', '.join(sorted(self._strangers))}: give the --pubkey of that NameNode, too"
+                f"what is signed with key {', '.join(sorted(self._strangers))}: give the --pubkey of that"
+                " NameNode, too"
             )
         if self._export.header.redacted:
             missing.append(
@@ -225,7 +229,7 @@ class _Replay:
                 self._writer, self._left = self._store.begin(), _EVENTS_PER_COMMIT
             try:
                 events = self._writer.apply_row(row)
-            except EsdfsError:
+            except (JournalCorrupt, NewerRelease, InsufficientStorage):
                 raise
             except Exception as error:  # whatever a forged record breaks is the record's fault
                 raise JournalCorrupt(

@@ -79,6 +79,8 @@ def test_what_left_the_cluster_is_proven_without_it_and_goes_on_elsewhere(
         exported = told("journal", "export", str(on_disk), "--dir", own)
         hidden = told("journal", "export", str(home / "hidden.esdfsj"), "--dir", own, "--redact")
         journal = head(load(Path(own)).database_url)
+        from_disk = told("journal", "replay", "--dir", own)
+        beyond = told("journal", "replay", "--dir", own, "--to", str(journal.last_txid + 9))
 
     assert (exported["last_txid"], exported["chain"]) == (journal.last_txid, journal.chain.hex())
     proven = told(
@@ -90,6 +92,12 @@ def test_what_left_the_cluster_is_proven_without_it_and_goes_on_elsewhere(
     assert (
         told("journal", "verify", "--offline", str(over_rest), "--pubkey", key)["key_id"] == proven["key_id"]
     )
+
+    from_file = told("journal", "replay", str(on_disk))
+    assert from_file | {"compared": ""} == from_disk | {"compared": ""} == beyond | {"compared": ""}
+    assert {each["path"]: each["directories"] for each in from_file["top"]}["/d500"] == 300
+    told_less = told("journal", "replay", str(on_disk), "--to", "100")
+    assert told_less["txid"] == told_less["records"] == 100
 
     changed = bytearray(on_disk.read_bytes())
     changed[len(changed) // 2] ^= 1
@@ -103,6 +111,9 @@ def test_what_left_the_cluster_is_proven_without_it_and_goes_on_elsewhere(
     assert shown["redacted"]
     assert shown["chain"] == exported["chain"]
     assert b"secret" not in redacted
+    told_of_hidden = told("journal", "replay", str(home / "hidden.esdfsj"))
+    sizes = ("files", "directories", "size_bytes")
+    assert [told_of_hidden[name] for name in sizes] == [from_file[name] for name in sizes]
     assert "secret-1" in Path(hidden["names"]).read_text()
 
     # SQLite -> PostgreSQL -> SQLite, and a NameNode on the last of them.
