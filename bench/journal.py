@@ -11,10 +11,13 @@ from typing import Any
 
 import msgspec
 
+from esdfs.cli.journal_offline import prove
 from esdfs.ids import Epoch, Txid
+from esdfs.journal import export
 from esdfs.journal.chain import canonical, seal
 from esdfs.journal.engines import sqlite_url
 from esdfs.journal.entry import NO_CHAIN, Draft, Entry, Head
+from esdfs.journal.export import ExportHeader
 from esdfs.journal.migrate import upgrade
 from esdfs.journal.sql import open_journal, open_reader
 from esdfs.journal.verify import verify
@@ -78,12 +81,21 @@ def _verification(directory: Path) -> list[dict[str, Any]]:
     reader = open_reader(url)
     alone_s = _seconds(lambda: verify(reader, workers=1))
     helped_s = _seconds(lambda: verify(reader, workers=2))
+    file = directory / "journal.esdfsj"
+    header = ExportHeader(export.FORMAT, "bench", 1, VERIFIED, 0, NO_CHAIN, 0, redacted=False, release="")
+    with file.open("wb") as out:
+        export_s = _seconds(
+            lambda: out.writelines(export.encode(header, reader.scan(Txid(0), until=Txid(VERIFIED)), ()))
+        )
     reader.close()
+    offline_s = _seconds(lambda: prove(file, (), replay=False))
     limit, name = VERIFIED / hash_s, "SHA-256 of each record, one core"
     return [
         _row("journal seal", VERIFIED / seal_s, limit, name),
         _row("journal verify, one process", VERIFIED / alone_s, limit, name),
         _row("journal verify, two helpers and their start", VERIFIED / helped_s, 2 * limit, name + ", twice"),
+        _row("journal export, proven on the way", VERIFIED / export_s, limit, name),
+        _row("journal verify --offline --no-replay", VERIFIED / offline_s, limit, name),
     ]
 
 

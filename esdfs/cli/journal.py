@@ -8,6 +8,8 @@ import typer
 from esdfs.cli import session
 from esdfs.cli.journal_audit import audit
 from esdfs.cli.journal_feed import cursors, tail, told_of
+from esdfs.cli.journal_replaying import replay
+from esdfs.cli.journal_source import Database, Directory, database_url, size_bytes_of
 from esdfs.cli.output import Output
 from esdfs.cli.session import Json, Session
 from esdfs.errors import InvalidRequest, NotFound
@@ -15,16 +17,10 @@ from esdfs.errors import InvalidRequest, NotFound
 journal = typer.Typer(no_args_is_help=True, help="The record of everything that happened.")
 journal.command()(tail)
 journal.command()(audit)
+journal.command()(replay)
 journal.add_typer(cursors, name="cursor")
 
 _SHOWN: Final = 5
-
-Database = Annotated[
-    str | None, typer.Option("--db", help="Read this journal itself: sqlite:///PATH or a PostgreSQL URL.")
-]
-Directory = Annotated[
-    Path | None, typer.Option("--dir", help="Read the journal and archive in this NameNode's directory.")
-]
 
 
 @journal.command()
@@ -75,7 +71,8 @@ def verify(
         Path | None, typer.Option("--offline", help="Prove this exported file; no cluster is needed.")
     ] = None,
     pubkey: Annotated[
-        str | None, typer.Option("--pubkey", help="With --offline: who must have signed it (text or file).")
+        list[str] | None,
+        typer.Option("--pubkey", help="With --offline: who must have signed it (text or file; repeatable)."),
     ] = None,
     anchor: Annotated[
         Path | None, typer.Option("--anchor", help="With --offline: statements kept elsewhere.")
@@ -91,13 +88,13 @@ def verify(
     if offline is not None:
         if database or directory:
             raise InvalidRequest("--offline needs the file alone: leave --db and --dir out")
-        _verify_offline(here, out, offline, pubkey, anchor, replay=not no_replay)
+        _verify_offline(here, out, offline, pubkey or [], anchor, replay=not no_replay)
         return
     if pubkey or anchor or no_replay:
         raise InvalidRequest("--pubkey, --anchor and --no-replay go with --offline")
     from esdfs.cli import journal_proof  # noqa: PLC0415 - loads the journal
 
-    url = _database(database, directory)
+    url = database_url(database, directory)
     proof = journal_proof.of_database(url, directory) if url else journal_proof.over_rest(here.client.control)
     if out.as_json:
         out.json(proof)
@@ -109,15 +106,14 @@ def verify(
 
 
 def _verify_offline(
-    here: Session, out: Output, file: Path, pubkey: str | None, anchor: Path | None, *, replay: bool
+    here: Session, out: Output, file: Path, pubkeys: list[str], anchor: Path | None, *, replay: bool
 ) -> None:
     from esdfs.cli import journal_offline  # noqa: PLC0415 - loads the journal, LMDB and cryptography
     from esdfs.namenode.signing import parse_public_key  # noqa: PLC0415 - see above
 
-    key = parse_public_key(pubkey) if pubkey else None
-    size_bytes = file.stat().st_size if file.is_file() else None
-    with here.progress(str(file), size_bytes) as progress:
-        proof = journal_offline.prove(file, key, anchors=anchor, replay=replay, progress=progress)
+    keys = [parse_public_key(each) for each in pubkeys]
+    with here.progress(str(file), size_bytes_of(file)) as progress:
+        proof = journal_offline.prove(file, keys, anchors=anchor, replay=replay, progress=progress)
     if out.as_json:
         out.json(proof)
         return
@@ -128,7 +124,10 @@ def _verify_offline(
     if proof.key_id:
         out.line(f"signed with key {proof.key_id}; {proof.statements} signed statements agree")
     if proof.digests:
-        out.line(f"replayed; the state's digest is the recorded one at txid {_listed(proof.digests)}")
+        out.line(
+            f"replayed; the state's digest is the recorded one at txid {_listed(proof.digests)}"
+            + (f"; {proof.digests_left_out} more were not compared" if proof.digests_left_out else "")
+        )
     for what in proof.not_proven:
         out.line(f"not proven: {what}")
 
@@ -175,6 +174,7 @@ def export_journal(
         out.line("nobody's key vouches for it: export over REST, or with --dir on a NameNode's machine")
     if done.names:
         out.line(f"what the tokens stand for is in {done.names}: keep it to yourself")
+        out.line("who guesses all that one record hides can confirm it by the hash beside the record")
 
 
 @journal.command("import")
@@ -204,7 +204,10 @@ def import_journal(
         raise InvalidRequest("where to? --db URL for the journal alone, --dir DIR for a NameNode")
     if directory is None:
         assert database is not None, "checked above"
-        identity, head = importing.import_journal(file, database, node_id=node_id, rng=OsRng())
+        with here.progress(str(file), None, records=True) as progress:
+            identity, head = importing.import_journal(
+                file, database, node_id=node_id, rng=OsRng(), progress=progress
+            )
         told = {"cluster_id": identity.cluster_id, "last_txid": head.last_txid, "chain": head.chain.hex()}
         if out.as_json:
             out.json(told)
@@ -218,7 +221,8 @@ def import_journal(
         rest_port=rest_port,
         grpc_port=grpc_port,
     )
-    identity = importing.import_namenode(file, config, clock=OsClock(), rng=OsRng())
+    with here.progress(str(file), None, records=True) as progress:
+        identity = importing.import_namenode(file, config, clock=OsClock(), rng=OsRng(), progress=progress)
     if out.as_json:
         out.json({"cluster_id": identity.cluster_id, "dir": config.dir})
     else:
@@ -264,65 +268,6 @@ def anchors(
             first = int(signed["statement"]["txid"]) + 1
         more = page["more"]
     out.json(here.client.control.get("/journal/signed", dict[str, Any]))
-
-
-@journal.command()
-def replay(
-    ctx: typer.Context,
-    *,
-    to: Annotated[int | None, typer.Option("--to", min=1, help="Stop after this txid.")] = None,
-    policy: Annotated[
-        Path | None,
-        typer.Option("--policy", help="Tell what quotas and retention of this TOML file would have refused."),
-    ] = None,
-    database: Database = None,
-    directory: Directory = None,
-    as_json: Json = False,
-) -> None:
-    """Rebuild the namespace from the journal, beside the living one, and compare the two.
-
-    With --policy FILE: what would have differed under other quotas and another retention. Changes nothing.
-    """
-    from esdfs.cli import journal_replay  # noqa: PLC0415 - loads the journal and LMDB
-
-    here = session.of(ctx)
-    url = _database(database, directory)
-    if policy is not None:
-        from esdfs.cli import journal_whatif  # noqa: PLC0415 - loads the journal and LMDB
-
-        wanted = journal_whatif.load_policy(policy)
-        with here.progress(str(policy), None) as progress:
-            report = (
-                journal_whatif.of_database(url, wanted, to, directory, progress=progress)
-                if url
-                else journal_whatif.over_rest(here.client.control, wanted, to, progress=progress)
-            )
-        journal_whatif.show(here.output(as_json=as_json), report, wanted)
-        return
-    result = (
-        journal_replay.of_database(url, to, directory)
-        if url
-        else journal_replay.over_rest(here.client.control, to)
-    )
-    out = here.output(as_json=as_json)
-    if out.as_json:
-        out.json(result)
-    else:
-        out.line(
-            f"{result.records} records replayed, to txid {result.txid}: {result.files} files, "
-            f"{result.directories} directories, {result.size_bytes} bytes; digest {result.digest}"
-        )
-        out.line(f"the living namespace: {result.compared}")
-
-
-def _database(database: str | None, directory: Path | None) -> str | None:
-    if database and directory:
-        raise InvalidRequest("give --db or --dir, not both")
-    if directory is None:
-        return database
-    from esdfs.namenode.config import load  # noqa: PLC0415 - loads TOML
-
-    return load(directory.absolute()).database_url
 
 
 def _print(out: Output, records: list[dict[str, Any]], *, whole: bool = False) -> None:

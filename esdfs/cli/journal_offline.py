@@ -1,15 +1,16 @@
 """`esdfs journal verify --offline FILE`: proving an exported journal with nothing but the file and a key."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import msgspec
 
+from esdfs.cli.journal_file import Progress, opened
 from esdfs.env_os import OsClock
-from esdfs.errors import InvalidRequest, JournalCorrupt
+from esdfs.errors import InsufficientStorage, InvalidRequest, JournalCorrupt, NewerRelease
 from esdfs.journal.export import Export
 from esdfs.journal.segments import Row
 from esdfs.journal.statements import SignedStatement, decode_lines
@@ -31,8 +32,9 @@ class OfflineProof(msgspec.Struct):
 
     Attributes:
         key_id: Whose signature the last record is under; "" = nobody's.
-        statements: How many signed statements agree with the records they name.
+        statements: How many statements signed with a key that was given agree with the records they name.
         digests: At which txids the replayed namespace had the digest that was recorded.
+        digests_left_out: How many more were recorded: not compared, to save time.
         not_proven: In words, for people.
     """
 
@@ -46,22 +48,23 @@ class OfflineProof(msgspec.Struct):
     key_id: str
     statements: int
     digests: list[int]
+    digests_left_out: int
     not_proven: list[str]
 
 
 def prove(
     file: Path,
-    key: PublicKey | None,
+    keys: Iterable[PublicKey],
     *,
     anchors: Path | None = None,
     replay: bool = True,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = None,
 ) -> OfflineProof:
     """Prove ``file``: every byte, every record, its end, and the state it leads to.
 
     Args:
         file: As `journal export` wrote it.
-        key: Of who is to have signed it; None = authorship is not proven.
+        keys: Of who may have signed it: each NameNode has its own. None = authorship is not proven.
         anchors: Statements kept elsewhere, one JSON a line: they must agree, too.
         replay: Also rebuild the namespace and compare its digests.
         progress: Called with the bytes read.
@@ -71,13 +74,12 @@ def prove(
         InvalidRequest: A file cannot be read.
     """
     held = _anchors(anchors)
-    try:
-        with file.open("rb") as source, TemporaryDirectory(prefix="esdfs-verify-") as scratch:
-            export = Export(_Counted(source, progress))
-            with closing(_Replay(Path(scratch), wanted=replay, export=export)) as replayed:
-                return _Proof(file, export, key, held, replayed).run()
-    except OSError as error:
-        raise InvalidRequest(f"{file}: {error.strerror}") from error
+    with (
+        opened(file, progress) as export,
+        TemporaryDirectory(prefix="esdfs-verify-") as scratch,
+        closing(_Replay(Path(scratch), wanted=replay, export=export)) as replayed,
+    ):
+        return _Proof(file, export, {key.key_id: key for key in keys}, held, replayed).run()
 
 
 class _Proof:
@@ -85,14 +87,15 @@ class _Proof:
         self,
         file: Path,
         export: Export,
-        key: PublicKey | None,
+        keys: dict[str, PublicKey],
         held: list[SignedStatement],
         replayed: "_Replay",
     ) -> None:
-        self._file, self._export, self._key = file, export, key
+        self._file, self._export, self._keys = file, export, keys
         self._held, self._replayed = held, replayed
         self._waiting: dict[int, list[SignedStatement]] | None = None
         self._agreed = 0
+        self._strangers: set[str] = set()
         self._signed_last = ""
 
     def run(self) -> OfflineProof:
@@ -124,6 +127,7 @@ class _Proof:
             self._signed_last,
             self._agreed,
             self._replayed.compared,
+            self._replayed.left_out,
             self._not_proven(),
         )
 
@@ -142,9 +146,10 @@ class _Proof:
         return self._waiting
 
     def _check_signature(self, signed: SignedStatement) -> None:
-        if self._key is None or signed.statement.key_id != self._key.key_id:
-            return
-        if not self._key.vouches(signed):
+        key = self._keys.get(signed.statement.key_id)
+        if key is None:
+            self._strangers.add(signed.statement.key_id)
+        elif not key.vouches(signed):
             raise _wrong(signed, "its signature does not fit")
 
     def _check(self, page: Iterable[Row]) -> None:
@@ -158,32 +163,40 @@ class _Proof:
                     raise _wrong(signed, "the record has another hash than was signed")
                 if statement.state_digest and statement.layout_format == layout.FORMAT:
                     self._replayed.expect(row[0], bytes.fromhex(statement.state_digest))
+                if statement.key_id not in self._keys:
+                    continue
                 self._agreed += 1
-                by_key = self._key is not None and statement.key_id == self._key.key_id
-                if by_key and row[0] == self._export.header.last_txid and not self._export.header.redacted:
+                if row[0] == self._export.header.last_txid and not self._export.header.redacted:
                     self._signed_last = statement.key_id
 
     def _check_end(self, key_id: str, data: bytes, signature: bytes) -> None:
-        if self._key is None:
+        if not self._keys:
             return
-        if key_id == self._key.key_id:
-            if not self._key.signed(data, signature):
+        if key_id in self._keys:
+            if not self._keys[key_id].signed(data, signature):
                 raise JournalCorrupt("the file's signature does not fit: it was changed", damage="signature")
             self._signed_last = key_id
         if not self._signed_last:
             raise JournalCorrupt(
-                f"nothing signed with key {self._key.key_id} covers the last record,"
+                f"nothing signed with key {' or '.join(sorted(self._keys))} covers the last record,"
                 f" {self._export.header.last_txid}: the file may have been cut or made by somebody else",
                 damage="signature",
             )
 
     def _not_proven(self) -> list[str]:
         missing = []
-        if self._key is None:
+        if not self._keys:
             missing.append("who wrote it: no --pubkey was given")
+        elif self._strangers:
+            missing.append(
+                f"what is signed with key {', '.join(sorted(self._strangers))}: give the --pubkey of that"
+                " NameNode, too"
+            )
         if self._export.header.redacted:
             missing.append(
                 "that each record hashes to its chain value: names are hidden; the signature says so"
+                if self._signed_last
+                else "that the records are those of the chain values beside them: names are hidden"
             )
         if self._replayed.why_not:
             missing.append(f"the state it leads to: {self._replayed.why_not}")
@@ -216,7 +229,9 @@ class _Replay:
                 self._writer, self._left = self._store.begin(), _EVENTS_PER_COMMIT
             try:
                 events = self._writer.apply_row(row)
-            except AssertionError as error:
+            except (JournalCorrupt, NewerRelease, InsufficientStorage):
+                raise
+            except Exception as error:  # whatever a forged record breaks is the record's fault
                 raise JournalCorrupt(
                     f"journal record {row[0]}: it cannot follow on what was before: {error}",
                     txid=row[0],
@@ -237,6 +252,11 @@ class _Replay:
         if not self._redacted:
             self._told[txid] = told
             self._compare(txid)
+
+    @property
+    def left_out(self) -> int:
+        """How many digests were recorded and not compared."""
+        return len(self._told.keys() - set(self.compared))
 
     def finish(self) -> None:
         self._commit()
@@ -273,19 +293,6 @@ class _Replay:
         if self._writer is not None:
             self._writer.commit()
             self._writer = None
-
-
-class _Counted:
-    """A source that tells how far it was read."""
-
-    def __init__(self, source: BinaryIO, progress: Callable[[int], None] | None) -> None:
-        self._source, self._progress = source, progress
-
-    def read(self, size: int, /) -> bytes:
-        data = self._source.read(size)
-        if self._progress is not None:
-            self._progress(len(data))
-        return data
 
 
 def _anchors(file: Path | None) -> list[SignedStatement]:

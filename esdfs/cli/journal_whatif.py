@@ -2,13 +2,14 @@
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from esdfs.cli.journal_file import Progress, from_the_first, opened
 from esdfs.cli.journal_proof import pages, whole_journal
 from esdfs.cli.output import Output, human_size
 from esdfs.cli.sizes import parse_size
@@ -27,9 +28,6 @@ _DURATION: Final = re.compile(r"(\d+)\s*([smhdw])")
 _UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _COUNT_MAX: Final = 1 << 62
 _EXAMPLE: Final = 'write [quota."/logs"] with max_bytes, max_files, or [retention] with window, records'
-
-Progress = Callable[[int], None] | None
-"""Called with the bytes of records added."""
 
 
 def load_policy(file: Path) -> Policy:
@@ -84,6 +82,17 @@ def of_database(
         last = whole.head().last_txid
         until = last if to is None else min(to, last)
         return _judge(whole.scan(Txid(0), until=Txid(until)), policy, progress)
+
+
+def of_file(file: Path, policy: Policy, to: int | None, *, progress: Progress = None) -> Report:
+    """By an exported journal, proven on the way. ``progress`` is called with the bytes read.
+
+    Raises:
+        TooLarge: It does not begin at txid 1.
+        JournalCorrupt: A record is not as it was written.
+    """
+    with opened(file, progress) as export:
+        return _judge(from_the_first(file, export, to), policy, None, is_proven=True)
 
 
 def over_rest(control: Control, policy: Policy, to: int | None, *, progress: Progress = None) -> Report:
@@ -172,14 +181,21 @@ def _quota_row(quota: QuotaReport) -> tuple[str, ...]:
     )
 
 
-def _judge(all_rows: Iterable[Sequence[tuple[Any, ...]]], policy: Policy, progress: Progress) -> Report:
+def _judge(
+    all_rows: Iterable[Sequence[tuple[Any, ...]]],
+    policy: Policy,
+    progress: Progress,
+    *,
+    is_proven: bool = False,
+) -> Report:
     """Replay in a scratch directory, one record at a time."""
     judged, chain, last = WhatIf(policy), NO_CHAIN, 0
     with TemporaryDirectory(prefix="esdfs-whatif-") as scratch:
         store = ProjectionStore(Path(scratch), bytes_max=_BYTES_MAX)
         try:
             for rows in all_rows:
-                chain = verify_rows(chain, Txid(last), rows)
+                if not is_proven:
+                    chain = verify_rows(chain, Txid(last), rows)
                 last = rows[-1][0]
                 writer = store.begin()
                 try:
@@ -191,7 +207,7 @@ def _judge(all_rows: Iterable[Sequence[tuple[Any, ...]]], policy: Policy, progre
                     raise
                 writer.commit()
                 if progress is not None:
-                    progress(sum(len(row[9]) for row in rows))
+                    progress(len(rows))
             writer = store.begin()
             try:
                 return judged.report(writer)

@@ -8,7 +8,9 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    SpinnerColumn,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
@@ -29,5 +31,23 @@ def bar(what: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
 
         def advance(size_bytes: int) -> None:
             progress.advance(task, size_bytes)
+
+        yield advance
+
+
+@contextmanager
+def counter(what: str) -> Iterator[Callable[[int], None]]:
+    """Records counted on stderr; the callback takes those that were added, from any thread."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        SpinnerColumn(),
+        TextColumn("{task.completed:.0f} records"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=None)
+
+        def advance(records: int) -> None:
+            progress.advance(task, records)
 
         yield advance

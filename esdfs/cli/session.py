@@ -96,14 +96,16 @@ class Session:
         return Output(as_json=as_json or self.as_json)
 
     @contextmanager
-    def progress(self, what: str, total_bytes: int | None) -> Iterator[Callable[[int], None] | None]:
-        """A progress bar on stderr, when that is a terminal; else None."""
+    def progress(
+        self, what: str, total: int | None, *, records: bool = False
+    ) -> Iterator[Callable[[int], None] | None]:
+        """A progress bar on stderr, in bytes or in ``records``, when that is a terminal; else None."""
         if self.quiet or not sys.stderr.isatty():
             yield None
             return
-        from esdfs.cli.progress import bar  # noqa: PLC0415 - rich is slow to import
+        from esdfs.cli.progress import bar, counter  # noqa: PLC0415 - rich is slow to import
 
-        with bar(what, total_bytes) as advance:
+        with counter(what) if records else bar(what, total) as advance:
             yield advance
 
 

@@ -146,6 +146,23 @@ def verify_rows(previous_chain: bytes, previous_txid: Txid, rows: Iterable[tuple
     return chain
 
 
+def verify_order(epoch: int, ts_us: int, rows: Sequence[tuple[Any, ...]]) -> tuple[int, int]:
+    """Prove that epochs and times of ``rows`` never go back, nor behind ``epoch`` and ``ts_us``.
+
+    Returns those of the last row. The rows are of the types that ``verify_rows`` proved.
+
+    Raises:
+        JournalCorrupt: With ``txid`` and ``damage``, ``epoch`` or ``time``.
+    """
+    for row in rows:
+        if row[1] < epoch:
+            raise _damaged(row[0], "epoch", f"epoch {row[1]} after epoch {epoch}")
+        if row[2] < ts_us:
+            raise _damaged(row[0], "time", "its timestamp is before that of the record before it")
+        epoch, ts_us = row[1], row[2]
+    return epoch, ts_us
+
+
 def _columns(entry: Entry) -> tuple[int, int, int, int, int, bytes, int, str, str, bytes]:
     return (
         entry.txid,

@@ -25,7 +25,7 @@ import msgspec
 
 from esdfs.errors import ChecksumMismatch, JournalCorrupt, NewerRelease
 from esdfs.ids import Txid
-from esdfs.journal.chain import verify_rows
+from esdfs.journal.chain import verify_order, verify_rows
 from esdfs.journal.entry import Base
 from esdfs.journal.groups import (
     GroupBuffer,
@@ -165,6 +165,7 @@ class Export:
             JournalCorrupt: The first record that is not as it was written; what was yielded before is proven.
         """
         chain, txid = self.header.before_chain, Txid(self.header.first_txid - 1)
+        epoch, ts_us = self.header.before_epoch, self.header.before_ts_us
         rest = lines = b""
         begun = False
         try:
@@ -182,6 +183,7 @@ class Export:
                 for start in range(0, len(rows), _PAGE_RECORDS):
                     page = rows[start : start + _PAGE_RECORDS]
                     chain = self._proven(chain, txid, page)
+                    epoch, ts_us = verify_order(epoch, ts_us, page)
                     txid = Txid(txid + len(page))
                     yield page
             self.end = _end(data)

@@ -48,7 +48,11 @@ class PublicKey:
 
     def vouches(self, signed: SignedStatement) -> bool:
         """Whether a statement is by this key and as it was signed."""
-        return self.signed(signed.statement.signed_bytes(), bytes.fromhex(signed.signature))
+        try:
+            signature = bytes.fromhex(signed.signature)
+        except ValueError:
+            return False
+        return self.signed(signed.statement.signed_bytes(), signature)
 
 
 class SigningKey:

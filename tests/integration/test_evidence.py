@@ -16,7 +16,7 @@ from esdfs.journal.engines import parse
 from esdfs.journal.entry import Head
 from esdfs.journal.sql import open_reader
 from esdfs.namenode.config import NameNodeConfig, load, save
-from tests.cluster import Cluster, cluster
+from tests.cluster import Cluster, cluster, eventually
 from tests.integration.test_upgrade import Node, free_port, run
 
 
@@ -57,19 +57,22 @@ def work(live: Cluster) -> int:
             dfs.write_bytes(f"/people/ann/secret-{number}", b"x" * number)
         for first in range(0, 2_000, 500):
             dfs.transact([{"kind": "make-directory", "path": f"/d{n}"} for n in range(first, first + 500)])
-            for n in range(300):
+            for n in range(60):
                 dfs.make_directory(f"/d{first}/{n}")
         dfs.remove_directory("/d0", recursive=True)
-        dfs.restore("/d0", dfs.stat("/d1500/299").txid)
+        dfs.restore("/d0", dfs.stat("/d1500/59").txid)
         return int(dfs.control.get("/journal/head", dict[str, Any])["last_txid"])
 
 
 def test_what_left_the_cluster_is_proven_without_it_and_goes_on_elsewhere(
     home: Path, postgres_url: str
 ) -> None:
-    with cluster("--datanodes", "2", "--set", "nn.checkpoint_every_records=1000") as live:
+    with cluster("--datanodes", "2", "--set", "nn.checkpoint_every_records=100") as live:
         work(live)
         over_rest, on_disk = home / "rest.esdfsj", home / "disk.esdfsj"
+        eventually(
+            lambda: live.rest("GET", "/journal/anchors").body["statements"], what="a signed checkpoint"
+        )
         key = live.cli("journal", "pubkey").stdout.decode().strip()
         live.cli("journal", "export", str(over_rest))
         (home / "anchors").write_bytes(live.cli("journal", "anchors").stdout)
@@ -79,6 +82,7 @@ def test_what_left_the_cluster_is_proven_without_it_and_goes_on_elsewhere(
         exported = told("journal", "export", str(on_disk), "--dir", own)
         hidden = told("journal", "export", str(home / "hidden.esdfsj"), "--dir", own, "--redact")
         journal = head(load(Path(own)).database_url)
+        from_disk = told("journal", "replay", "--dir", own)
 
     assert (exported["last_txid"], exported["chain"]) == (journal.last_txid, journal.chain.hex())
     proven = told(
@@ -90,6 +94,10 @@ def test_what_left_the_cluster_is_proven_without_it_and_goes_on_elsewhere(
     assert (
         told("journal", "verify", "--offline", str(over_rest), "--pubkey", key)["key_id"] == proven["key_id"]
     )
+
+    from_file = told("journal", "replay", str(on_disk))
+    assert from_file | {"compared": ""} == from_disk | {"compared": ""}
+    assert {each["path"]: each["directories"] for each in from_file["top"]}["/d500"] == 60
 
     changed = bytearray(on_disk.read_bytes())
     changed[len(changed) // 2] ^= 1
@@ -103,6 +111,9 @@ def test_what_left_the_cluster_is_proven_without_it_and_goes_on_elsewhere(
     assert shown["redacted"]
     assert shown["chain"] == exported["chain"]
     assert b"secret" not in redacted
+    told_of_hidden = told("journal", "replay", str(home / "hidden.esdfsj"))
+    sizes = ("files", "directories", "size_bytes")
+    assert [told_of_hidden[name] for name in sizes] == [from_file[name] for name in sizes]
     assert "secret-1" in Path(hidden["names"]).read_text()
 
     # SQLite -> PostgreSQL -> SQLite, and a NameNode on the last of them.

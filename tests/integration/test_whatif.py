@@ -61,6 +61,13 @@ def test_a_policy_is_judged_over_rest_and_on_a_directory_that_stays_as_it_is(tmp
         assert again["quotas"] == told["quotas"]
         assert again["refused_restores"] == told["refused_restores"]
 
+        exported = str(tmp_path / "journal.esdfsj")
+        alone.cli("journal", "export", exported, "--dir", str(home))
+        (of_file,) = alone.rows("journal", "replay", exported, "--policy", str(policy))
+        assert of_file == again
+        both = alone.run("journal", "replay", exported, "--policy", str(policy), "--dir", str(home))
+        assert b"leave --db and --dir out" in both.stderr
+
         policy.write_text("[quota]\nlogs = 5\n")
         wrong = alone.run("journal", "replay", "--policy", str(policy))
         assert wrong.returncode == 1, wrong
