@@ -1,7 +1,8 @@
 """Every event ever written, in its newest version. Past tense; ``evolve`` may not refuse one.
 
 On disk they are the messages of proto/events.proto (``event_codec``). Kinds are numbers we chose and
-never reuse. Everything non-deterministic (time, ids, placement) is in the event.
+never reuse. Everything non-deterministic (time, ids, placement) is in the event. (gc=False where a replay
+makes millions: none refers to anything that could refer to it.)
 """
 
 from enum import IntEnum, unique
@@ -136,7 +137,7 @@ class DirectoryMade(msgspec.Struct, frozen=True):
     group: str
 
 
-class AllocatedBlock(msgspec.Struct, frozen=True, array_like=True):
+class AllocatedBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A block and the DataNode numbers of its pipeline, in order."""
 
     block_id: int
@@ -144,7 +145,7 @@ class AllocatedBlock(msgspec.Struct, frozen=True, array_like=True):
     targets: tuple[int, ...]
 
 
-class FileOpened(msgspec.Struct, frozen=True):
+class FileOpened(msgspec.Struct, frozen=True, gc=False):
     """Versions: 1."""
 
     parent: int
@@ -168,14 +169,14 @@ class BlocksAllocated(msgspec.Struct, frozen=True):
     abandoned: tuple[int, ...]
 
 
-class CompletedBlock(msgspec.Struct, frozen=True):
+class CompletedBlock(msgspec.Struct, frozen=True, gc=False):
     """A finished block and the DataNode numbers that acknowledged it durably (a hint for audits)."""
 
     block: Block
     replicas: tuple[int, ...]
 
 
-class FileCompleted(msgspec.Struct, frozen=True):
+class FileCompleted(msgspec.Struct, frozen=True, gc=False):
     """Versions: 1."""
 
     inode: int

@@ -12,7 +12,7 @@ from esdfs.ids import ROOT
 from esdfs.namenode import events as ev
 from esdfs.namenode.events import Event
 from esdfs.namenode.namespace.fanout import continue_work, link_tree, rewind
-from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenBlock, OpenFile
+from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile
 from esdfs.namenode.namespace.view import ABOVE_ROOT, Tables
 from esdfs.namenode.namespace.walk import walk_subtree
 
@@ -101,18 +101,15 @@ def evolve(tables: Tables, event: Event, *, txid: int, ts_us: int) -> None:
             assert_never(event)
 
 
-def _allocated(
-    tables: Tables, inode: int, replication: int, blocks: tuple[ev.AllocatedBlock, ...]
-) -> tuple[OpenBlock, ...]:
+def _put_blocks(tables: Tables, inode: int, replication: int, blocks: tuple[ev.AllocatedBlock, ...]) -> None:
     for block in blocks:
         tables.put_block(block.block_id, BlockRecord(inode, block.generation, 0, replication, False))
     if blocks:
         tables.used_blocks(blocks[-1].block_id + 1)
-    return tuple([OpenBlock(b.block_id, b.generation, b.targets) for b in blocks])
 
 
 def _open(tables: Tables, event: ev.FileOpened, ts_us: int) -> None:
-    blocks = _allocated(tables, event.inode, event.replication, event.blocks)
+    _put_blocks(tables, event.inode, event.replication, event.blocks)
     file = OpenFile(
         event.inode,
         event.parent,
@@ -124,7 +121,7 @@ def _open(tables: Tables, event: ev.FileOpened, ts_us: int) -> None:
         event.block_size_bytes,
         event.lease,
         event.overwrite,
-        blocks,
+        event.blocks,
         ts_us,
     )
     tables.put_open(file)
@@ -134,12 +131,12 @@ def _open(tables: Tables, event: ev.FileOpened, ts_us: int) -> None:
 def _allocate(tables: Tables, event: ev.BlocksAllocated) -> None:
     file = tables.open_file(event.inode)
     assert file is not None, f"blocks for inode {event.inode}, which is not open"
-    added = _allocated(tables, event.inode, file.replication, event.blocks)
+    _put_blocks(tables, event.inode, file.replication, event.blocks)
     for block_id in event.abandoned:
         tables.remove_block(block_id)
     gone = set(event.abandoned)
     kept = tuple(block for block in file.blocks if block.block_id not in gone)
-    tables.put_open(replace(file, blocks=kept + added))
+    tables.put_open(replace(file, blocks=kept + event.blocks))
 
 
 def _complete(tables: Tables, event: ev.FileCompleted, txid: int) -> None:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import msgspec
 
 from esdfs.blocks import Block
+from esdfs.namenode.events import AllocatedBlock
 
 
 class Inode(msgspec.Struct, frozen=True, gc=False):
@@ -32,15 +33,7 @@ class Inode(msgspec.Struct, frozen=True, gc=False):
     blocks: tuple[Block, ...] = ()
 
 
-class OpenBlock(msgspec.Struct, frozen=True, array_like=True):
-    """A block given to a writer: its DataNode numbers, in pipeline order."""
-
-    block_id: int
-    generation: int
-    targets: tuple[int, ...]
-
-
-class OpenFile(msgspec.Struct, frozen=True, array_like=True):
+class OpenFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A file being written: invisible until complete."""
 
     inode: int
@@ -53,7 +46,7 @@ class OpenFile(msgspec.Struct, frozen=True, array_like=True):
     block_size_bytes: int
     lease: str
     overwrite: bool
-    blocks: tuple[OpenBlock, ...]
+    blocks: tuple[AllocatedBlock, ...]
     opened_us: int
 
 
