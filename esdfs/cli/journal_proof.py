@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from esdfs.client.control import Control
-from esdfs.errors import JournalCorrupt, NotFound
+from esdfs.errors import JournalCorrupt, NotFound, TooLarge
 from esdfs.ids import Txid
 from esdfs.journal import verify
 from esdfs.journal.chain import verify_rows
@@ -57,6 +57,22 @@ def of_database(url: str, archive: Path | None = None) -> Proof:
 def whole_journal(reader: JournalReader, directory: Path | None) -> JournalReader:
     """``reader``, after what the archive of the NameNode in ``directory`` holds of its past."""
     return reader if directory is None else WholeJournal(Archive(directory), reader)
+
+
+def whole_up_to(reader: JournalReader, directory: Path | None, to: int | None) -> tuple[JournalReader, Txid]:
+    """The whole journal, and the txid to read it up to: ``to``, or its end if that comes first.
+
+    Raises:
+        TooLarge: The journal's beginning is not there.
+    """
+    whole = whole_journal(reader, directory)
+    if whole.base().last_txid:
+        raise TooLarge(
+            f"the journal begins after txid {whole.base().last_txid}: replay needs every record"
+            " from txid 1 on. Name the NameNode's directory (--dir): its archive is read, too"
+        )
+    last = whole.head().last_txid
+    return whole, last if to is None else min(Txid(to), last)
 
 
 def records(directory: Path, first: int, count: int) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from esdfs.cli.journal_file import Progress, from_the_first, opened
-from esdfs.cli.journal_proof import pages, whole_journal
+from esdfs.cli.journal_proof import pages, whole_up_to
 from esdfs.client.control import Control
 from esdfs.errors import JournalCorrupt, TooLarge
 from esdfs.ids import ROOT, Txid
@@ -74,14 +74,7 @@ def of_database(
         store = ProjectionStore(Path(scratch), bytes_max=_BYTES_MAX)
         try:
             with closing(open_reader(url)) as reader:
-                whole = whole_journal(reader, archive)
-                if whole.base().last_txid:
-                    raise TooLarge(
-                        f"the journal begins after txid {whole.base().last_txid}: replay needs every record"
-                        " from txid 1 on. Name the NameNode's directory (--dir): its archive is read, too"
-                    )
-                last = whole.head().last_txid
-                until = last if to is None else min(to, last)
+                whole, until = whole_up_to(reader, archive, to)
                 records = catch_up(store, whole, until=until, progress=_added(progress))
             return _summary(store, records, "not compared: read from the database")
         finally:

@@ -1,6 +1,5 @@
 """`esdfs journal replay --policy FILE`: what another quota or retention would have made of history."""
 
-import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -9,8 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from esdfs.cli.durations import FORM, parse_duration
 from esdfs.cli.journal_file import Progress, from_the_first, opened
-from esdfs.cli.journal_proof import pages, whole_journal
+from esdfs.cli.journal_proof import pages, whole_up_to
 from esdfs.cli.output import Output, human_size
 from esdfs.cli.sizes import parse_size
 from esdfs.client.control import Control
@@ -24,8 +24,6 @@ from esdfs.namenode.projection.lmdb import ProjectionStore
 from esdfs.namenode.whatif import Policy, Quota, QuotaReport, Record, Report, WhatIf
 
 _BYTES_MAX: Final = 64 << 30  # address space, not disk
-_DURATION: Final = re.compile(r"(\d+)\s*([smhdw])")
-_UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _COUNT_MAX: Final = 1 << 62
 _EXAMPLE: Final = 'write [quota."/logs"] with max_bytes, max_files, or [retention] with window, records'
 
@@ -73,15 +71,8 @@ def of_database(
         TooLarge: The journal's beginning is not there.
     """
     with closing(open_reader(url)) as reader:
-        whole = whole_journal(reader, archive)
-        if whole.base().last_txid:
-            raise TooLarge(
-                f"the journal begins after txid {whole.base().last_txid}: replay needs every record"
-                " from txid 1 on. Name the NameNode's directory (--dir): its archive is read, too"
-            )
-        last = whole.head().last_txid
-        until = last if to is None else min(to, last)
-        return _judge(whole.scan(Txid(0), until=Txid(until)), policy, progress)
+        whole, until = whole_up_to(reader, archive, to)
+        return _judge(whole.scan(Txid(0), until=until), policy, progress)
 
 
 def of_file(file: Path, policy: Policy, to: int | None, *, progress: Progress = None) -> Report:
@@ -258,10 +249,10 @@ def _count(given: Any, key: str, *, least: int = 0) -> int:
 
 
 def _seconds(given: Any) -> int:
-    found = _DURATION.fullmatch(given.strip()) if isinstance(given, str) else None
-    if found is None or not 0 < int(found[1]) <= _COUNT_MAX >> 24:
-        raise InvalidRequest(f"retention.window is a duration like 90m, 12h, 7d or 2w, not {given!r}")
-    return int(found[1]) * _UNIT_S[found[2]]
+    window_s = parse_duration(given) if isinstance(given, str) else None
+    if not window_s:
+        raise InvalidRequest(f"retention.window is {FORM}, not {given!r}")
+    return window_s
 
 
 def _time(ts_us: int) -> str:

@@ -1,11 +1,11 @@
 """`esdfs retention`: how much history is kept, and what it costs."""
 
-import re
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from esdfs.cli import session
+from esdfs.cli.durations import FORM, parse_duration
 from esdfs.cli.output import Output, human_size
 from esdfs.cli.session import Json
 from esdfs.errors import InvalidRequest
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from esdfs.client.values import Retention
 
 retention = typer.Typer(no_args_is_help=True, help="How much history is kept, and what it costs.")
-
-_DURATION: Final = re.compile(r"(\d+)\s*([smhdw])")
-_UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @retention.command()
@@ -54,10 +51,10 @@ def set_(
 def _seconds(text: str) -> int:
     if text.strip() == "0":
         return 0
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
-        raise InvalidRequest(f"--window is a duration like 90m, 12h, 7d or 2w, or 0, not {text!r}")
-    return int(found[1]) * _UNIT_S[found[2]]
+    window_s = parse_duration(text)
+    if window_s is None:
+        raise InvalidRequest(f"--window is {FORM}, or 0, not {text!r}")
+    return window_s
 
 
 def _show(out: Output, kept: "Retention") -> None:
