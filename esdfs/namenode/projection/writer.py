@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -20,25 +20,21 @@ from esdfs.namenode.events import (
 )
 from esdfs.namenode.features import at_record, beyond
 from esdfs.namenode.namespace.evolve import evolve
-from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, OpenFile, Work, WorkItem
+from esdfs.namenode.namespace.inodes import Cursor, Inode, Work, WorkItem
 from esdfs.namenode.namespace.outcome import outcome
 from esdfs.namenode.namespace.view import View
 from esdfs.namenode.projection import contents, layout
 from esdfs.namenode.projection.layout import END, TWO_U64, U32, U64, Meta
 from esdfs.namenode.projection.purging import Purge
-from esdfs.namenode.projection.unwritten import Unwritten
-from esdfs.namenode.projection.views import Dbs, PastView, PresentView
-
-RESULT_WINDOW_US: Final = 24 * 3600 * 1_000_000
-"""How long a request's answer is remembered. Part of the replicated state: the same on every node."""
+from esdfs.namenode.projection.remembering import RememberingView
+from esdfs.namenode.projection.views import Dbs, PastView
 
 _encode = msgspec.msgpack.Encoder().encode
-_remembered = msgspec.msgpack.Decoder(tuple[int, int, msgspec.Raw]).decode
 _work = msgspec.msgpack.Decoder(Work).decode
 _work_item = msgspec.msgpack.Decoder(WorkItem).decode
 
 
-class Writer(PresentView):
+class Writer(RememberingView):
     """The present, being changed record by record; see ``Tables`` for what each change means.
 
     Attributes:
@@ -51,12 +47,9 @@ class Writer(PresentView):
         self._env = env
         self._hist = dbs[b"hist"]
         self._ino = dbs[b"ino"]
-        self._results_at = dbs[b"results_at"]
         self._work = dbs[b"work"]
         self._refs = dbs[b"refs"]
-        self._unwritten = Unwritten()
         self._changed = self._unwritten.changed
-        self._txid = 0
         self.released: list[int] = []
 
     # --- records ------------------------------------------------------------------------------
@@ -95,41 +88,6 @@ class Writer(PresentView):
     def sealed(self, chain: bytes) -> None:
         """The journal's chain value after the last record begun."""
         self._meta.chain = chain
-
-    def remember(self, client_id: bytes, seq: int, request_hash: int, results: list[dict[str, Any]]) -> None:
-        """Keep a request's answer for ``RESULT_WINDOW_US``, and drop what is older."""
-        meta = self._meta
-        key = client_id + U64.pack(seq)
-        self._unwritten.results[key] = _encode([request_hash, self._txid, results])
-        # (ts, txid) only grows, so this lands at the table's end.
-        self._unwritten.at_ends[b"results_at"].append((TWO_U64.pack(meta.ts_us, self._txid), key))
-        if not meta.oldest_result_us:
-            meta.oldest_result_us = meta.ts_us
-        elif meta.ts_us - meta.oldest_result_us > RESULT_WINDOW_US:
-            self._expire_results(meta.ts_us - RESULT_WINDOW_US)
-
-    def _expire_results(self, before_us: int) -> None:
-        # Two for every one that comes: the table shrinks, and no single record pays for all.
-        cursor = self._txn.cursor(self._results_at)
-        for _ in range(2):
-            if not self._first_result(cursor) or U64.unpack_from(cursor.key())[0] >= before_us:
-                break
-            self._forget_result(cursor.value(), U64.unpack_from(cursor.key(), 8)[0])
-            cursor.delete()
-        oldest = self._first_result(cursor)
-        self._meta.oldest_result_us = U64.unpack_from(cursor.key())[0] if oldest else 0
-
-    def _first_result(self, cursor: Any) -> bool:
-        if not cursor.first():
-            self.write_all()  # what is held back is newer than all there was
-        return bool(cursor.first())
-
-    def _forget_result(self, key: bytes, txid: int) -> None:
-        """Unless the key was used again since."""
-        value = self._unwritten.results.get(key) or self._txn.get(key, db=self._dbs[b"results"])
-        if value is not None and _remembered(value)[1] == txid:
-            self._unwritten.results.pop(key, None)
-            self._txn.delete(key, db=self._dbs[b"results"])
 
     # --- speculation --------------------------------------------------------------------------
 
@@ -251,51 +209,6 @@ class Writer(PresentView):
         """See ``Tables.share_blocks``."""
         if inode.blocks:
             contents.share(self._txn, self._refs, inode.blocks[0].block_id)
-
-    # --- what is held back --------------------------------------------------------------------
-
-    def write_all(self) -> None:
-        """Have the tables hold everything: needed before a cursor walks one of those held back from."""
-        self._unwritten.write(self._txn, self._dbs)
-
-    def open_file(self, inode: int) -> OpenFile | None:
-        """See ``Present.open_file``."""
-        held = self._unwritten.open
-        return held[inode] if inode in held else super().open_file(inode)
-
-    def open_files(self) -> list[OpenFile]:
-        """See ``PresentView.open_files``."""
-        self.write_all()
-        return super().open_files()
-
-    def open_at(self, parent: int, name: str) -> int | None:
-        """See ``Present.open_at``."""
-        key, held = layout.entry_key(parent, name), self._unwritten.open_at
-        return held[key] if key in held else super().open_at(parent, name)
-
-    def block(self, block_id: int) -> BlockRecord | None:
-        """See ``Present.block``."""
-        held = self._unwritten.blocks
-        return held[block_id] if block_id in held else super().block(block_id)
-
-    def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
-        """See ``PresentView.blocks_after``."""
-        self.write_all()
-        return super().blocks_after(block_id, limit)
-
-    def result(self, client_id: bytes, seq: int) -> bytes | None:
-        """See ``PresentView.result``."""
-        return self._unwritten.results.get(client_id + U64.pack(seq)) or super().result(client_id, seq)
-
-    def txid_at(self, ts_us: int) -> int:
-        """See ``PresentView.txid_at``."""
-        self.write_all()
-        return super().txid_at(ts_us)
-
-    def changes(self, until: int, *, after: tuple[int, int, str], limit: int) -> list[tuple[int, int, str]]:
-        """See ``Tables.changes``."""
-        self.write_all()
-        return super().changes(until, after=after, limit=limit)
 
     # --- longer work --------------------------------------------------------------------------
 
@@ -424,25 +337,7 @@ class Writer(PresentView):
         """See ``Tables.remove_cursor``."""
         self._txn.delete(name.encode(), db=self._dbs[b"cursor"])
 
-    # --- what is being written ----------------------------------------------------------------
-
-    def put_open(self, file: OpenFile) -> None:
-        """See ``Tables.put_open``."""
-        # Numbers are given out in order, and used up after this.
-        is_new = file.inode >= self._meta.next_inode
-        self._unwritten.put_open(layout.entry_key(file.parent, file.name), file, is_new=is_new)
-
-    def remove_open(self, file: OpenFile) -> None:
-        """See ``Tables.remove_open``."""
-        self._unwritten.remove_open(layout.entry_key(file.parent, file.name), file)
-
-    def put_block(self, block_id: int, record: BlockRecord) -> None:
-        """See ``Tables.put_block``."""
-        self._unwritten.blocks[block_id] = record
-
-    def remove_block(self, block_id: int) -> None:
-        """See ``Tables.remove_block``."""
-        self._unwritten.blocks[block_id] = None
+    # --- the cluster --------------------------------------------------------------------------
 
     def add_datanode(self, event: DataNodeAdded) -> None:
         """See ``Tables.add_datanode``."""

@@ -8,7 +8,7 @@ import pytest
 
 from esdfs.namenode import commands as cmd
 from esdfs.namenode.projection.digest import digest
-from esdfs.namenode.projection.writer import RESULT_WINDOW_US
+from esdfs.namenode.projection.remembering import RESULT_WINDOW_US
 from tests.unit.namenode.world import World, asking
 
 CLIENT = bytes(range(16))
