@@ -25,9 +25,10 @@ from esdfs.namenode.namespace.outcome import outcome
 from esdfs.namenode.namespace.view import View
 from esdfs.namenode.projection import contents, layout
 from esdfs.namenode.projection.layout import END, TWO_U64, U32, U64, Meta
+from esdfs.namenode.projection.past import PastView
 from esdfs.namenode.projection.purging import Purge
 from esdfs.namenode.projection.remembering import RememberingView
-from esdfs.namenode.projection.views import Dbs, PastView
+from esdfs.namenode.projection.views import Dbs
 
 _encode = msgspec.msgpack.Encoder().encode
 _work = msgspec.msgpack.Decoder(Work).decode
