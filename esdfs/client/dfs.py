@@ -8,34 +8,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
 
-from esdfs.client.changes import Change, Cursor, Cursors, Feed, Moved
+from esdfs.client.calls import Point, absolute
 from esdfs.client.control import CONNECT_BUDGET_S, TIMEOUT_S, Control, split_urls
 from esdfs.client.errors import IsADirectory
+from esdfs.client.past import Past
 from esdfs.client.values import (
-    Difference,
     FileStatus,
     LocatedBlock,
-    Retention,
-    Snapshot,
-    SnapshotMade,
-    Snapshots,
     Usage,
-    Version,
-    Versions,
 )
 from esdfs.client.values import Listing as Page
 from esdfs.env import Clock, Rng
 from esdfs.env_os import OsClock, OsRng
-from esdfs.errors import InvalidRequest, NotFound
+from esdfs.errors import NotFound
 
 if TYPE_CHECKING:
     from esdfs.client.data import DataPath
     from esdfs.client.reader import RemoteFile
     from esdfs.client.tree import Copied
-
-Point: TypeAlias = str | int | datetime
-"""A moment of the past: a txid, an ISO time, a duration ago (``2h``), ``@`` and a snapshot's name, or an
-aware datetime."""
 
 LocalPath: TypeAlias = str | os.PathLike[str]
 T = TypeVar("T")
@@ -46,7 +36,7 @@ _PAGE: Final = 1000
 _MODES: Final = frozenset({"r", "w", "x", "rb", "wb", "xb"})
 
 
-class DFSClient:
+class DFSClient(Past):
     """A cluster, for any number of threads; opens its connections when they are needed, also after a fork.
 
     Paths in the cluster are absolute. Errors are `esdfs.errors.EsdfsError`; where Python has a name for them
@@ -79,8 +69,7 @@ class DFSClient:
     ) -> None:
         self._clock = clock or OsClock()
         self._rng = rng or OsRng()
-        self.as_of = point(as_of)
-        self.control = Control(
+        control = Control(
             split_urls(url if url is not None else os.environ.get("ESDFS_URL", "")),
             token=token,
             user=user or login_name(),
@@ -89,6 +78,7 @@ class DFSClient:
             timeout_s=timeout,
             connect_budget_s=connect_timeout,
         )
+        super().__init__(control, as_of)
         self._opened: DataPath | None = None
 
     def __enter__(self) -> Self:
@@ -135,7 +125,7 @@ class DFSClient:
         after: str | None = None
         while True:
             page = self.control.get(
-                f"/directories{_absolute(path)}", Page, limit=_PAGE, after=after, as_of=moment
+                f"/directories{absolute(path)}", Page, limit=_PAGE, after=after, as_of=moment
             )
             yield from page.entries
             if page.next is None:
@@ -181,7 +171,7 @@ class DFSClient:
     def remove_directory(self, path: str, *, recursive: bool = False) -> None:
         """Remove a directory: an empty one, or with all below it. Raises `DirectoryNotEmpty`."""
         query = {"recursive": "true"} if recursive else {}
-        self._change("DELETE", f"/directories{_absolute(path)}", dict[str, Any], None, **query)
+        self._change("DELETE", f"/directories{absolute(path)}", dict[str, Any], None, **query)
 
     def remove_file(self, path: str) -> None:
         """Remove a file; it stays in history. Raises `NotFound`, `IsADirectory`."""
@@ -239,128 +229,6 @@ class DFSClient:
         """Carry out commands (`POST /transactions`), all or none; returns their txid."""
         answer = self._change("POST", "/transactions", dict[str, Any], {"commands": list(commands)})
         return int(answer["txid"])
-
-    # --- history ------------------------------------------------------------------------------
-
-    def history(self, path: str, *, limit: int = 1000) -> list[Version]:
-        """Every kept version of what the path names or last named, newest first."""
-        return self.control.get("/history", Versions, path=path, limit=limit).versions
-
-    def restore(
-        self, path: str, as_of: Point, target: str | None = None, *, overwrite: bool = True
-    ) -> FileStatus:
-        """Bring back a file or directory as it was, at its own path or at ``target``; no bytes move."""
-        body = {"path": path, "as_of": point(as_of), "target": target or path, "overwrite": overwrite}
-        return self._change("POST", "/restore", FileStatus, body)
-
-    # --- the journal --------------------------------------------------------------------------
-
-    def changes(
-        self,
-        from_txid: int | None = None,
-        path: str | None = None,
-        kinds: Sequence[str] = (),
-        cursor: str | None = None,
-        *,
-        follow: bool = True,
-    ) -> Iterator[Change]:
-        """What changed, in order, without a gap, whoever leads meanwhile.
-
-        Args:
-            from_txid: Where to begin; None = after ``cursor``, else with the next change from now on (with
-                ``follow``) or the oldest one kept.
-            path: Only what matters to it and to all below it, also what was done to a directory above.
-            kinds: Only these (``renamed``, ``file-completed``, …).
-            cursor: A named reader: say what was dealt with by `move_cursor`. Until then it comes again.
-            follow: Go on for ever; else end with what is the newest change now.
-
-        Raises:
-            Compacted: What comes next is no longer kept; its details say from where it is.
-            NotFound: No such cursor: `move_cursor` makes it.
-        """
-        return self.feed(from_txid, path, kinds, cursor, follow=follow).changes(follow=follow)
-
-    def feed(
-        self,
-        from_txid: int | None = None,
-        path: str | None = None,
-        kinds: Sequence[str] = (),
-        cursor: str | None = None,
-        *,
-        follow: bool = True,
-    ) -> Feed:
-        """As `changes`, page by page, with the journal's head as a sign of life."""
-        if from_txid is None and cursor is not None:
-            found = [one for one in self.cursors() if one.name == cursor]
-            if not found:
-                raise NotFound(f"no cursor is named {cursor}: move_cursor makes it", cursor=cursor)
-            from_txid = found[0].txid + 1
-        if from_txid is None:
-            where = self.control.get("/cursors", Cursors)
-            from_txid = where.head + 1 if follow else where.oldest
-        return Feed(self.control, from_txid, path=path or "", kinds=kinds)
-
-    def cursors(self) -> list[Cursor]:
-        """The named readers of the journal, and how far each is."""
-        return self.control.get("/cursors", Cursors).cursors
-
-    def move_cursor(self, name: str, txid: int, *, reset: bool = False) -> Moved:
-        """Everything up to ``txid`` is dealt with; makes the cursor when there is none.
-
-        At most one move a second is journaled: the answer says what is, and what will be.
-
-        Args:
-            name: Of the reader.
-            txid: A lower one than before changes nothing,
-            reset: unless this is set.
-        """
-        body = {"txid": txid, "reset": reset}
-        return self._change("PUT", f"/cursors/{name}", Moved, body)
-
-    def drop_cursor(self, name: str) -> None:
-        """Forget a named reader. Raises `NotFound`."""
-        self._change("DELETE", f"/cursors/{name}", dict[str, Any], None)
-
-    def snapshots(self) -> list[Snapshot]:
-        """Every snapshot, by name."""
-        return self.control.get("/snapshots", Snapshots).snapshots
-
-    def create_snapshot(self, name: str, path: str = "/", *, as_of: Point | None = None) -> SnapshotMade:
-        """Keep what is at and below ``path`` readable as ``@name``, as it is or was, whatever the window.
-
-        No bytes move. Raises `AlreadyExists`, and `Compacted` for what can no longer be read.
-        """
-        body = {"name": name, "path": _absolute(path), "as_of": point(as_of)}
-        return self._change("POST", "/snapshots", SnapshotMade, body)
-
-    def delete_snapshot(self, name: str) -> None:
-        """Let go of a snapshot; what only it kept is forgotten soon. Raises `NotFound`."""
-        self._change("DELETE", f"/snapshots/{name}", dict[str, Any], None)
-
-    def retention(self) -> Retention:
-        """How much history is kept, and how much there is."""
-        return self.control.get("/retention", Retention)
-
-    def retention_report(self, depth: int = 1) -> dict[str, Any]:
-        """What history costs; see `GET /retention/report`. Seconds per million inodes: mind ``timeout``."""
-        return self.control.get_patiently("/retention/report", dict[str, Any], depth=depth)
-
-    def set_retention(self, *, window_s: int | None = None, records_max: int | None = None) -> Retention:
-        """Keep history of this age and of so many transactions (0 = without limit, None = as it is).
-
-        What is beyond the shorter of the two is forgotten soon, and for ever, unless a snapshot shows it.
-        """
-        body = {"window_s": window_s, "records_max": records_max}
-        return self._change("PUT", "/retention", Retention, body)
-
-    def diff(self, before: Point, after: Point | None = None, path: str = "/") -> Difference:
-        """The net effect of going from one moment to another (None = now), at and below ``path``.
-
-        Either moment may be the earlier one. A rename is one line, whatever lies below; what came or went
-        with a directory is told whole. Raises `Compacted`, `FutureTxid`.
-        """
-        query = {"from": point(before), "to": self._moment(after), "path": _absolute(path)}
-        return self.control.get("/diff", Difference, **query)
 
     # --- bytes --------------------------------------------------------------------------------
 
@@ -428,7 +296,7 @@ class DFSClient:
         """Make ``dfs_path`` a copy of a local directory; small files travel many at a time."""
         data = self._writing()
         options = data.options(overwrite, parents, replication, block_size_bytes, compress)
-        return data.put_tree(Path(local_path), _absolute(dfs_path), options, progress)
+        return data.put_tree(Path(local_path), absolute(dfs_path), options, progress)
 
     def get_file(
         self,
@@ -459,7 +327,7 @@ class DFSClient:
     ) -> "Copied":
         """Make a local directory a copy of ``dfs_path`` as of one transaction, whatever changes meanwhile."""
         return self._data().get_tree(
-            _absolute(dfs_path),
+            absolute(dfs_path),
             Path(local_path),
             overwrite=overwrite,
             as_of=self._moment(as_of),
@@ -523,24 +391,6 @@ class DFSClient:
             raise IsADirectory(f"{path} is a directory", path=path)
         return self._data().remote(info, txid)
 
-    def _moment(self, as_of: Point | None) -> str | None:
-        return self.as_of if as_of is None else point(as_of)
-
-    def _change(
-        self,
-        method: str,
-        path: str,
-        kind: type[T],
-        body: Mapping[str, object] | None,
-        **query: str,
-    ) -> T:
-        self._check_present()
-        return self.control.change(method, path, kind, body, **query)
-
-    def _check_present(self) -> None:
-        if self.as_of is not None:
-            raise InvalidRequest(f"this client reads as of {self.as_of}: change things with another one")
-
     def _data(self) -> "DataPath":
         if self._opened is None or self._opened.pid != os.getpid():
             from esdfs.client.data import DataPath  # noqa: PLC0415 - gRPC takes 0.1 s to import
@@ -553,24 +403,9 @@ class DFSClient:
         return self._data()
 
 
-def point(as_of: Point | None) -> str | None:
-    """A moment as the NameNode takes it."""
-    if isinstance(as_of, datetime):
-        if as_of.tzinfo is None:
-            raise InvalidRequest("as_of needs a datetime with a time zone")
-        return as_of.astimezone(UTC).isoformat()
-    return None if as_of is None else str(as_of)
-
-
 def login_name() -> str:
     """Whom to record; the environment may have no user at all."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
         return "anonymous"
-
-
-def _absolute(path: str) -> str:
-    if not path.startswith("/"):
-        raise InvalidRequest(f"paths in the cluster are absolute: {path!r} does not start with '/'")
-    return path

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from esdfs.client import DFSClient
-from esdfs.client.dfs import point
+from esdfs.client.calls import point
 from esdfs.errors import InvalidRequest
 from tests.unit.client.conftest import World
 from tests.unit.client.namenode import Response, answers, serving
