@@ -143,7 +143,7 @@ class Engine:
                 try:
                     settled = self._one(writer, batch, request, epoch, now_us)
                 except EsdfsError as error:
-                    settled = Settled(writer.meta.applied_txid, _NIL, error)
+                    settled = Settled(writer.meta.applied_txid, NIL, error)
                 batch.settled.append(settled)
         except BaseException:
             writer.abort()
@@ -154,7 +154,7 @@ class Engine:
         if isinstance(request, Internal):
             event = request.make(writer)
             if event is None:
-                return Settled(writer.meta.applied_txid, _NIL)
+                return Settled(writer.meta.applied_txid, NIL)
             level = writer.feature_level()  # a record that raises it is written as the one before it
             writer.begin_record(writer.meta.applied_txid + 1, epoch, now_us)
             evolve(writer, event, txid=writer.meta.applied_txid, ts_us=now_us)
@@ -228,7 +228,8 @@ class Engine:
         return events, numbers, answers
 
 
-_NIL = msgspec.Raw(b"\xc0")
+NIL = msgspec.Raw(b"\xc0")
+"""The result of what changed nothing, or was refused."""
 _BY_ITSELF = Execute(commands=[], principal="esdfs", peer="")
 
 

@@ -10,7 +10,7 @@ from esdfs.ids import Txid
 from esdfs.journal.entry import Entry, Identity
 from esdfs.journal.log import Journal
 from esdfs.journal.replication import Replication
-from esdfs.namenode.events import ClusterFormatted
+from esdfs.namenode.events import ClusterFormatted, VoterEntry
 from esdfs.namenode.namespace.inodes import BlockRecord, OpenFile
 from esdfs.namenode.projection.horizon import Standing, standing
 from esdfs.namenode.projection.layout import Meta
@@ -89,6 +89,10 @@ class MetadataManager:
     def cluster(self) -> ClusterFormatted:
         """The cluster's settings."""
         return self._read(lambda view: view.cluster())
+
+    def voters(self) -> tuple[VoterEntry, ...]:
+        """The NameNodes that vote."""
+        return self._read(lambda view: view.voters())
 
     def feature_level(self) -> int:
         """What may be written: see ``upcasters``."""

@@ -1,7 +1,6 @@
-"""The NameNode's one thread: takes calls, runs batches, keeps time.
+"""The NameNode's one thread: takes calls, has them decided (``batches``), keeps time.
 
-One batch is in flight. What arrives while its records become durable is the next batch: group commit
-without a timer. The only other thread is the journal's, so that an fsync delays no heartbeat.
+The only other thread is the journal's, so that an fsync delays no heartbeat.
 """
 
 import asyncio
@@ -11,28 +10,25 @@ from typing import Any, Final, assert_never
 
 import msgspec
 import structlog
-from msgspec.structs import astuple
 
 from esdfs.env import Clock
 from esdfs.errors import (
-    Compacted,
     EsdfsError,
     InsufficientStorage,
-    JournalError,
-    NewerRelease,
     NotLeader,
     OutcomeUnknown,
-    Overloaded,
     Unavailable,
 )
 from esdfs.ids import Txid
 from esdfs.namenode import events as ev
+from esdfs.namenode.batches import Batches
 from esdfs.namenode.blocks.manager import BlockManager, NeedsJournal
 from esdfs.namenode.blocks.monitor import DataNodeMonitor
-from esdfs.namenode.checkpoints.keeper import CheckpointKeeper, up_to_mark
+from esdfs.namenode.checkpoints.keeper import CheckpointKeeper
 from esdfs.namenode.config import NameNodeConfig
-from esdfs.namenode.engine import Batch, Engine, Internal, Request, Settled
+from esdfs.namenode.engine import Engine, Internal, Settled
 from esdfs.namenode.events import Event
+from esdfs.namenode.fleet import namenodes
 from esdfs.namenode.frames import (
     AddVoter,
     Answer,
@@ -51,7 +47,6 @@ from esdfs.namenode.frames import (
     TransferLeadership,
     Upgrade,
 )
-from esdfs.namenode.gathering import Gathering
 from esdfs.namenode.housekeeping import FinishRestores, Housekeeping
 from esdfs.namenode.leading import Quorum
 from esdfs.namenode.leases import LeaseTable
@@ -62,11 +57,7 @@ from esdfs.namenode.retaining import MoveHorizon, PurgeHistory
 from esdfs.namenode.socket_server import Connection
 from esdfs.namenode.upgrading import Upgrading
 
-BATCH_COMMANDS_MAX: Final = 4_000
-PENDING_REQUESTS_MAX: Final = 20_000
-APPLY_RECORDS_MAX: Final = 500
 TICK_S: Final = 0.5
-_LOOK_AGAIN_S: Final = 0.001
 
 _encode = msgspec.msgpack.Encoder().encode
 _log = structlog.get_logger(__name__)
@@ -100,22 +91,25 @@ class Service:
         self._blocks = blocks
         self._leases = leases
         self._clock = clock
-        self._engine = Engine(metadata, blocks, leases, clock)
+        self._batches = Batches(
+            metadata,
+            quorum,
+            checkpoints,
+            Engine(metadata, blocks, leases, clock),
+            clock,
+            on_committed=self._committed,
+            fail=self.fail,
+            not_leader=self._not_leader,
+        )
         self._upgrading = Upgrading(metadata, quorum)
         self._housekeeping = Housekeeping(
             metadata, [FinishRestores(), MoveHorizon(config, clock), PurgeHistory()]
         )
-        self._pending: list[_Pending] = []
-        self._arrived = asyncio.Event()
         self._monitor = DataNodeMonitor(blocks, structlog.get_logger("blocks"))
-        self._moved = asyncio.Event()
-        self._gathering = Gathering()
-        self._enough = asyncio.Event()
-        self._speculating = False
         self._led = metadata.replication.is_leader
         self._tasks: set[asyncio.Task[None]] = set()
         self._read_only = ""
-        self._counters = dict.fromkeys(("requests", "refused", "records", "events", "batches"), 0)
+        self._refused = 0
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def start(self) -> None:
@@ -124,10 +118,10 @@ class Service:
         for file in self._metadata.open_files():
             self._leases.renew(file.inode)
         loop = asyncio.get_running_loop()
-        self._watch(loop.create_task(self._run_batches(), name="batches"))
+        self._watch(loop.create_task(self._batches.run(), name="batches"))
         self._watch(loop.create_task(self._keep_time(), name="time"))
-        self._watch(loop.create_task(self._checkpoints.keep(self.propose), name="checkpoints"))
-        self._watch(loop.create_task(self._housekeeping.keep(self.propose), name="housekeeping"))
+        self._watch(loop.create_task(self._checkpoints.keep(self._batches.propose), name="checkpoints"))
+        self._watch(loop.create_task(self._housekeeping.keep(self._batches.propose), name="housekeeping"))
         for task in self._monitor.start():
             self._watch(task)
 
@@ -145,8 +139,7 @@ class Service:
         try:
             match call.body:
                 case Execute():
-                    self._require_leader()
-                    self._enqueue(call.body, reply)
+                    self._execute(call.body, reply)
                     return
                 case ReadIndex():
                     self._watch(asyncio.get_running_loop().create_task(self._read_index(reply)))
@@ -185,36 +178,27 @@ class Service:
             return
         self._answer(reply, msgspec.Raw(_encode(result)))
 
-    def _enqueue(self, request: Request, reply: "_Reply | asyncio.Future[Settled]") -> None:
-        if len(self._pending) >= PENDING_REQUESTS_MAX:
-            raise Overloaded(f"{PENDING_REQUESTS_MAX} requests are waiting: try again later")
-        if self._read_only and isinstance(request, Execute):
+    def _execute(self, request: Execute, reply: "_Reply") -> None:
+        self._require_leader()
+        if self._read_only:
             raise InsufficientStorage(self._read_only)
-        self._counters["requests"] += 1
-        self._pending.append(_Pending(request, reply))
-        self._arrived.set()
-        if len(self._pending) >= self._gathering.expected:
-            self._enough.set()
+        self._batches.put(request, partial(self._settled, reply))
 
-    async def propose(self, internal: Internal) -> Settled:
-        """Make a change of the NameNode's own; returns when it is committed.
-
-        Raises:
-            EsdfsError: It was refused or could not be made durable.
-        """
-        future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
-        self._enqueue(internal, future)
-        settled = await future
+    def _settled(self, reply: "_Reply", settled: Settled) -> None:
         if settled.error is not None:
-            raise settled.error
-        return settled
+            self._refuse(reply, settled.error)
+            return
+        epoch = self._metadata.replication.epoch
+        reply.connection.answer(
+            Answer(reply.call_id, settled.txid, epoch, None, settled.result, settled.replayed)
+        )
 
     async def _register(self, body: bytes, reply: "_Reply") -> None:
         try:
             try:
                 result = self._blocks.register(body)
             except NeedsJournal as needed:
-                await self.propose(Internal(partial(_datanode_added, needed.node_id, needed.uuid)))
+                await self._batches.propose(Internal(partial(_datanode_added, needed.node_id, needed.uuid)))
                 result = self._blocks.register(body)
         except NotLeader:
             # The leader hears of it too; its record comes to us through the journal.
@@ -242,10 +226,10 @@ class Service:
     async def _read_index(self, reply: "_Reply") -> None:
         try:
             while self._quorum.is_opening():
-                await self._move()
+                await self._batches.moved()
             txid = await self._quorum.read_index()
             while self._metadata.meta().applied_txid < txid:
-                await self._move()
+                await self._batches.moved()
         except NotLeader:
             self._refuse(reply, self._not_leader())
         except EsdfsError as error:
@@ -265,7 +249,7 @@ class Service:
 
     async def _finalize(self, reply: "_Reply") -> None:
         try:
-            result = await self._upgrading.finalize(self.propose)
+            result = await self._upgrading.finalize(self._batches.propose)
         except EsdfsError as error:
             self._refuse(reply, error)
         else:
@@ -285,117 +269,16 @@ class Service:
         reply.connection.answer(answer)
 
     def _refuse(self, reply: "_Reply", error: EsdfsError) -> None:
-        self._counters["refused"] += 1
+        self._refused += 1
         failure = Failure(error.code, error.message, error.details)
         txid, epoch = self._metadata.replication.commit_txid, self._metadata.replication.epoch
         reply.connection.answer(Answer(reply.call_id, txid, epoch, failure))
 
-    # --- batches --------------------------------------------------------------------------------
-
-    async def _run_batches(self) -> None:
-        replication = self._metadata.replication
-        while True:
-            await self._arrived.wait()
-            await self._until_up_to_date()
-            if not self._quorum.is_alone():
-                await self._gather()
-            await self._checkpoints.released()
-            began_ns = self._clock.monotonic_ns()
-            taken = self._take()
-            if not replication.is_leader:
-                self._refuse_all(taken, self._not_leader())
-                continue
-            self._speculating = True
-            try:
-                await self._run_batch(taken)
-            finally:
-                self._speculating = False
-            self._gathering.settled(
-                len(taken), len(self._pending), began_ns=began_ns, now_ns=self._clock.monotonic_ns()
-            )
-            self.apply_committed()
-
-    async def _gather(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._gathering.is_worth_it(len(self._pending), self._clock.monotonic_ns()):
-            self._enough.clear()
-            timer = loop.call_later(_LOOK_AGAIN_S, self._enough.set)
-            await self._enough.wait()
-            timer.cancel()
-
-    async def _run_batch(self, taken: "list[_Pending]") -> None:
-        batch = self._engine.prepare([pending.request for pending in taken])
-        if not batch.drafts:
-            batch.abort()
-            self._settle(taken, batch)
-            return
-        try:
-            entries = self._metadata.replication.propose(batch.drafts)
-            # Shielded: a stop lets the batch in flight finish, so that its callers get an answer.
-            await asyncio.shield(self._quorum.committed(entries))
-        except (OutcomeUnknown, NotLeader, Unavailable) as error:
-            # The speculation is gone; whether its records survive, the next leader's journal says.
-            batch.abort()
-            self._refuse_all(taken, error)
-            return
-        except JournalError as error:
-            batch.abort()
-            self._fail(taken, error)
-            return
-        batch.commit(entries)
-        self._committed(batch.events, batch.released)
-        self._counters["batches"] += 1
-        self._counters["records"] += len(batch.drafts)
-        self._counters["events"] += len(batch.events)
-        self._moved.set()
-        self._settle(taken, batch)
-
-    async def _until_up_to_date(self) -> None:
-        """A leader decides upon everything before its own next record: wait until that is applied."""
-        replication = self._metadata.replication
-        while replication.is_leader or self._quorum.is_opening():
-            self.apply_committed()
-            if replication.is_leader and self._metadata.meta().applied_txid == replication.head.last_txid:
-                return
-            await self._move()
-
-    async def _move(self) -> None:
-        """Return when more is applied, or this node's role changed."""
-        self._moved.clear()
-        await self._moved.wait()
+    # --- what the quorum tells ------------------------------------------------------------------
 
     def apply_committed(self) -> None:
-        """Fold committed records into the projection.
-
-        On a follower these are all of them, on a leader the quorum's own. A slice at a time, so that a long
-        backlog does not keep others waiting.
-        """
-        if self._speculating or self._checkpoints.holds:
-            return  # what is being committed is the batch's own; either's end comes back here
-        replication = self._metadata.replication
-        applied = self._metadata.meta().applied_txid
-        if applied >= replication.commit_txid:
-            return
-        try:
-            entries = replication.tail(Txid(applied), limit=APPLY_RECORDS_MAX)
-        except Compacted:
-            return  # a checkpoint is being installed: `checkpoint_installed` comes next
-        entries = up_to_mark(entries)
-        writer = self._metadata.speculate()
-        try:
-            events = [event for entry in entries for event in writer.apply_row(astuple(entry))]
-        except NewerRelease as error:
-            writer.abort()
-            self.fail(error.message)  # what it was told is stored: an upgraded program goes on from there
-            return
-        except BaseException:
-            writer.abort()
-            raise
-        writer.commit()
-        self._committed(events, writer.released)
-        self._moved.set()
-        if entries[-1].txid < replication.commit_txid:
-            asyncio.get_running_loop().call_soon(self.apply_committed)
+        """More is committed; see ``Batches.apply_committed``."""
+        self._batches.apply_committed()
 
     def checkpoint_installed(self, txid: Txid) -> None:
         """The journal begins after the checkpoint at ``txid`` now."""
@@ -406,7 +289,7 @@ class Service:
         for file in self._metadata.open_files():
             self._leases.renew(file.inode)
         self._blocks.reloaded()
-        self._moved.set()
+        self._batches.wake()
 
     def role_changed(self) -> None:
         """This node leads, or no longer does."""
@@ -414,7 +297,7 @@ class Service:
         self._blocks.leads(self._led)
         for file in self._metadata.open_files():
             self._leases.renew(file.inode)
-        self._moved.set()
+        self._batches.wake()
 
     def role_changed_if_new(self) -> None:
         """A leader may take proposals only once its first record is committed: a commit may be that one."""
@@ -425,25 +308,6 @@ class Service:
         """This node cannot go on."""
         if not self.failed.done():
             self.failed.set_result(why)
-
-    def _take(self) -> "list[_Pending]":
-        """The next batch: all that waits, up to a bound on commands."""
-        count = 0
-        for index, pending in enumerate(self._pending):
-            count += len(pending.request.commands) if isinstance(pending.request, Execute) else 1
-            if count > BATCH_COMMANDS_MAX and index:
-                return self._split(index)
-            if isinstance(pending.request, Internal) and pending.request.ends_batch:
-                return self._split(index + 1)
-        taken, self._pending = self._pending, []
-        self._arrived.clear()
-        return taken
-
-    def _split(self, count: int) -> "list[_Pending]":
-        taken, self._pending = self._pending[:count], self._pending[count:]
-        if not self._pending:
-            self._arrived.clear()
-        return taken
 
     def _committed(self, events: list[Event], released: list[int]) -> None:
         for event in events:
@@ -462,37 +326,6 @@ class Service:
         self._blocks.on_released(released)
         self._housekeeping.on_committed(events)
 
-    def _settle(self, taken: "list[_Pending]", batch: Batch) -> None:
-        epoch = self._metadata.replication.epoch
-        for pending, settled in zip(taken, batch.settled, strict=True):
-            reply = pending.reply
-            if isinstance(reply, asyncio.Future):
-                if not reply.done():
-                    reply.set_result(settled)
-            elif settled.error is not None:
-                self._refuse(reply, settled.error)
-            else:
-                reply.connection.answer(
-                    Answer(reply.call_id, settled.txid, epoch, None, settled.result, settled.replayed)
-                )
-
-    def _fail(self, taken: "list[_Pending]", error: JournalError) -> None:
-        unknown = OutcomeUnknown(
-            f"the journal failed while this was being written ({error.message}); repeat it under the same "
-            "idempotency key"
-        )
-        self._refuse_all(taken + self._pending, unknown)
-        self._pending = []
-        if not self.failed.done():
-            self.failed.set_result(f"journal: {error.message}")
-
-    def _refuse_all(self, pendings: "list[_Pending]", error: EsdfsError) -> None:
-        for pending in pendings:
-            if not isinstance(pending.reply, asyncio.Future):
-                self._refuse(pending.reply, error)
-            elif not pending.reply.done():
-                pending.reply.set_exception(error)
-
     # --- time -----------------------------------------------------------------------------------
 
     async def _keep_time(self) -> None:
@@ -507,7 +340,7 @@ class Service:
 
     async def _end_lease(self, inode: int) -> None:
         try:
-            await self.propose(Internal(partial(_lapsed, inode)))
+            await self._batches.propose(Internal(partial(_lapsed, inode)))
         except (NotLeader, OutcomeUnknown, Unavailable) as error:
             _log.info("lease not ended", inode=inode, why=error.message)
         else:
@@ -534,7 +367,7 @@ class Service:
             "cluster_id": self._metadata.identity.cluster_id,
             "role": self._quorum.role(),
             "leader": self._quorum.leader()[0],
-            "namenodes": self._namenodes(),
+            "namenodes": namenodes(self._config, self._quorum, self._metadata.voters()),
             "epoch": replication.epoch,
             "last_txid": replication.head.last_txid,
             "commit_txid": replication.commit_txid,
@@ -546,42 +379,9 @@ class Service:
             **self._metadata.standing(self._clock.wall_us())._asdict(),
             "chain": meta.chain.hex(),
             "read_only": self._read_only,
-            "pending_requests": len(self._pending),
-            "counters": dict(self._counters),
+            "pending_requests": len(self._batches),
+            "counters": {**self._batches.counters, "refused": self._refused},
             **self._blocks.status(),
-        }
-
-    def _namenodes(self) -> list[dict[str, Any]]:
-        """Who votes, and as what; of the others only who leads is known here."""
-        leader_id, mine = self._quorum.leader()[0], self._config.node_id
-        with self._metadata.present() as view:
-            voters = view.voters()
-        if not voters and leader_id == mine:  # a cluster of one, of before these were journaled
-            return [{**self._observer(), "kind": "voter"}]
-        observing = [] if any(voter.node_id == mine for voter in voters) else [self._observer()]
-        return observing + [
-            {
-                "node_id": voter.node_id,
-                "role": self._quorum.role()
-                if voter.node_id == mine
-                else "leader"
-                if voter.node_id == leader_id
-                else "follower",
-                "kind": voter.kind,
-                "rest": voter.rest,
-                "grpc": voter.grpc,
-            }
-            for voter in voters
-        ]
-
-    def _observer(self) -> dict[str, Any]:
-        grpc, rest = self._config.grpc_address, self._config.rest_url
-        return {
-            "node_id": self._config.node_id,
-            "role": self._quorum.role(),
-            "kind": "observer",
-            "rest": rest,
-            "grpc": grpc,
         }
 
     def _watch(self, task: "asyncio.Task[None]") -> None:
@@ -599,11 +399,6 @@ class Service:
 class _Reply(msgspec.Struct, frozen=True):
     connection: Connection
     call_id: int
-
-
-class _Pending(msgspec.Struct, frozen=True):
-    request: Request
-    reply: "_Reply | asyncio.Future[Settled]"
 
 
 def _datanode_added(node_id: str, uuid: str, writer: Writer) -> Event | None:
