@@ -20,6 +20,7 @@ from esdfs.namenode.blocks.locations import LocationsStore
 from esdfs.namenode.blocks.manager import BlockManager
 from esdfs.namenode.checkpoints.keeper import CheckpointKeeper
 from esdfs.namenode.checkpoints.recovery import restore
+from esdfs.namenode.children import end
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.directory import locked, open_own_journal, ready_line
 from esdfs.namenode.joining import Part
@@ -97,7 +98,7 @@ async def _run(config: NameNodeConfig) -> int:
         return await _serve(service, rest, stopping)
     finally:
         await part.leave()
-        await _end(rest)
+        await end(rest, within_s=_REST_STOP_S)  # first: what it has forwarded is still answered
         if indexing is not None:
             indexing.cancel()
             await asyncio.wait([indexing])
@@ -160,14 +161,3 @@ async def _answers(host: str, port: int) -> bool:
         return False
     finally:
         writer.close()
-
-
-async def _end(rest: asyncio.subprocess.Process) -> None:
-    """Stop the REST server first: what it has forwarded is still answered."""
-    if rest.returncode is None:
-        rest.terminate()
-    try:
-        await asyncio.wait_for(rest.wait(), _REST_STOP_S)
-    except TimeoutError:
-        rest.kill()
-        await rest.wait()

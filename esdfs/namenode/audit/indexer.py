@@ -9,7 +9,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +21,7 @@ from esdfs.namenode.audit.index import IndexStore
 from esdfs.namenode.audit.reading import Projection
 from esdfs.namenode.audit.records import Journal, Records
 from esdfs.namenode.audit.rows import IndexMeta, read_meta, write_meta
+from esdfs.namenode.children import end
 
 _NICENESS: Final = 5
 _PAGE_RECORDS: Final = 500
@@ -108,20 +108,7 @@ class IndexerProcess:
                 _log.error("the indexer ended", status=status, again_in_s=delay_s)
                 await asyncio.sleep(delay_s)
         finally:
-            await self._end()
-
-    async def _end(self) -> None:
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        with suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), _STOP_S)
-        except TimeoutError:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            await end(self._process, within_s=_STOP_S)
 
 
 def follow(step: Callable[[], int], wait: Callable[[float], object]) -> None:

@@ -23,6 +23,7 @@ from esdfs.namenode.checkpoints import making
 from esdfs.namenode.checkpoints.archive import Archive
 from esdfs.namenode.checkpoints.files import CheckpointFiles
 from esdfs.namenode.checkpoints.image import VoterOf
+from esdfs.namenode.children import end
 from esdfs.namenode.projection.lmdb import ProjectionLoader, open_reader
 
 _NICENESS: Final = 5  # with 10, a busy machine starves it for a minute
@@ -151,15 +152,7 @@ class Helper:
     async def stop(self) -> None:
         """End the process; a job under way is given up."""
         process, self._process = self._process, None
-        if process is None or process.returncode is not None:
-            return
-        with suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), _STOP_S)
-        except TimeoutError:
-            _kill(process)
-            await process.wait()
+        await end(process, within_s=_STOP_S)
 
     async def _started(self) -> asyncio.subprocess.Process:
         if self._process is None or self._process.returncode is not None:
