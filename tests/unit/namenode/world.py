@@ -20,6 +20,7 @@ from esdfs.namenode.engine import Engine, Internal, Request, Settled
 from esdfs.namenode.events import Event
 from esdfs.namenode.formatting import cluster_settings, format_namenode
 from esdfs.namenode.frames import Execute
+from esdfs.namenode.housekeeping import Chore
 from esdfs.namenode.leases import LeaseTable
 from esdfs.namenode.member import examine
 from esdfs.namenode.metadata_manager import MetadataManager
@@ -167,6 +168,16 @@ class World:
         block = cmd.WrittenBlock(block_id, generation, size_bytes, size_bytes, crc32c, ["dn-1", "dn-2"])
         inode: int = self.run(cmd.CompleteFile(opened["inode"], "lease", [block], crc32c))["inode"]
         return inode
+
+    def do_all(self, chore: Chore) -> int:
+        """Do a chore until it is done; in how many records."""
+        records = 0
+        while True:
+            with self.metadata.present() as view:
+                if not chore.is_due(view):
+                    return records
+            self.settle(Internal(chore.make))
+            records += 1
 
     @contextmanager
     def snapshot(self, as_of: int | None = None) -> Iterator[Snapshot]:

@@ -38,13 +38,7 @@ def forget(world: World) -> int:
 
 def purge(world: World) -> int:
     """Forget all that may be forgotten; in how many records."""
-    chore, records = PurgeHistory(), 0
-    while True:
-        with world.metadata.present() as view:
-            if not chore.is_due(view):
-                return records
-        world.settle(Internal(chore.make))
-        records += 1
+    return world.do_all(PurgeHistory())
 
 
 def tree(world: World, as_of: int, path: str = "/") -> set[str]:

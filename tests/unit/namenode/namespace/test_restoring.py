@@ -7,7 +7,6 @@ import pytest
 
 from esdfs.errors import AlreadyExists, InvalidRequest, NotFound, Restoring
 from esdfs.namenode import commands as cmd
-from esdfs.namenode.engine import Internal
 from esdfs.namenode.housekeeping import FinishRestores
 from esdfs.namenode.namespace.fanout import FIRST_STEPS
 from esdfs.namenode.projection.digest import digest
@@ -48,13 +47,7 @@ def large(world: World, count: int) -> None:
 
 def drive(world: World) -> int:
     """Do all the work there is; how many records it took."""
-    chore, records = FinishRestores(), 0
-    while True:
-        with world.metadata.present() as view:
-            if not chore.is_due(view):
-                return records
-        world.settle(Internal(chore.make))
-        records += 1
+    return world.do_all(FinishRestores())
 
 
 def test_a_directory_is_brought_back_in_the_place_of_what_is_there(world: World) -> None:
