@@ -1,4 +1,4 @@
-"""Runs migrations: one transaction each, one process at a time.
+"""Runs migrations: all that are due in one transaction, one process at a time.
 
 The URL comes from ``esdfs db upgrade`` (``config.attributes["url"]``) or from ``alembic -x url=…``. There is
 no ``alembic.ini``: ``[tool.alembic]`` in ``pyproject.toml`` is all there is to say.
@@ -21,7 +21,8 @@ engine = writer_engine(parse(url))
 try:
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
-            # SQLite needs none: its transactions here begin by taking the file's write lock.
+            # SQLite needs none: the transaction begins by taking the file's write lock, before it looks which
+            # migrations are due.
             connection.exec_driver_sql("SET lock_timeout = '60s'; SET statement_timeout = 0")
             connection.exec_driver_sql(f"SELECT pg_advisory_lock({LOCK})")
             connection.commit()
@@ -29,7 +30,6 @@ try:
             connection=connection,
             target_metadata=metadata,
             render_as_batch=True,
-            transaction_per_migration=True,
             transactional_ddl=True,
             compare_server_default=True,
         )

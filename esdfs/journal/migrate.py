@@ -23,11 +23,11 @@ def scripts() -> Path:
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Create or alter the tables. Safe to repeat; two at once wait for each other on PostgreSQL.
+    """Create or alter the tables. Safe to repeat; two at once wait for each other.
 
     Raises:
         InvalidRequest: Not a URL a journal can live at.
-        JournalUnavailable: The database does not answer, or a statement failed; its migration is undone.
+        JournalUnavailable: The database does not answer, or a statement failed; nothing was changed.
         NewerRelease: A newer program migrated it already.
     """
     found = current(url) if _exists(url) else ""

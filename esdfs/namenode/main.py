@@ -20,7 +20,7 @@ from esdfs.namenode.blocks.locations import LocationsStore
 from esdfs.namenode.blocks.manager import BlockManager
 from esdfs.namenode.checkpoints.keeper import CheckpointKeeper
 from esdfs.namenode.checkpoints.recovery import restore
-from esdfs.namenode.children import end
+from esdfs.namenode.children import Child
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.directory import locked, open_own_journal, ready_line
 from esdfs.namenode.joining import Part
@@ -90,7 +90,7 @@ async def _run(config: NameNodeConfig) -> int:
     gc.collect()
     gc.freeze()
     indexing: asyncio.Future[None] | None = None
-    rest = await asyncio.create_subprocess_exec(*command(config), stdin=asyncio.subprocess.DEVNULL)
+    rest = await Child.start(command(config))
     try:
         await _wait_ready(config, rest)
         indexing = asyncio.ensure_future(IndexerProcess(config.path).keep())
@@ -98,7 +98,7 @@ async def _run(config: NameNodeConfig) -> int:
         return await _serve(service, rest, stopping)
     finally:
         await part.leave()
-        await end(rest, within_s=_REST_STOP_S)  # first: what it has forwarded is still answered
+        await rest.end(within_s=_REST_STOP_S)  # first: what it has forwarded is still answered
         if indexing is not None:
             indexing.cancel()
             await asyncio.wait([indexing])
@@ -110,7 +110,7 @@ async def _run(config: NameNodeConfig) -> int:
         metadata.close()
 
 
-async def _serve(service: Service, rest: asyncio.subprocess.Process, stopping: asyncio.Event) -> int:
+async def _serve(service: Service, rest: Child, stopping: asyncio.Event) -> int:
     stop = asyncio.ensure_future(stopping.wait())
     child = asyncio.ensure_future(rest.wait())
     ends: set[asyncio.Future[Any]] = {stop, child, service.failed}
@@ -141,7 +141,7 @@ def _loading(done_bytes: int, total_bytes: int) -> None:
     print(f"loading a checkpoint: {done_bytes} of {total_bytes} bytes", file=sys.stderr)  # noqa: T201
 
 
-async def _wait_ready(config: NameNodeConfig, rest: asyncio.subprocess.Process) -> None:
+async def _wait_ready(config: NameNodeConfig, rest: Child) -> None:
     deadline = asyncio.get_running_loop().time() + _REST_READY_S
     while not await _answers(config.rest_host, config.rest_port):
         if rest.returncode is not None or asyncio.get_running_loop().time() > deadline:

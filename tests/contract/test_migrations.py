@@ -134,6 +134,21 @@ def test_two_upgrades_at_once_both_succeed(url: str) -> None:
     assert drift(url) == ""
 
 
+def test_an_upgrade_that_fails_half_way_changes_nothing(url: str) -> None:
+    """Nobody ever sees the tables between two migrations, so two upgrades cannot meet there."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE journal_base (mine INTEGER)"))
+    with pytest.raises(JournalUnavailable, match="journal_base"):
+        upgrade(url)
+    assert current(url) == ""
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE journal_base"))
+    engine.dispose()
+    upgrade(url)
+    assert drift(url) == ""
+
+
 def test_a_missing_file_is_not_created_by_opening_it(tmp_path: Path) -> None:
     path = tmp_path / "typo.db"
     with pytest.raises(JournalUnavailable, match="run `esdfs db upgrade"):

@@ -21,7 +21,7 @@ from esdfs.namenode.audit.index import IndexStore
 from esdfs.namenode.audit.reading import Projection
 from esdfs.namenode.audit.records import Journal, Records
 from esdfs.namenode.audit.rows import IndexMeta, read_meta, write_meta
-from esdfs.namenode.children import end
+from esdfs.namenode.children import Child
 
 _NICENESS: Final = 5
 _PAGE_RECORDS: Final = 500
@@ -92,23 +92,22 @@ class IndexerProcess:
 
     def __init__(self, directory: Path) -> None:
         self._command = [sys.executable, "-m", __name__, str(directory), str(os.getpid())]
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Child | None = None
 
     async def keep(self) -> None:
         """Start it, and start it again, for ever. Cancelling ends it."""
         failed = 0
         try:
             while True:
-                self._process = await asyncio.create_subprocess_exec(
-                    *self._command, stdin=asyncio.subprocess.DEVNULL
-                )
+                self._process = await Child.start(self._command)
                 status = await self._process.wait()
                 delay_s = _RESTART_S[min(failed, len(_RESTART_S) - 1)]
                 failed += 1
                 _log.error("the indexer ended", status=status, again_in_s=delay_s)
                 await asyncio.sleep(delay_s)
         finally:
-            await end(self._process, within_s=_STOP_S)
+            if self._process is not None:
+                await self._process.end(within_s=_STOP_S)
 
 
 def follow(step: Callable[[], int], wait: Callable[[float], object]) -> None:

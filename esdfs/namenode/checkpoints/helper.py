@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -23,7 +23,7 @@ from esdfs.namenode.checkpoints import making
 from esdfs.namenode.checkpoints.archive import Archive
 from esdfs.namenode.checkpoints.files import CheckpointFiles
 from esdfs.namenode.checkpoints.image import VoterOf
-from esdfs.namenode.children import end
+from esdfs.namenode.children import Child
 from esdfs.namenode.projection.lmdb import ProjectionLoader, open_reader
 
 _NICENESS: Final = 5  # with 10, a busy machine starves it for a minute
@@ -101,7 +101,7 @@ class Helper:
 
     def __init__(self, directory: Path, *, bytes_max: int) -> None:
         self._command = [sys.executable, "-m", __name__, str(directory), str(bytes_max), str(os.getpid())]
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Child | None = None
         self._lock = asyncio.Lock()
 
     @property
@@ -115,7 +115,7 @@ class Helper:
         return self._lock.locked()
 
     async def start(self) -> None:
-        """Have the process started, so that the first job waits less; before gRPC, which dislikes forks."""
+        """Have the process started, so that the first job waits less."""
         async with self._lock:
             await self._started()
 
@@ -127,11 +127,9 @@ class Helper:
         """
         async with self._lock:
             process = await self._started()
-            assert process.stdin is not None
-            assert process.stdout is not None
+            assert process.stdout is not None, "it is piped"
             try:
-                process.stdin.write(_encode(job) + b"\n")
-                await process.stdin.drain()
+                process.tell(_encode(job) + b"\n")
                 while line := await process.stdout.readline():
                     match _told(line):
                         case Done() as done:
@@ -143,22 +141,21 @@ class Helper:
             except OSError:
                 pass
             except asyncio.CancelledError:
-                _kill(process)  # its answers are nobody's any more
+                process.kill()  # its answers are nobody's any more
                 raise
-            _kill(process)
+            process.kill()
             await process.wait()  # so that the next job starts another
             raise JournalUnavailable("the helper process ended in the middle of its job")
 
     async def stop(self) -> None:
         """End the process; a job under way is given up."""
         process, self._process = self._process, None
-        await end(process, within_s=_STOP_S)
+        if process is not None:
+            await process.end(within_s=_STOP_S)
 
-    async def _started(self) -> asyncio.subprocess.Process:
+    async def _started(self) -> Child:
         if self._process is None or self._process.returncode is not None:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-            )
+            self._process = await Child.start(self._command, piped=True)
         return self._process
 
 
@@ -219,12 +216,6 @@ class _Program:
     def _tell(self, what: Any) -> None:
         sys.stdout.buffer.write(_encode(what) + b"\n")
         sys.stdout.buffer.flush()
-
-
-def _kill(process: asyncio.subprocess.Process) -> None:
-    """It may be gone already, and the loop not yet have heard of it."""
-    with suppress(ProcessLookupError):
-        process.kill()
 
 
 def main() -> None:
