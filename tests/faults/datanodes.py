@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, Self
 from esdfs.client import DFSClient
 from tests.cluster import QUICK, Cluster, cluster, eventually
 
-SETTINGS: Final = QUICK | {"nn.safe_mode_min_ms": "0", "nn.orphan_grace_ms": "1000"}
+SETTINGS: Final = QUICK | {"nn.safe_mode_min_ms": "0", "nn.purge_grace_ms": "1000"}
 NODES: Final = 6
 VOLUMES: Final = 2
 COPIES: Final = 2
