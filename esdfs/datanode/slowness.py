@@ -37,10 +37,12 @@ class Slowness:
 
     def p99_ns(self, now_ns: int) -> int:
         """Of the last half minute; 0 when there were none."""
+        return percentile(self._late(now_ns), 99)
+
+    def _late(self, now_ns: int) -> list[int]:
         since_ns = now_ns - int(WINDOW_S * 1e9)
         with self._lock:
-            taken = sorted(duration for at, duration in self._taken if at >= since_ns)
-        return percentile(taken, 99)
+            return sorted(duration for at, duration in self._taken if at >= since_ns)
 
     def suspicious(self) -> bool:
         """Whether it is worth an fsync of our own to know more."""
@@ -49,12 +51,12 @@ class Slowness:
     def judge(self, now_ns: int) -> bool:
         """Look again; whether the judgement changed. Call it every few seconds."""
         before = self.slow
-        p99_ns = self.p99_ns(now_ns)
-        if self._limit_ns and p99_ns > self._limit_ns:
+        late = self._late(now_ns)
+        if self._limit_ns and percentile(late, 99) > self._limit_ns:
             if self._over_since_ns is None:
                 self._over_since_ns = now_ns
             self.slow = before or now_ns - self._over_since_ns >= int(SLOW_AFTER_S * 1e9)
-        elif p99_ns or not before:  # a slow volume without any fsync is not fast
+        elif late or not before:  # a slow volume without any fsync is not fast
             self._over_since_ns = None
             self.slow = False
         return self.slow is not before

@@ -16,9 +16,9 @@ from esdfs.ids import Epoch, Txid
 from esdfs.journal.entry import Base, Entry
 from esdfs.namenode.audit.index import IndexStore
 from esdfs.namenode.audit.reading import AuditReader
+from esdfs.namenode.blocks.bodies import Load, PeerState, VolumeState
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.event_codec import pack
-from esdfs.namenode.blocks.bodies import Load, PeerState, VolumeState
 from esdfs.namenode.events import (
     ClusterFormatted,
     DataNodeAdded,
