@@ -188,6 +188,7 @@ class DataNodeRegistration:
             "hostname": host,
             "port": port,
             "local_socket": self._local_socket,
+            "rack": self._config.rack,
             **self._space(),
         }
 

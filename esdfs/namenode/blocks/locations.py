@@ -27,7 +27,9 @@ import msgspec
 from esdfs.blocks import DataNodeStatus
 from esdfs.env_os import boot_id
 from esdfs.errors import InsufficientStorage
+from esdfs.namenode.blocks.admin import Admin
 from esdfs.namenode.blocks.bodies import Load
+from esdfs.namenode.blocks.racks import DEFAULT_RACK
 
 DIRECTORY: Final = "locations.mdb"
 FORMAT: Final = 1
@@ -63,6 +65,9 @@ class DataNodeRow(msgspec.Struct, frozen=True, kw_only=True):
         local_socket: For readers on its host; empty when it has none.
         storage_capacity, available_space: Bytes, as it last said.
         last_heartbeat_us: For display; liveness is decided by a monotonic age.
+        rack: Where it stands, like ``/rack-1``.
+        status_why: What its status came from.
+        admin: What an operator wants of it, and how far that is.
     """
 
     number: int
@@ -79,6 +84,9 @@ class DataNodeRow(msgspec.Struct, frozen=True, kw_only=True):
     blocks_stored: int = 0
     failed_volumes: int = 0
     load: Load = Load()
+    rack: str = DEFAULT_RACK
+    status_why: str = ""
+    admin: Admin = Admin()
 
     @property
     def address(self) -> str:
