@@ -83,7 +83,7 @@ def maintenance(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Let a DataNode be stopped for a while: its copies count, one copy elsewhere of each block is seen to."""
+    """Let a DataNode be stopped for a while: its copies count, if each block has one elsewhere, too."""
     for_s = parse_duration(length)
     if not for_s:
         raise InvalidRequest(f"--for {length}: give {FORM}")

@@ -2,6 +2,7 @@
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -220,8 +221,30 @@ class World:
         self.manager.on_committed([wish])
 
     def admin(self, node_id: str) -> Admin:
-        """What is shown of it; up to a second old."""
+        """What is shown of it soon: its row is written every second."""
+        self.wait(2_000)
         return self.store.datanodes()[self.index.numbers[node_id][0]].admin
+
+    def live(self, ms: int, *alive: str) -> Counter[str]:
+        """Time passes, and these DataNodes do what they are ordered to; how many orders there were."""
+        done = Counter[str]()
+        end = self.clock.now_ms + ms
+        while self.clock.now_ms < end:
+            self.wait(1_000)
+            for node_id in alive:
+                for order in self.heartbeat(node_id)["commands"]:
+                    done[order["kind"]] += 1
+                    self.obey(node_id, order)
+            self.settle()
+        return done
+
+    def obey(self, node_id: str, order: dict[str, Any]) -> None:
+        block_id = int(order["block_id"])
+        if order["kind"] == "delete":
+            self.report(node_id, removed=[(block_id, order["generation"])])
+            return
+        for target in order["targets"]:
+            self.report(target["node_id"], stored=[(block_id, order["generation"], BLOCK_BYTES)])
 
     # --- the namespace ---
 
