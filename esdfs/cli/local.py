@@ -36,6 +36,9 @@ def up(
     ] = False,
     datanodes: Annotated[int | None, typer.Option(help="Default 3, or as many as there are.")] = None,
     volumes: Annotated[int, typer.Option(help="Of each new DataNode, as if each were a disk.")] = 1,
+    racks: Annotated[
+        int, typer.Option(min=0, help="Spread the DataNodes over /rack-1, /rack-2, …; 0 = they name none.")
+    ] = 0,
     journal: Annotated[
         str,
         typer.Option(
@@ -71,6 +74,7 @@ def up(
         witness=witness,
         datanodes=datanodes or _DATANODES,
         volumes=volumes,
+        racks=racks,
         journals=journal_urls(journal, namenodes + witness),
         block_size_bytes=parse_size(block_size),
         namenode=given.pop("nn", {}),
