@@ -46,10 +46,12 @@ def node_list(ctx: typer.Context, *, as_json: Json = False) -> None:
             "ADMIN",
             "ADDRESS",
             "BLOCKS",
+            "STORED",
             "STREAMS",
             "FSYNC",
             "AVAILABLE",
             "CAPACITY",
+            "HEALTH",
             "HEARD",
         )
     ]
@@ -61,15 +63,28 @@ def node_list(ctx: typer.Context, *, as_json: Json = False) -> None:
             _admin(one),
             one["address"],
             str(one["blocks_stored"]),
+            human_size(one["used_bytes"]),
             str(one["load"]["streams"]),
             f"{one['load']['fsync_p99_ms']:.0f}ms",
             human_size(one["available_space"]),
             human_size(one["storage_capacity"]),
+            _health(one),
             (one["last_heartbeat"] or "never")[:19].replace("T", " "),
         )
         for one in nodes
     ]
-    out.table(rows, right=(5, 6, 7, 8, 9))
+    out.table(rows, right=(5, 6, 7, 8, 9, 10))
+
+
+def _health(one: dict[str, Any]) -> str:
+    """What is wrong with its disks and its network; everything is in ``--json``."""
+    cut_off = [peer["node_id"] for peer in one["peers"] if not peer["reachable"]]
+    wrong = [
+        f"{one['failed_volumes']} of {len(one['volumes'])} disks failed" if one["failed_volumes"] else "",
+        f"{one['slow_volumes']} of {len(one['volumes'])} disks slow" if one["slow_volumes"] else "",
+        f"does not reach {', '.join(cut_off)}" if cut_off else "",
+    ]
+    return "; ".join(filter(None, wrong)) or "ok"
 
 
 @node.command("maintenance")

@@ -9,7 +9,7 @@ import msgspec
 from esdfs.blocks import DataNodeStatus
 from esdfs.errors import IdentityConflict, InvalidRequest, UnknownDataNode
 from esdfs.namenode.blocks.admin import Admin
-from esdfs.namenode.blocks.bodies import Heartbeat, Registration, VolumeState
+from esdfs.namenode.blocks.bodies import Heartbeat, Registration
 from esdfs.namenode.blocks.locations import DataNodeRow
 from esdfs.namenode.blocks.policy import Policy, ns
 from esdfs.namenode.blocks.slowness import slow_nodes
@@ -135,9 +135,14 @@ class DataNodeTable:
 
     @property
     def slow(self) -> frozenset[int]:
-        """Those whose disks are far slower than the others', as they last said."""
-        told = {node.number: node.row.load.fsync_p99_ms for node in self if node.serves}
-        return slow_nodes(told, factor=self._policy.slow_factor, floor_ms=self._policy.slow_fsync_ms)
+        """Those far slower than the others at making bytes durable or at serving them, as they last said."""
+        loads = {node.number: node.row.load for node in self if node.serves}
+        factor, floor_ms = self._policy.slow_factor, self._policy.slow_ms
+        fsyncs = {number: load.fsync_p99_ms for number, load in loads.items()}
+        reads = {number: load.read_p99_ms for number, load in loads.items()}
+        return slow_nodes(fsyncs, factor=factor, floor_ms=floor_ms) | slow_nodes(
+            reads, factor=factor, floor_ms=floor_ms
+        )
 
     def by_status(self) -> dict[str, int]:
         """How many are in each status."""
@@ -199,9 +204,12 @@ class DataNodeTable:
             admin=Admin() if known is None else known.row.admin,
             storage_capacity=body.storage_capacity,
             available_space=body.available_space,
+            used_bytes=body.used_bytes,
             last_heartbeat_us=now_us,
             blocks_stored=body.blocks_stored,
-            failed_volumes=_failed(body.volumes),
+            failed_volumes=sum(volume.failed for volume in body.volumes),
+            slow_volumes=sum(volume.slow for volume in body.volumes),
+            volumes=body.volumes,
         )
         node = DataNode(row, now_ns, registered=True)
         self._add(node)
@@ -236,10 +244,14 @@ class DataNodeTable:
             status=before if keeps else DataNodeStatus.ACTIVE,
             storage_capacity=body.storage_capacity,
             available_space=body.available_space,
+            used_bytes=body.used_bytes,
             last_heartbeat_us=now_us,
             blocks_stored=body.blocks_stored,
-            failed_volumes=_failed(body.volumes),
+            failed_volumes=sum(volume.failed for volume in body.volumes),
+            slow_volumes=sum(volume.slow for volume in body.volumes),
+            volumes=body.volumes,
             load=body.load,
+            peers=body.peers,
         )
         if before is node.status:
             return None
@@ -324,7 +336,3 @@ def _distrust(node: DataNode) -> None:
     """It was dead: what it had when it was last heard of is not what it has now."""
     node.confirmed = False
     node.wants_report = node.registered
-
-
-def _failed(volumes: Iterable[VolumeState]) -> int:
-    return sum(volume.failed for volume in volumes)
