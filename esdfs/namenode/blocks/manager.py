@@ -122,6 +122,7 @@ class BlockManager:
         self.racks = Racks(config.topology, config.topology_script, logger)
         self._total = 0
         self._scanned_ns = now_ns
+        self._one_rack = True
         self._rows_ns = now_ns
         self._dirty: set[int] = set()
         self._farewell = Farewell(
@@ -391,6 +392,9 @@ class BlockManager:
             return
         refill = self.replicator.overflowed and self.replicator.queued() < self._policy.queued_max // 2
         due = now_ns - self._scanned_ns >= ns(self._policy.scan_interval_ms)
+        # What was written while there was one rack only is on that one.
+        had_one, self._one_rack = self._one_rack, len(self._nodes.racks) < 2
+        due = due or (had_one and not self._one_rack)
         if refill or due or self._safe_mode.active:
             self.replicator.overflowed = False
             self._walks.scan()
