@@ -24,9 +24,13 @@ def racks() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def three() -> Iterator[Cluster]:
-    """Three DataNodes that are missed soon."""
-    with cluster("--datanodes", "3", "--block-size", "64K", settings=SETTINGS) as started:
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three DataNodes that are missed soon; a script and the settings say where they stand."""
+    script = tmp_path_factory.mktemp("racks") / "topology"
+    script.write_text('#!/bin/sh\necho "/of/$1"\n')
+    script.chmod(0o755)
+    settings = SETTINGS | {"nn.topology_script": str(script), "nn.topology.dn-3": "/by/name"}
+    with cluster("--datanodes", "3", "--block-size", "64K", settings=settings) as started:
         yield started
 
 
@@ -140,6 +144,14 @@ def test_a_datanode_is_drained_while_others_write_and_a_leader_dies(racks: Clust
         assert b"1 DataNodes would serve, a new file needs 2" in refused.stderr
         (record, *_) = racks.rows("journal", "audit", "--kind", "datanode-state-set", "-n", "1")
         assert record["changes"][0]["fields"]["state"] == {"old": None, "new": "decommissioning"}
+
+
+def test_racks_are_what_settings_and_script_say_and_hold_a_copy_each(three: Cluster) -> None:
+    where = {row["node_id"]: row["rack"] for row in three.rows("node", "list")}
+    assert where == {"dn-1": "/of/127.0.0.1", "dn-2": "/of/127.0.0.1", "dn-3": "/by/name"}
+    with three.client() as dfs:
+        dfs.write_bytes("/spread", FEW_BLOCKS)
+    assert all("dn-3" in holders and len(holders) == 2 for holders in three.holders("/spread"))
 
 
 def test_in_maintenance_silence_costs_no_copies_until_the_deadline(three: Cluster) -> None:
