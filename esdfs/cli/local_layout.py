@@ -72,8 +72,8 @@ class Layout:
         namenodes: int = 1,
         witness: bool = False,
         datanodes: int,
-        volumes: int = 1,
         racks: int = 0,
+        volumes: int = 1,
         journals: Sequence[str],
         block_size_bytes: int,
         namenode: Mapping[str, Any],
@@ -85,8 +85,8 @@ class Layout:
         self.namenodes = namenodes
         self.witness = witness
         self.datanodes = datanodes
-        self.volumes = volumes
         self.racks = racks
+        self.volumes = volumes
         self.journals = journals
         self.block_size_bytes = block_size_bytes
         self.namenode = namenode

@@ -46,8 +46,9 @@ def node_list(ctx: typer.Context, *, as_json: Json = False) -> None:
             "ADMIN",
             "ADDRESS",
             "BLOCKS",
-            "STREAMS",
             "STORED",
+            "STREAMS",
+            "FSYNC",
             "AVAILABLE",
             "CAPACITY",
             "HEALTH",
@@ -62,8 +63,9 @@ def node_list(ctx: typer.Context, *, as_json: Json = False) -> None:
             _admin(one),
             one["address"],
             str(one["blocks_stored"]),
-            str(one["load"]["streams"]),
             human_size(one["used_bytes"]),
+            str(one["load"]["streams"]),
+            f"{one['load']['fsync_p99_ms']:.0f}ms",
             human_size(one["available_space"]),
             human_size(one["storage_capacity"]),
             _health(one),
@@ -71,7 +73,7 @@ def node_list(ctx: typer.Context, *, as_json: Json = False) -> None:
         )
         for one in nodes
     ]
-    out.table(rows, right=(5, 6, 7, 8, 9))
+    out.table(rows, right=(5, 6, 7, 8, 9, 10))
 
 
 def _health(one: dict[str, Any]) -> str:

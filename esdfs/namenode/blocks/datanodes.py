@@ -135,9 +135,14 @@ class DataNodeTable:
 
     @property
     def slow(self) -> frozenset[int]:
-        """Those whose disks are far slower than the others', as they last said."""
-        told = {node.number: node.row.load.fsync_p99_ms for node in self if node.serves}
-        return slow_nodes(told, factor=self._policy.slow_factor, floor_ms=self._policy.slow_fsync_ms)
+        """Those far slower than the others at making bytes durable or at serving them, as they last said."""
+        loads = {node.number: node.row.load for node in self if node.serves}
+        factor, floor_ms = self._policy.slow_factor, self._policy.slow_ms
+        fsyncs = {number: load.fsync_p99_ms for number, load in loads.items()}
+        reads = {number: load.read_p99_ms for number, load in loads.items()}
+        return slow_nodes(fsyncs, factor=factor, floor_ms=floor_ms) | slow_nodes(
+            reads, factor=factor, floor_ms=floor_ms
+        )
 
     def by_status(self) -> dict[str, int]:
         """How many are in each status."""

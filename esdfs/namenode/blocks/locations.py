@@ -87,11 +87,11 @@ class DataNodeRow(msgspec.Struct, frozen=True, kw_only=True):
     failed_volumes: int = 0
     slow_volumes: int = 0
     load: Load = Load()
-    volumes: tuple[VolumeState, ...] = ()
-    peers: tuple[PeerState, ...] = ()
     rack: str = DEFAULT_RACK
     status_why: str = ""
     admin: Admin = Admin()
+    volumes: tuple[VolumeState, ...] = ()
+    peers: tuple[PeerState, ...] = ()
 
     @property
     def address(self) -> str:

@@ -1,4 +1,4 @@
-"""Whose disk is far slower than the others'. Pure."""
+"""Who is far slower than the others. Pure."""
 
 from collections.abc import Mapping
 from statistics import median
@@ -7,12 +7,12 @@ from typing import Final
 _COMPARED_MIN: Final = 3
 
 
-def slow_nodes(fsync_p99_ms: Mapping[int, float], *, factor: float, floor_ms: float) -> frozenset[int]:
-    """Those that need ``factor`` times as long as most for an fsync, and at least ``floor_ms``.
+def slow_nodes(p99_ms: Mapping[int, float], *, factor: float, floor_ms: float) -> frozenset[int]:
+    """Those that take ``factor`` times as long as most, and at least ``floor_ms``.
 
-    Who has not written lately (0) is not compared, and three are needed to say what is usual.
+    Who had nothing to do lately (0) is not compared, and three are needed to say what is usual.
     """
-    told = {number: ms for number, ms in fsync_p99_ms.items() if ms > 0}
+    told = {number: ms for number, ms in p99_ms.items() if ms > 0}
     if len(told) < _COMPARED_MIN:
         return frozenset()
     limit_ms = max(floor_ms, factor * median(told.values()))

@@ -1,5 +1,7 @@
 """A disk is slow by comparison, and only when it is slow at all."""
 
+import pytest
+
 from esdfs.namenode.blocks.slowness import slow_nodes
 from tests.unit.namenode.blocks.world import BLOCK_BYTES, World
 
@@ -21,13 +23,14 @@ def test_who_did_not_write_says_nothing_and_two_are_no_comparison() -> None:
     assert slow() == frozenset()
 
 
-def test_a_slow_datanode_gets_copies_only_when_no_other_has_room(blocks: World) -> None:
+@pytest.mark.parametrize("figure", ["fsync_p99_ms", "read_p99_ms"])
+def test_a_slow_datanode_gets_copies_only_when_no_other_has_room(blocks: World, figure: str) -> None:
     nodes = ("dn-1", "dn-2", "dn-3", "dn-4")
     blocks.join(*nodes)
     for node in nodes:
-        blocks.heartbeat(node, load={"fsync_p99_ms": 900.0 if node == "dn-4" else 5.0})
+        blocks.heartbeat(node, load={figure: 900.0 if node == "dn-4" else 5.0})
     assert {n for t in blocks.manager.place(50, 2, set(), BLOCK_BYTES) for n in t} == {1, 2, 3}
     assert all(4 in t for t in blocks.manager.place(20, 4, set(), BLOCK_BYTES))
     for node in nodes[:2]:
-        blocks.heartbeat(node, available_space=1, load={"fsync_p99_ms": 5.0})
+        blocks.heartbeat(node, available_space=1, load={figure: 5.0})
     assert all(set(t) == {3, 4} for t in blocks.manager.place(20, 2, set(), BLOCK_BYTES))
