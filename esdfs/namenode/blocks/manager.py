@@ -10,6 +10,7 @@ from esdfs.env import Clock, Rng
 from esdfs.errors import IdentityConflict, InvalidRequest, NotFound
 from esdfs.namenode import events as ev
 from esdfs.namenode.blocks import bodies
+from esdfs.namenode.blocks.balancing import Balancer
 from esdfs.namenode.blocks.brake import Brake
 from esdfs.namenode.blocks.datanodes import Change, DataNode, DataNodeTable
 from esdfs.namenode.blocks.farewell import Farewell
@@ -83,6 +84,9 @@ class BlockManager:
             promises=self._promises,
             policy=self._policy,
             rng=rng,
+        )
+        self.balancer = Balancer(
+            index, store, self._nodes, self.replicator, self._promises, self._policy, logger
         )
         self._intake = Intake(
             index,
@@ -192,7 +196,7 @@ class BlockManager:
             return []
         if self.replicator.queued():
             self.replicator.schedule(now_ns)
-        orders = self.replicator.orders(node.number)
+        orders = self.replicator.orders(node.number) + self.balancer.orders(node.number)
         due = self._deletions.due(node.number, now_ns, self.replicator.permits)
         for block_id, generation in due:
             self._log.info("deletion ordered", block=block_id, datanode=node.number)
@@ -362,6 +366,7 @@ class BlockManager:
         self._start_scan(now_ns)
         more = self._walks.work(deadline_ns) or more
         self.replicator.stopped = self._why_stopped()
+        more = self.balancer.tick(now_ns) or more
         return self.replicator.tick(now_ns) or more
 
     def _start_scan(self, now_ns: int) -> None:
@@ -385,6 +390,8 @@ class BlockManager:
     def leads(self, leading: bool) -> None:
         """Only the leader's orders are obeyed, so only it gives any."""
         self._leads = leading
+        if not leading:
+            self.balancer.stop("another NameNode leads: ask it again", self._clock.monotonic_ns())
         self.replicator.stopped = self._why_stopped()
 
     def _why_stopped(self) -> str:

@@ -30,6 +30,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         scan_interval_ms: All blocks are walked this often, whatever events said.
         forget_after_ms: A dead DataNode whose blocks are all safe elsewhere is forgotten.
         reserve_bytes: Kept free on a target beyond the block; DataNodes keep a reserve of their own.
+        balance_threshold: Balance whenever a DataNode's use is further than this from the cluster's; 0 = only
+            when an operator says so.
+        balance_bytes_per_s: Each DataNode sends at most so much of that, unless an operator says otherwise.
+        balance_pause_ms: Balancing that nobody asked for begins this long after the last at the earliest.
         queued_max: Blocks remembered as needing copies; the scan finds the others again.
     """
 
@@ -60,6 +64,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     forget_after_ms: int = 86_400_000
     reserve_bytes: int = 0
     queued_max: int = 200_000
+    balance_threshold: float = 0.0
+    balance_bytes_per_s: int = 20_000_000
+    balance_pause_ms: int = 600_000
 
 
 def from_config(config: NameNodeConfig) -> Policy:
@@ -71,6 +78,8 @@ def from_config(config: NameNodeConfig) -> Policy:
         safe_mode_min_ms=config.safe_mode_min_ms,
         purge_grace_ms=config.purge_grace_ms,
         orphan_grace_ms=config.purge_grace_ms,
+        balance_threshold=config.balance_threshold,
+        balance_bytes_per_s=config.balance_bytes_per_s,
     )
 
 
