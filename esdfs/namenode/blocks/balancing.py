@@ -1,4 +1,4 @@
-"""Moving blocks from full DataNodes to empty ones, when an operator wants it. Soft state: a failover ends it."""
+"""Moving blocks from full DataNodes to empty ones, when an operator wants it. Soft: a failover ends it."""
 
 from typing import Any, Final
 
@@ -19,12 +19,12 @@ from esdfs.namenode.blocks.redundancy import BlockReplicator
 UNDER_WAY_MAX: Final = 1_000
 """Moves at a time, in the whole cluster."""
 
-_LOOKED_AT: Final = 128
+_LOOKED_AT: Final = 64
 """Blocks considered in one tick: each costs a few reads."""
 
 _STUCK: Final = (
-    "no block of the fuller DataNodes can go to an emptier one: those have a copy of it, or no room, or copies "
-    "would be closer together, or blocks are too large for this threshold"
+    "no block of the fuller DataNodes can go to an emptier one: those have a copy of it, or no room, or "
+    "copies would be closer together, or blocks are too large for this threshold"
 )
 
 
@@ -46,9 +46,9 @@ class Wish:
 class Balancer:
     """Chooses blocks to move until no DataNode is too full or too empty, or says why it cannot.
 
-    A block moves only while it lacks nothing and has nothing to spare, each of its copies sure; the target has
-    none of it and takes new blocks, and its copies are no closer together than before. Making missing copies
-    comes first. Every step may be the last: see `moves`.
+    A block moves only while it lacks nothing and has nothing to spare, each of its copies sure; the target
+    has none of it and takes new blocks, and its copies are no closer together than before. Making missing
+    copies comes first. Every step may be the last: see `moves`.
     """
 
     def __init__(

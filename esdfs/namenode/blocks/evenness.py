@@ -1,8 +1,9 @@
 """How evenly DataNodes are filled, and which moves make it more even. Pure.
 
-A DataNode's use is the part of its capacity that its replicas take. The goal is that no use is further from the
-cluster's than a threshold. A move never leaves its source emptier than its target: so the largest distance
-never grows, and the sum of capacity times squared distance falls with every move, which is why balancing ends.
+A DataNode's use is the part of its capacity that its replicas take. The goal is that no use is further from
+the cluster's than a threshold. A move never leaves its source emptier than its target: so the largest
+distance never grows, and the sum of capacity times squared distance falls with every move, which is why
+balancing ends.
 """
 
 from collections.abc import Iterable, Sequence
@@ -58,7 +59,7 @@ def sources(shares: Sequence[Share], threshold: float) -> list[Share]:
 
 
 def targets(shares: Sequence[Share], source: Share, threshold: float) -> list[Share]:
-    """Whom to give to, the emptiest first: while the source is not too full, only those that are too empty."""
+    """Whom to give to, the emptiest first; while the source is not too full, only those too empty."""
     even = cluster_use(shares)
     below = even if source.use > even + threshold else even - threshold
     found = [share for share in shares if share.use < below]

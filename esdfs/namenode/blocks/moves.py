@@ -114,15 +114,22 @@ class Moves:
             self._forget(block_id)
 
     def lost(self, number: int) -> None:
-        """A DataNode is late, dead, or another process: what was not yet copied from or to it will not be."""
-        for block_id in self._copies.lost(number):
-            self._by_block.pop(block_id, None)
+        """A DataNode is late, dead, or another process: nothing is waited for from it."""
+        self._copies.lost(number)
+        for block_id, move in list(self._by_block.items()):
+            if number in {move.source, move.target}:
+                self._wait_no_longer(block_id)
 
     def cancel(self) -> None:
         """No more: what was ordered may still arrive, and is trimmed then."""
         for block_id, move in list(self._by_block.items()):
             if move.arrived_ns is None:
-                self._forget(block_id)
+                self._copies.drop(block_id)
+                self._wait_no_longer(block_id)
+
+    def _wait_no_longer(self, block_id: int) -> None:
+        """It may still happen; then the source's copy is still the one too many."""
+        self._late[block_id] = self._by_block.pop(block_id)
 
     def _forget(self, block_id: int) -> None:
         self._copies.drop(block_id)
@@ -130,7 +137,7 @@ class Moves:
 
     def leaver(self, block_id: int) -> int | None:
         """Whose copy is the one too many; None = this block does not move."""
-        move = self._by_block.get(block_id)
+        move = self._by_block.get(block_id) or self._late.get(block_id)
         return None if move is None else move.source
 
     def tick(self, now_ns: int, has: Callable[[int, int], bool]) -> list[int]:
@@ -142,7 +149,7 @@ class Moves:
         """
         late = [block_id for block_id, _ in self._copies.expire(now_ns)]
         for block_id in late:
-            self._late[block_id] = self._by_block.pop(block_id)
+            self._wait_no_longer(block_id)
         if self._late:
             self._late = {key: move for key, move in self._late.items() if move.until_ns > now_ns}
         for block_id, move in list(self._by_block.items()):
