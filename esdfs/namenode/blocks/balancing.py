@@ -15,6 +15,7 @@ from esdfs.namenode.blocks.placement import candidates
 from esdfs.namenode.blocks.policy import Policy, ns
 from esdfs.namenode.blocks.promises import Promises
 from esdfs.namenode.blocks.redundancy import BlockReplicator
+from esdfs.namenode.frames import Balance
 
 UNDER_WAY_MAX: Final = 1_000
 """Moves at a time, in the whole cluster."""
@@ -77,6 +78,17 @@ class Balancer:
 
     # --- operators ------------------------------------------------------------------------------
 
+    def ask(self, wanted: Balance, now_ns: int) -> dict[str, Any]:
+        """Do what an operator asks for; answers the status then."""
+        match wanted.action:
+            case "start":
+                self.start(wanted.threshold, wanted.bytes_per_s)
+            case "stop":
+                self.stop("stopped", "an operator stopped it", now_ns)
+            case "status":
+                pass
+        return self.status()
+
     def start(self, threshold: float, bytes_per_s: int = 0) -> None:
         """Balance from now on; what ran before goes on with these numbers. 0 = the usual rate."""
         rate = bytes_per_s or self._policy.balance_bytes_per_s
@@ -88,17 +100,17 @@ class Balancer:
         self._laps.clear()
         self._log.info("balancing", threshold=threshold, bytes_per_s=rate)
 
-    def stop(self, why: str, now_ns: int) -> None:
-        """Begin no further moves, and take back those not yet ordered or not yet arrived."""
-        if self._wish is not None:
-            self._moves.cancel()
-            self._end("off", why, now_ns)
+    def stop(self, state: str, why: str, now_ns: int) -> None:
+        """Begin no further moves, and wait for none."""
+        self._moves.cancel()
+        if self._wish is not None or state != "stopped":
+            self._end(state, why, now_ns)
 
     def _end(self, state: str, why: str, now_ns: int) -> None:
         self._wish = None
         self._ended_ns = now_ns
         self._state, self._why = state, why
-        self._log.info("balancing ended", state=state, why=why, moved_bytes=self._moves.moved_bytes)
+        self._log.info("balancing", state=state, why=why, moved_bytes=self._moves.moved_bytes)
 
     def status(self) -> dict[str, Any]:
         """For people: how uneven it is, what was moved and what is to be moved."""

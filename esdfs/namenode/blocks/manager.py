@@ -389,9 +389,9 @@ class BlockManager:
 
     def leads(self, leading: bool) -> None:
         """Only the leader's orders are obeyed, so only it gives any."""
+        if leading is not self._leads:
+            self.balancer.stop("off", "another NameNode began to lead since", self._clock.monotonic_ns())
         self._leads = leading
-        if not leading:
-            self.balancer.stop("another NameNode leads: ask it again", self._clock.monotonic_ns())
         self.replicator.stopped = self._why_stopped()
 
     def _why_stopped(self) -> str:

@@ -24,6 +24,7 @@ from esdfs.namenode.commands import (
     SetAttributes,
     SetRetention,
 )
+from esdfs.namenode.config import BALANCE_BYTES_PER_S_MIN
 from esdfs.namenode.namespace.keeping import NAME_BYTES_MAX, WINDOW_S_MAX, check_snapshot_name
 from esdfs.namenode.namespace.paths import check_name, normalise
 from esdfs.namenode.rest import request
@@ -40,6 +41,10 @@ Bytes = Annotated[int, Meta(ge=0, le=request.ID_MAX)]
 Copies = Annotated[int, Meta(ge=0, le=REPLICATION_MAX)]
 Count = Annotated[int, Meta(ge=0, le=BLOCKS_MAX)]
 Crc = Annotated[int, Meta(ge=0, lt=1 << 32)] | Annotated[str, Meta(pattern="^[0-9a-fA-F]{1,8}$")]
+Bandwidth = (
+    Annotated[int, Meta(ge=BALANCE_BYTES_PER_S_MIN, le=1 << 40)]
+    | Annotated[int, Meta(ge=0, le=0, description="as configured")]
+)
 Mode = Annotated[str, Meta(pattern="^[0-7]{1,4}$", description="octal")]
 Name = Annotated[str, Meta(max_length=255)]
 Nodes = Annotated[list[Name], Meta(max_length=NODES_MAX)]
@@ -50,6 +55,13 @@ Lease = Annotated[str, Meta(min_length=1, max_length=255)]
 
 class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base: an object without surprises."""
+
+
+class Balance(Body, frozen=True):
+    """How close every DataNode's use gets to the cluster's, and how many bytes a second each sends at most."""
+
+    threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.1
+    bandwidth: Bandwidth = 0
 
 
 class Transfer(Body, frozen=True):
@@ -186,6 +198,7 @@ more_blocks: Final = msgspec.json.Decoder(MoreBlocks).decode
 complete: Final = msgspec.json.Decoder(Complete).decode
 lease_only: Final = msgspec.json.Decoder(LeaseOnly).decode
 attributes: Final = msgspec.json.Decoder(Attributes).decode
+balance: Final = msgspec.json.Decoder(Balance).decode
 transfer: Final = msgspec.json.Decoder(Transfer).decode
 new_voter: Final = msgspec.json.Decoder(NewVoter).decode
 cursor: Final = msgspec.json.Decoder(Position).decode
