@@ -58,7 +58,7 @@ class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Balance(Body, frozen=True):
-    """How close every DataNode's use gets to the cluster's, and how many bytes a second each sends at most."""
+    """How close every DataNode's use gets to the cluster's, and how much each sends, in bytes a second."""
 
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.1
     bandwidth: Bandwidth = 0
