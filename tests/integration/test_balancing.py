@@ -12,6 +12,7 @@ from tests.blocks import content
 from tests.cluster import QUICK, Cluster, cluster, eventually
 
 SETTINGS = QUICK | {"dn.capacity_bytes": str(64 * MIB), "dn.local_socket_dir": "-"}
+NEW = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
 FILES = {f"/f-{number}": content(9 * MIB + number, seed=number) for number in range(4)}
 
 
@@ -67,25 +68,23 @@ def test_a_new_datanode_is_filled_under_load_though_nodes_are_killed_and_nothing
             for path, data in FILES.items():
                 dfs.write_bytes(path, data)
         live.down()
-        live.up("--datanodes", "4")
-        eventually(lambda: use(live)["dn-4"] == 0 and min(use(live).values()) == 0, what="dn-4 joins empty")
+        live.up("--datanodes", "4", *NEW)
+        eventually(lambda: use(live)["dn-4"] < 0.05, what="dn-4 joins, as good as empty")
         clients = Clients(live)
         balance = live.command("balance", "--threshold", "5", "--bandwidth", "2M")
-        with clients.running():
-            process = subprocess.Popen(
+        with (
+            clients.running(),
+            subprocess.Popen(
                 balance, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=live.environment(), text=True
-            )
-            try:
-                eventually(lambda: use(live)["dn-4"] > 0.02, what="blocks arrive at dn-4")
-                live.kill("nn-1")
-                live.restart("nn-1")
-                eventually(lambda: use(live)["dn-4"] > 0.06, what="it goes on")
-                live.kill("dn-2")
-                live.restart("dn-2")
-                out, err = process.communicate(timeout=90)
-            finally:
-                process.kill()
-                process.wait()
+            ) as process,
+        ):
+            eventually(lambda: use(live)["dn-4"] > 0.06, what="blocks arrive at dn-4")
+            live.kill("nn-1")
+            live.restart("nn-1")
+            eventually(lambda: use(live)["dn-4"] > 0.12, what="it goes on")
+            live.kill("dn-2")
+            live.restart("dn-2")
+            out, err = process.communicate(timeout=90)
         assert process.returncode == 0, (out, err, live.logs())
         assert "to go" in out
         assert "balanced" in out.splitlines()[-1]
@@ -115,12 +114,12 @@ def has_two(live: Cluster, path: str) -> bool:
         )
 
 
-def test_balancing_can_be_looked_at_stopped_and_interrupted_and_says_when_it_cannot_be_done() -> None:
+def test_balancing_can_be_looked_at_interrupted_and_stopped() -> None:
     with cluster("--datanodes", "2", "--block-size", "1M", settings=SETTINGS) as live:
         with live.client() as dfs:
-            dfs.write_bytes("/f", content(20 * MIB))
+            dfs.write_bytes("/f", content(12 * MIB))
         live.down()
-        live.up("--datanodes", "3")
+        live.up("--datanodes", "3", *NEW)
         (told,) = live.rows("balance", "--threshold", "5", "--bandwidth", "64K", "--no-wait")
         assert (told["state"], told["bytes_per_s"]) == ("running", 65536)
         eventually(lambda: live.rows("balance", "--status")[0]["moving_blocks"], what="something moves")
@@ -145,11 +144,3 @@ def test_balancing_can_be_looked_at_stopped_and_interrupted_and_says_when_it_can
         table = live.cli("balance", "--status").stdout.decode()
         assert "dn-3" in table
         assert "an operator stopped it" in table
-        # With three copies of everything on three nodes nothing can move.
-        live.cli("setrep", "3", "/f")
-        eventually(lambda: min(use(live).values()) > 0.25, what="the third copies are made")
-        live.down()
-        live.up("--datanodes", "4")
-        done = live.run("balance", "--threshold", "1")
-        assert done.returncode == 0
-        assert max(use(live).values()) - min(use(live).values()) <= 0.05

@@ -84,7 +84,7 @@ class Balancer:
             case "start":
                 self.start(wanted.threshold, wanted.bytes_per_s)
             case "stop":
-                self.stop("stopped", "an operator stopped it", now_ns)
+                self.stop(now_ns)
             case "status":
                 pass
         return self.status()
@@ -100,11 +100,17 @@ class Balancer:
         self._laps.clear()
         self._log.info("balancing", threshold=threshold, bytes_per_s=rate)
 
-    def stop(self, state: str, why: str, now_ns: int) -> None:
+    def stop(self, now_ns: int) -> None:
         """Begin no further moves, and wait for none."""
         self._moves.cancel()
-        if self._wish is not None or state != "stopped":
-            self._end(state, why, now_ns)
+        if self._wish is not None:
+            self._end("stopped", "an operator stopped it", now_ns)
+
+    def forget(self, now_ns: int) -> None:
+        """This NameNode begins to lead, or no longer does: whatever was wanted here is of before."""
+        self._moves.cancel()
+        self._end("off", "nobody asked for it since this NameNode leads", now_ns)
+        self._ended_ns = None
 
     def _end(self, state: str, why: str, now_ns: int) -> None:
         self._wish = None
@@ -136,7 +142,7 @@ class Balancer:
                     "use": share.use,
                     "coming_bytes": coming.get(share.number, 0),
                 }
-                for share in said
+                for share in sorted(said)
                 if (node := self._nodes.get(share.number)) is not None
             ],
         }

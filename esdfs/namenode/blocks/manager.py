@@ -390,7 +390,7 @@ class BlockManager:
     def leads(self, leading: bool) -> None:
         """Only the leader's orders are obeyed, so only it gives any."""
         if leading is not self._leads:
-            self.balancer.stop("off", "another NameNode began to lead since", self._clock.monotonic_ns())
+            self.balancer.forget(self._clock.monotonic_ns())
         self._leads = leading
         self.replicator.stopped = self._why_stopped()
 

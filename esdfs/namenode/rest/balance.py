@@ -22,7 +22,7 @@ class Balance:
     async def on_post(self, req: Request, resp: Response) -> None:
         """Begin, or go on with other numbers; answered at once. It is forgotten when another node leads."""
         wanted = request.parse(bodies.balance, await request.read_body(req) or b"{}")
-        await self._ask(resp, frames.Balance("start", wanted.threshold, wanted.bandwidth))
+        await self._ask(resp, frames.Balance("start", wanted.threshold, wanted.bandwidth or 0))
 
     async def on_delete(self, req: Request, resp: Response) -> None:
         """Begin no further moves; repeatable."""

@@ -41,10 +41,7 @@ Bytes = Annotated[int, Meta(ge=0, le=request.ID_MAX)]
 Copies = Annotated[int, Meta(ge=0, le=REPLICATION_MAX)]
 Count = Annotated[int, Meta(ge=0, le=BLOCKS_MAX)]
 Crc = Annotated[int, Meta(ge=0, lt=1 << 32)] | Annotated[str, Meta(pattern="^[0-9a-fA-F]{1,8}$")]
-Bandwidth = (
-    Annotated[int, Meta(ge=BALANCE_BYTES_PER_S_MIN, le=1 << 40)]
-    | Annotated[int, Meta(ge=0, le=0, description="as configured")]
-)
+Bandwidth = Annotated[int, Meta(ge=BALANCE_BYTES_PER_S_MIN, le=1 << 40)] | None
 Mode = Annotated[str, Meta(pattern="^[0-7]{1,4}$", description="octal")]
 Name = Annotated[str, Meta(max_length=255)]
 Nodes = Annotated[list[Name], Meta(max_length=NODES_MAX)]
@@ -58,10 +55,10 @@ class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Balance(Body, frozen=True):
-    """How close every DataNode's use gets to the cluster's, and how much each sends, in bytes a second."""
+    """How close each DataNode's use gets to the cluster's; bytes a second each sends (null: as set)."""
 
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.1
-    bandwidth: Bandwidth = 0
+    bandwidth: Bandwidth = None
 
 
 class Transfer(Body, frozen=True):

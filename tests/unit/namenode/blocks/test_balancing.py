@@ -142,7 +142,7 @@ def test_it_stops_when_it_is_told_to_and_what_is_under_way_ends_well(uneven: Clu
     uneven.world.settle()
     orders = {name: uneven.beat(name) for name in ("dn-1", "dn-2", "dn-3")}
     uneven.world.settle()
-    uneven.balancer.stop("stopped", "a test", uneven.world.clock.monotonic_ns())
+    uneven.balancer.stop(uneven.world.clock.monotonic_ns())
     assert uneven.balancer.status()["state"] == "stopped"
     for name, ordered in orders.items():
         for order in ordered:
@@ -241,7 +241,7 @@ def test_a_follower_moves_nothing(uneven: Cluster) -> None:
     uneven.balancer.start(0.05)
     uneven.world.manager.leads(False)
     assert uneven.balancer.status()["state"] == "off"
-    assert "another NameNode" in uneven.balancer.status()["why"]
+    assert "since this NameNode leads" in uneven.balancer.status()["why"]
     for _ in range(5):
         uneven.step()
     assert uneven.moved == []
