@@ -40,7 +40,7 @@ class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         streams_max: Bulk streams served at once; further ones are refused.
         local_socket_dir: Where the Unix socket for clients of this host goes; empty = the first volume, or
             nothing when that path is too long for a socket. ``-`` = none.
-        scan_interval_s: How often trash and leftovers are looked at.
+        scan_interval_s: How often trash, leftovers, and how full the volumes are, are looked at.
     """
 
     node_id: str
