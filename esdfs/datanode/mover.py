@@ -127,8 +127,10 @@ class VolumeMover:
             raise
 
     def _finish(self, replica: Replica, writer: BlockWriter) -> bool:
-        """Make the copy durable, name it instead of ``replica``, and unlink that one; or, if that one was
-        deleted, replaced or set aside meanwhile, unlink the copy."""
+        """Make the copy durable, name it instead of ``replica``, and unlink that one.
+
+        If ``replica`` was deleted, replaced or set aside meanwhile, the copy goes instead.
+        """
         self._store.harden([writer])
         copy = replace(
             replica,
@@ -138,9 +140,11 @@ class VolumeMover:
         )
         stays = self._store.exchange(replica, copy)
         goes = self._store.volumes[replica.volume if stays else copy.volume]
-        if not goes.failed:
-            scan.unlink(goes, writer.key)
-        writer.end()
+        try:
+            if not goes.failed:
+                scan.unlink(goes, writer.key)
+        finally:
+            writer.end()  # whatever became of the other one: what is named now is never dropped
         return stays
 
     def _uses(self) -> list[VolumeUse]:
