@@ -100,15 +100,17 @@ def test_heartbeats_say_how_it_does(nodes: list[Process], channels: Channels, na
     def beat() -> dict[str, Any]:
         return namenode.bodies("/heartbeat", "dn-1")[-1]
 
+    stored = sum(path.stat().st_size for path in (one.volume / "current").rglob("*.data"))
+
     def all_told() -> bool:
         load = beat()["load"]
         told = {peer["node_id"]: peer["reachable"] for peer in beat()["peers"]}
-        return load["read_p99_ms"] > 0 and load["store_p99_ms"] > 0 and told.get("dn-2") is True
+        known = load["read_p99_ms"] > 0 and load["store_p99_ms"] > 0 and told.get("dn-2") is True
+        return known and beat()["used_bytes"] == stored
 
     namenode.wait_for(all_told, "latencies and the peer are told")
     said = beat()
     (volume,) = said["volumes"]
-    stored = sum(path.stat().st_size for path in (one.volume / "current").rglob("*.data"))
     assert said["used_bytes"] == volume["used_bytes"] == stored
     assert volume["capacity_bytes"] == said["storage_capacity"] == 256 * MIB
     assert volume["available_bytes"] <= 256 * MIB - stored

@@ -79,9 +79,15 @@ class Intake:
             del self._hints[key]
         return {number for number, _ in late}
 
-    def restarted(self, number: int) -> None:
-        """A DataNode registered: a full report that is half here will not be finished."""
+    def restarted(self, number: int, *, anew: bool) -> None:
+        """A DataNode registered: a full report that is half here will not be finished.
+
+        ``anew``: It is another process. What its predecessor acknowledged is in the next report, or gone.
+        """
         self._full.pop(number, None)
+        if anew:
+            for key in [key for key in self._hints if key[0] == number]:
+                del self._hints[key]
 
     def accept(self, node: DataNode, report: Report) -> None:
         """Take a page in.

@@ -143,10 +143,11 @@ class BlockManager:
         if number is None:
             raise NeedsJournal(told.node_id, told.uuid)
         known = self._nodes.get(number)
-        if known is not None and known.row.incarnation != told.incarnation:
+        anew = known is not None and known.row.incarnation != told.incarnation
+        if anew:
             self.replicator.settled(self._deletions.restarted(number))
             self.replicator.lost(number)
-        self._intake.restarted(number)
+        self._intake.restarted(number, anew=anew)
         change = self._nodes.register(told, number, self._clock.monotonic_ns(), self._clock.wall_us())
         node = self._nodes.get(number)
         assert node is not None, "a registered DataNode is known"
