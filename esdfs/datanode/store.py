@@ -171,8 +171,8 @@ class BlockStore:
             ReplicaNotFound: Not here.
             ReplicaCorrupt: Its meta file does not verify; it was set aside.
         """
-        replica = self.find(block_id, generation)
         while True:
+            replica = self.find(block_id, generation)
             try:
                 return ReplicaReader(self.volumes[replica.volume], replica)
             except ReplicaCorrupt as error:
@@ -183,10 +183,8 @@ class BlockStore:
                     if self._replicas.get(block_id) is replica:  # not deleted: somebody took its files away
                         _log.error("replica's files are gone", block=block_id)
                         self._forget([replica])
-                before, replica = replica, self.find(block_id, generation)
-                if before.volume == replica.volume and before.generation == replica.generation:
-                    raise
-                # It was moved or replaced under our hands: what there is now is as good.
+                        raise
+                # It was moved, replaced or deleted under our hands: what is there now?
 
     def verify(self, replica: Replica) -> None:
         """Read and verify every byte, from a thread that has time.

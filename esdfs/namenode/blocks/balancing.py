@@ -7,7 +7,7 @@ from structlog.typing import FilteringBoundLogger
 from esdfs.blocks import DataNodeStatus
 from esdfs.namenode.blocks import evenness, moves
 from esdfs.namenode.blocks.copies import Copy
-from esdfs.namenode.blocks.datanodes import DataNodeTable
+from esdfs.namenode.blocks.datanodes import DataNode, DataNodeTable
 from esdfs.namenode.blocks.evenness import Share
 from esdfs.namenode.blocks.index import BlockIndex
 from esdfs.namenode.blocks.locations import LocationsStore
@@ -125,7 +125,7 @@ class Balancer:
         threshold = wish.threshold if wish else self._policy.balance_threshold
         return {
             "state": self._state,
-            "why": self._why or self._replicator.stopped,
+            "why": self._why or self._replicator.stopped or self._waits(),
             "threshold": threshold,
             "bytes_per_s": wish.bytes_per_s if wish else self._policy.balance_bytes_per_s,
             "spread": evenness.spread(said),
@@ -168,7 +168,8 @@ class Balancer:
         shares = self._shares(self._moves.coming_bytes())
         if evenness.spread(shares) <= self._wish.threshold:
             # What is under way counts as done in there; it is over when it really is.
-            if not self._moves and evenness.spread(self._shares({})) <= self._wish.threshold:
+            over = not self._moves and evenness.spread(self._shares({})) <= self._wish.threshold
+            if over and not self._missing():
                 self._end("balanced", "", now_ns)
             return False
         if self._replicator.copying() or len(self._moves) >= UNDER_WAY_MAX:
@@ -206,7 +207,7 @@ class Balancer:
                         break
             if looked_at >= _LOOKED_AT:
                 return True
-        if self._moves:
+        if self._moves or self._missing():
             return False
         if all(self._hopeless(giver.number, around, now_ns) for giver in givers):
             self._end("stuck", _STUCK, now_ns)
@@ -266,16 +267,26 @@ class Balancer:
     def _has(self, block_id: int, number: int) -> bool:
         return any(replica.number == number for replica in self._store.replicas(block_id))
 
+    def _waits(self) -> str:
+        missing = self._missing() if self._wish else []
+        return f"nothing was heard of {', '.join(missing)} for a while" if missing else ""
+
+    def _missing(self) -> list[str]:
+        """DataNodes that take part and are silent: they are back soon, or dead soon."""
+        return sorted(node.row.node_id for node in self._taking_part() if not node.obeys)
+
+    def _taking_part(self) -> list[DataNode]:
+        alive = {DataNodeStatus.ACTIVE, DataNodeStatus.INACTIVE}
+        return [node for node in self._nodes if node.status in alive and node.row.storage_capacity]
+
     def _shares(self, coming: dict[int, int]) -> list[Share]:
-        """The DataNodes that take part: those that are ACTIVE and say what they use."""
         return [
             Share(
                 node.number,
                 max(0, node.row.used_bytes + coming.get(node.number, 0)),
                 node.row.storage_capacity,
             )
-            for node in self._nodes
-            if node.status is DataNodeStatus.ACTIVE and node.registered and node.row.storage_capacity
+            for node in self._taking_part()
         ]
 
 

@@ -245,3 +245,32 @@ def test_a_follower_moves_nothing(uneven: Cluster) -> None:
     for _ in range(5):
         uneven.step()
     assert uneven.moved == []
+
+
+def test_a_silent_datanode_is_waited_for_before_anybody_says_that_it_is_done(uneven: Cluster) -> None:
+    silent = uneven.disks.pop("dn-1")
+    for _ in range(6):
+        uneven.step()
+    uneven.balancer.start(0.15)
+    status = uneven.run(3)
+    assert status["state"] == "running"
+    assert "nothing was heard of dn-1" in status["why"]
+    uneven.disks["dn-1"] = silent
+    status = uneven.run()
+    assert status["state"] == "balanced"
+    assert max(uneven.use().values()) <= 45
+
+
+def test_a_new_leader_does_not_judge_by_the_datanodes_that_registered_first(uneven: Cluster) -> None:
+    uneven.step()
+    uneven.world.restart()
+    uneven.balancer = uneven.world.manager.balancer
+    uneven.balancer.start(0.05)
+    for name, disk in sorted(uneven.disks.items()):
+        uneven.world.register(name, storage_capacity=CAPACITY, used_bytes=len(disk) * BLOCK_BYTES)
+        stored = [(block_id, 1, BLOCK_BYTES) for block_id in sorted(disk)]
+        uneven.world.report(name, full=True, first=True, last=True, stored=stored)
+        uneven.world.settle()
+        assert uneven.balancer.status()["state"] == "running"
+    assert uneven.run()["state"] == "balanced"
+    assert uneven.use()["dn-4"] >= 25
