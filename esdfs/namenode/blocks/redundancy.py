@@ -1,6 +1,7 @@
 """Every block has as many good copies as its file asks for: no fewer, and in time no more."""
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any, Final
 
@@ -272,12 +273,12 @@ class BlockReplicator:
         node = self._nodes.get(number)
         return node is not None and node.obeys
 
-    def _targets(self, block_id: int, record: BlockRecord, health: Health, busy: set[int]) -> tuple[int, ...]:
+    def _targets(self, block_id: int, record: BlockRecord, health: Health, busy: AbstractSet[int]) -> tuple[int, ...]:
         """New homes. The DataNode of a corrupt copy is one, too: it has set the bad file aside."""
         wanted = health.target - len(health.good)
         everyone = [node.number for node in self._nodes]
         leaving = {number for number in everyone if self._deletions.leaving(number, block_id)}
-        never = busy | set(health.good) | leaving | self._copies.avoid(block_id, everyone)
+        never = set(busy) | set(health.good) | leaving | self._copies.avoid(block_id, everyone)
         hosts = [self._row(number).hostname for number in health.good]
         chosen: tuple[int, ...] = ()
         for last_resort in (set(health.corrupt), set[int]()):
@@ -304,7 +305,7 @@ class BlockReplicator:
             if self.metadata_manager.block(block_id) is None or len(addresses) < len(targets):
                 self._copies.drop(block_id)
                 continue
-            copy.sent = True
+            self._copies.sent(block_id)
             found.append(bodies.replicate(block_id, copy.generation, addresses))
         return found
 
