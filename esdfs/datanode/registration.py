@@ -80,6 +80,7 @@ class DataNodeRegistration:
             full_report=self._full_report,
             on_registered=self._on_registered,
             on_answer=self._on_answer,
+            epoch=lambda: self._fence.settled,
         )
 
     def cluster_id(self) -> str:

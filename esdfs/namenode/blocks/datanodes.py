@@ -7,6 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from esdfs.blocks import DataNodeStatus
+from esdfs.env import Rng
 from esdfs.errors import IdentityConflict, InvalidRequest, UnknownDataNode
 from esdfs.namenode.blocks.bodies import Heartbeat, Registration, VolumeState
 from esdfs.namenode.blocks.locations import DataNodeRow
@@ -27,6 +28,7 @@ class DataNode:
         lost_ns: Since when it is dead.
         long_dead: It was dead already when this NameNode started.
         maintenance_until_ns: An operator's promise; 0 = none.
+        told_seq: The number of its newest report.
     """
 
     def __init__(self, row: DataNodeRow, heard_ns: int, *, registered: bool) -> None:
@@ -39,6 +41,7 @@ class DataNode:
         self.long_dead = row.status is DataNodeStatus.DEAD
         self.report_due_ns = 0
         self.maintenance_until_ns = 0
+        self.told_seq = 0
 
     @property
     def number(self) -> int:
@@ -153,6 +156,9 @@ class DataNodeTable:
             failed_volumes=_failed(body.volumes),
         )
         node = DataNode(row, now_ns, registered=True)
+        node.told_seq = body.seq
+        if known is not None and known.row.incarnation == body.incarnation:
+            node.told_seq = max(known.told_seq, body.seq)
         if known is not None:
             node.maintenance_until_ns = known.maintenance_until_ns
         self._add(node)
@@ -200,6 +206,13 @@ class DataNodeTable:
             node.confirmed = False
             node.wants_report = True
         return Change(node, before, "heard of again")
+
+    def doubt(self, now_ns: int, rng: Rng) -> None:
+        """What they said so far justifies no deletion any more; they are asked again, one by one."""
+        for node in self:
+            node.confirmed = False
+            due_ns = now_ns + int(ns(self._policy.takeover_report_ms) * rng.random())
+            node.report_due_ns = min(node.report_due_ns, due_ns)
 
     def maintain(self, number: int, until_ns: int, now_ns: int) -> Change | None:
         """Set MAINTENANCE until then, or (0) end it: silence is expected, new blocks are not sent."""

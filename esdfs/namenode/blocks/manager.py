@@ -381,6 +381,9 @@ class BlockManager:
 
     def leads(self, leading: bool) -> None:
         """Only the leader's orders are obeyed, so only it gives any."""
+        if leading and not self._leads:
+            # What our predecessor ordered may still happen: no report made before it lost its hold is trusted.
+            self._nodes.doubt(self._clock.monotonic_ns(), self._rng)
         self._leads = leading
         self.replicator.stopped = self._why_stopped()
 
@@ -418,7 +421,8 @@ class BlockManager:
     def cleanup(self) -> None:
         """Ask again for what is overdue; forget DataNodes that are dead for long and hold nothing needed."""
         now_ns = self._clock.monotonic_ns()
-        for number in self._deletions.overdue(now_ns) | self._intake.disappointed(now_ns):
+        again = self._deletions.overdue(now_ns) | self._intake.disappointed(now_ns) | self._intake.reconsider()
+        for number in sorted(again):
             node = self._nodes.get(number)
             if node is not None and node.obeys and not node.wants_report:
                 node.wants_report = True
@@ -456,8 +460,11 @@ class BlockManager:
                 "writing": len(self._promises),
                 "released": len(self._releasing),
             },
-            "alarms": {str(block_id): number for block_id, number in self._intake.alarms.items()},
+            "alarms": {str(block_id): number for block_id, number in self._alarms().items()},
         }
+
+    def _alarms(self) -> dict[int, int]:
+        return self._intake.futures.alarms(self._clock.monotonic_ns(), leads=self._leads)
 
     def close(self) -> None:
         """Leave the newest rows to the next process."""

@@ -33,7 +33,7 @@ class Link:
         self._cluster = node.cluster
         self._registered = False
         self._full_due = True
-        self.snapshot_ns = 0
+        self._seq = 0
 
     def run(self) -> Process:
         node, network = self._node, self._cluster.network
@@ -73,9 +73,9 @@ class Link:
     def _report(self) -> Process:
         if self._full_due:
             self.deltas.clear()
-            self.snapshot_ns = self._cluster.world.now_ns
+            epoch = self._node.fence
             for page in full_report(self._node.replicas(), self._node.set_aside(), self._cluster.page):
-                yield from self._deliver(page)
+                yield from self._deliver(page, epoch)
                 yield self._cluster.network.jittered(20 * MS)
             self._full_due = False
         self.dirty = False
@@ -87,12 +87,13 @@ class Link:
                 self.dirty = True
                 raise
 
-    def _deliver(self, report: Report) -> Process:
-        yield from self._call("report", msgspec.structs.asdict(report))
+    def _deliver(self, report: Report, epoch: int = 0) -> Process:
+        yield from self._call("report", {"epoch": epoch, **msgspec.structs.asdict(report)})
 
     def _call(self, kind: str, body: dict[str, Any], answer: dict[str, Any] | None = None) -> Process:
         node, network, namenode = self._node, self._cluster.network, self.namenode
-        body = {"incarnation": node.incarnation, **body}
+        self._seq += 1
+        body = {"incarnation": node.incarnation, "seq": self._seq, **body}
         fate = network.fate(self)
         if fate == "late" or (fate != "lost" and namenode.paused):
             delay_ns = network.late()

@@ -109,6 +109,28 @@ def _sweeps_early(manager: BlockManager) -> None:
     _replace(manager._intake, "accept", accept)
 
 
+def _believes_late_reports(manager: BlockManager) -> None:
+    honest = manager._intake.accept
+    _replace(
+        manager._intake,
+        "accept",
+        lambda node, report: honest(node, msgspec.structs.replace(report, seq=0)),
+    )
+
+
+def _trusts_reports_of_earlier_epochs(manager: BlockManager) -> None:
+    honest = manager._intake.accept
+    _replace(
+        manager._intake,
+        "accept",
+        lambda node, report: honest(node, msgspec.structs.replace(report, epoch=1 << 60)),
+    )
+
+
+def _trusts_what_it_heard_as_a_follower(manager: BlockManager) -> None:
+    _replace(manager._nodes, "doubt", lambda _now_ns, _rng: None)
+
+
 class _DeletesFutureIds(Mutant):
     def index(self, namespace: Namespace) -> Namespace:
         return _Endless(namespace)
@@ -132,6 +154,9 @@ MUTANTS: dict[str, Callable[[], Mutant]] = {
     "ignores-brake": lambda: _Broken(_ignores_brake),
     "deletes-future-ids": _DeletesFutureIds,
     "sweeps-early": lambda: _Broken(_sweeps_early),
+    "believes-late-reports": lambda: _Broken(_believes_late_reports),
+    "trusts-reports-of-earlier-epochs": lambda: _Broken(_trusts_reports_of_earlier_epochs),
+    "trusts-what-it-heard-as-a-follower": lambda: _Broken(_trusts_what_it_heard_as_a_follower),
     "obeys-deposed-leaders": _ObeysDeposed,
     "obeys-late-orders": _ObeysLate,
 }

@@ -185,7 +185,8 @@ class World:
         return self.manager.heartbeat(node_id, msgspec.msgpack.encode(body))
 
     def report(self, node_id: str, *, incarnation: int = 1, **entries: Any) -> None:
-        self.manager.report(node_id, msgspec.msgpack.encode({"incarnation": incarnation} | entries))
+        body = {"incarnation": incarnation, "epoch": self.index.reign} | entries
+        self.manager.report(node_id, msgspec.msgpack.encode(body))
 
     def join(self, *node_ids: str, stored: Sequence[int] = ()) -> list[int]:
         """Register and report in full; all of them have ``stored``."""
