@@ -187,8 +187,7 @@ class BlockManager:
     def _orders(self, node: DataNode, now_ns: int) -> list[dict[str, Any]]:
         if self.replicator.stopped or not node.obeys:
             return []
-        if self.replicator.queued():
-            self.replicator.schedule(now_ns)
+        self.replicator.schedule_soon(now_ns, node.number)
         orders = self.replicator.orders(node.number)
         due = self._deletions.due(node.number, now_ns, self.replicator.permits)
         for block_id, generation in due:
@@ -366,7 +365,8 @@ class BlockManager:
             return
         refill = self.replicator.overflowed and self.replicator.queued() < self._policy.queued_max // 2
         due = now_ns - self._scanned_ns >= ns(self._policy.scan_interval_ms)
-        if refill or due or self._safe_mode.active:
+        waits = self._safe_mode.active and now_ns - self._scanned_ns >= ns(self._policy.safe_mode_scan_ms)
+        if refill or due or waits:
             self.replicator.overflowed = False
             self._walks.scan()
 

@@ -13,6 +13,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         pause_ms: A tick later than this means that we slept: nobody is late by our own pause.
         slice_ms: Work at most so long at a time; the thread is not ours alone.
         streams_per_source, streams_per_target: Copies at once.
+        schedule_every_ms: Heartbeats have copies chosen at most so often.
         copy_timeout_ms: A copy that is not reported by then is ordered anew.
         copy_backoff_ms: A target that failed is left alone so long, for that block.
         brake_share: More than this share of the DataNodes lost within ``brake_window_ms`` (and at least
@@ -26,6 +27,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         alarm_after_ms: A follower gives the record of a reported block so long to reach it.
         hint_ms: A copy acknowledged to a writer is expected in its DataNode's report by then.
         safe_mode_min_ms, safe_mode_max_ms: Of a cold start. The latter ends it with a warning.
+        safe_mode_scan_ms: Blocks are counted again so long after they were.
         safe_mode_percent: Blocks with a reported copy that end it.
         full_report_every_ms: Every DataNode is asked to say everything at least so often.
         takeover_report_ms: A new leader asks all of them within this time: only then it deletes.
@@ -42,6 +44,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     slice_ms: int = 3
     streams_per_source: int = 2
     streams_per_target: int = 4
+    schedule_every_ms: int = 50
     copy_timeout_ms: int = 60_000
     copy_backoff_ms: int = 5_000
     brake_share: float = 0.3
@@ -57,6 +60,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     hint_ms: int = 60_000
     safe_mode_min_ms: int = 30_000
     safe_mode_max_ms: int = 600_000
+    safe_mode_scan_ms: int = 2_000
     safe_mode_percent: float = 99.9
     full_report_every_ms: int = 21_600_000
     takeover_report_ms: int = 30_000

@@ -15,11 +15,14 @@ if TYPE_CHECKING:  # a cluster has checkers, and checkers look at a cluster
     from tests.sim.blocks.datanode import SimDataNode
     from tests.sim.blocks.namenode import SimNameNode
 
-IN_FLIGHT_NS = 12_000 * MS
-"""A report is at most so old when it is taken in."""
+IN_FLIGHT_NS = 60_000 * MS
+"""A report is at most so old when a paused NameNode takes it in."""
 
-PHANTOM_NS = 45_000 * MS
-WAITING_SAMPLE = 40
+PHANTOM_NS = IN_FLIGHT_NS + 30_000 * MS
+"""A copy that a writer vouched for is believed in for so much longer."""
+
+WAITING_SAMPLE = 20
+PASSED_OVER_NS = 3_000 * MS
 NOTICED_NS = 2_000 * MS
 BRAKE_FRESH_NS = 20_000 * MS
 BRAKE_MARGIN = 0.05
@@ -31,6 +34,7 @@ class Checkers:
     def __init__(self, cluster: "Cluster") -> None:
         self._cluster = cluster
         self.released_ns = -(10**18)
+        self._passed_over: dict[int, int] = {}
 
     # --- B1, B3 ---
 
@@ -94,10 +98,11 @@ class Checkers:
         intake._confirmed = watched_confirmed  # type: ignore[method-assign]
 
     def _in_order(self, namenode: "SimNameNode", block_id: int) -> None:
-        """Nothing better off gets what a block with one copy left could have had."""
+        """Nothing better off gets again and again what a block with one copy left could have had."""
         self._cluster.stats["copies wanted"] += 1
-        replicator = namenode.manager.replicator
-        urgent = replicator._queues[Level.ONE_LEFT]
+        replicator, now_ns = namenode.manager.replicator, self._cluster.world.now_ns
+        urgent = replicator._queues.at(Level.ONE_LEFT)
+        self._passed_over.pop(block_id, None)
         if block_id in urgent or not urgent:
             return
         busy_sources, busy_targets = replicator._copies.busy()
@@ -108,12 +113,13 @@ class Checkers:
                 continue
             health = replicator._examine(other, record)
             free = any(n not in busy_sources and replicator._obeys(n) for n in health.good)
-            if health.level is Level.ONE_LEFT and free:
-                targets = replicator._targets(other, record, health, busy_targets)
-                if targets:
-                    raise InvariantBrokenError(
-                        "RepairOrder", f"{namenode.name} copies {block_id} while {other} has one copy left"
-                    )
+            could = health.level is Level.ONE_LEFT and free
+            if not could or not replicator._targets(other, record, health, busy_targets):
+                self._passed_over.pop(other, None)
+            elif now_ns - self._passed_over.setdefault(other, now_ns) > PASSED_OVER_NS:
+                raise InvariantBrokenError(
+                    "RepairOrder", f"{namenode.name} copies {block_id} while {other} has one copy left"
+                )
 
     def _taken_in(self, namenode: "SimNameNode", node: DataNode, report: FullReport) -> None:
         """Once a full report counts, its DataNode's locations are true, but for what happened just now."""

@@ -289,6 +289,7 @@ class SimDataNode:
             self._delete(block_id)
 
     def _delete(self, block_id: int) -> None:
+        self.gone_ns[block_id] = self.cluster.world.now_ns
         if block_id in self.aside:
             self.aside.discard(block_id)
             self._say("removed", BlockKey(block_id, 1))

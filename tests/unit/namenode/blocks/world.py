@@ -111,6 +111,8 @@ def policy(**changes: Any) -> Policy:
         "purge_grace_ms": 10_000,
         "hint_ms": 20_000,
         "safe_mode_min_ms": 0,
+        "safe_mode_scan_ms": 0,
+        "schedule_every_ms": 0,
     }
     return Policy(**(values | changes))
 
