@@ -1,7 +1,7 @@
 """Reported replicas that the namespace does not know yet. Pure.
 
-On a follower most are new blocks whose records are on their way. On the leader, and anywhere after a while, they
-are an alarm: our metadata went back in time, or it is another cluster's DataNode. They are never deleted.
+On a follower most are new blocks whose records are on their way. On the leader, and anywhere after a while,
+they are an alarm: our metadata went back in time, or it is another cluster's DataNode. They are never deleted.
 """
 
 from collections.abc import Iterator
@@ -70,7 +70,7 @@ class Futures:
         return missed
 
     def alarms(self, now_ns: int, *, leads: bool) -> dict[int, int]:
-        """Block ids and a DataNode each that are no matter of a moment; at once for a leader, who knows all."""
+        """Block ids, with a DataNode each, that will not explain themselves; a leader knows that at once."""
         grace_ns = 0 if leads else self._grace_ns
         return {
             block_id: number

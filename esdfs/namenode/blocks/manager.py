@@ -382,7 +382,7 @@ class BlockManager:
     def leads(self, leading: bool) -> None:
         """Only the leader's orders are obeyed, so only it gives any."""
         if leading and not self._leads:
-            # What our predecessor ordered may still happen: no report made before it lost its hold is trusted.
+            # What our predecessor ordered may still happen: no report made before is trusted.
             self._nodes.doubt(self._clock.monotonic_ns(), self._rng)
         self._leads = leading
         self.replicator.stopped = self._why_stopped()
@@ -421,7 +421,9 @@ class BlockManager:
     def cleanup(self) -> None:
         """Ask again for what is overdue; forget DataNodes that are dead for long and hold nothing needed."""
         now_ns = self._clock.monotonic_ns()
-        again = self._deletions.overdue(now_ns) | self._intake.disappointed(now_ns) | self._intake.reconsider()
+        again = (
+            self._deletions.overdue(now_ns) | self._intake.disappointed(now_ns) | self._intake.reconsider()
+        )
         for number in sorted(again):
             node = self._nodes.get(number)
             if node is not None and node.obeys and not node.wants_report:

@@ -301,7 +301,9 @@ class BlockReplicator:
         node = self._nodes.get(number)
         return node is not None and node.obeys
 
-    def _targets(self, block_id: int, record: BlockRecord, health: Health, busy: AbstractSet[int]) -> tuple[int, ...]:
+    def _targets(
+        self, block_id: int, record: BlockRecord, health: Health, busy: AbstractSet[int]
+    ) -> tuple[int, ...]:
         """New homes. The DataNode of a corrupt copy is one, too: it has set the bad file aside."""
         wanted = health.target - len(health.good)
         everyone = [node.number for node in self._nodes]

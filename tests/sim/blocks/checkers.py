@@ -41,9 +41,13 @@ class Checkers:
     def deleted(self, node: "SimDataNode", block_id: int) -> None:
         """A good copy was just deleted by order."""
         if block_id in self._cluster.futures:
-            raise InvariantBrokenError("B3", f"{node.name} was made to delete {block_id}, which nobody allocated")
+            raise InvariantBrokenError(
+                "B3", f"{node.name} was made to delete {block_id}, which nobody allocated"
+            )
         if block_id in self._cluster.truth.records and not self._cluster.holders[block_id]:
-            raise InvariantBrokenError("B1", f"{node.name} was made to delete the last good copy of {block_id}")
+            raise InvariantBrokenError(
+                "B1", f"{node.name} was made to delete the last good copy of {block_id}"
+            )
 
     def ordered_away(self, node: "SimDataNode", block_id: int) -> None:
         """A DataNode has taken the order to delete its copy: another must be left, with no such order."""
@@ -52,7 +56,9 @@ class Checkers:
         for name in self._cluster.holders[block_id]:
             if name != node.name and not self._cluster.datanodes[name].is_losing(block_id):
                 return
-        raise InvariantBrokenError("B1", f"{node.name} is to delete the last copy of {block_id} not ordered away")
+        raise InvariantBrokenError(
+            "B1", f"{node.name} is to delete the last copy of {block_id} not ordered away"
+        )
 
     # --- B8 ---
 
@@ -62,6 +68,9 @@ class Checkers:
             return
         if not namenode.leading:
             raise InvariantBrokenError("B8", f"{namenode.name} does not lead and gave orders to {node_id}")
+        for order in answer["commands"]:
+            if order["kind"] == "delete":
+                self._enough_without(namenode, node_id, int(order["block_id"]))
         now_ns, dead_ns = self._cluster.world.now_ns, self._cluster.policy.dead_after_ms * MS
         if now_ns - self.released_ns < 10 * BRAKE_FRESH_NS:
             return
@@ -73,7 +82,37 @@ class Checkers:
         policy = self._cluster.policy
         many = lost >= policy.brake_nodes_min and lost > (policy.brake_share + BRAKE_MARGIN) * (alive + lost)
         if many:
-            raise InvariantBrokenError("B8", f"{lost} DataNodes of {alive + lost} were lost, {node_id} got orders")
+            raise InvariantBrokenError(
+                "B8", f"{lost} DataNodes of {alive + lost} were lost, {node_id} got orders"
+            )
+
+    # --- B5, B6 ---
+
+    def _enough_without(self, namenode: "SimNameNode", node_id: str, block_id: int) -> None:
+        """What is ordered away is not needed, by what its NameNode may believe, and by what is true.
+
+        It may be mistaken in one copy: faults destroy no more of a block before it has noticed.
+        """
+        record = namenode.view.block(block_id)
+        if record is None:
+            return
+        manager, cluster = namenode.manager, self._cluster
+        true = cluster.holders[block_id]
+        sure = wrong = 0
+        for replica in namenode.store.replicas(block_id):
+            node, name = manager._nodes.get(replica.number), cluster.truth.names[replica.number]
+            if node is None or replica.corrupt:
+                continue
+            leaving = manager._deletions.leaving(replica.number, block_id)
+            sure += node.obeys and node.confirmed and not leaving
+            wrong += name not in true
+        if sure < record.replication:
+            raise InvariantBrokenError(
+                "B5", f"{node_id} is to delete {block_id} for {sure} copies that are sure"
+            )
+        staying = [n for n in true if n != node_id and not cluster.datanodes[n].is_losing(block_id)]
+        if len(staying) + wrong < record.replication:
+            raise InvariantBrokenError("B6", f"{node_id} is to delete {block_id}, of which {staying} stay")
 
     def _expected(self, number: int) -> bool:
         return self._cluster.truth.names[number] in self._cluster.maintained

@@ -62,7 +62,9 @@ class Cluster:
         futures: Blocks of a future nobody knows, and who keeps them.
     """
 
-    def __init__(self, world: World, directory: Path, mutant: "Mutant", policy: Policy, heartbeat_ns: int) -> None:
+    def __init__(
+        self, world: World, directory: Path, mutant: "Mutant", policy: Policy, heartbeat_ns: int
+    ) -> None:
         self.world = world
         self.mutant = mutant
         self.policy = policy
@@ -81,9 +83,7 @@ class Cluster:
         self.reign = 1
         self.maintained: set[str] = set()
         self._chance = world.rng("journal")
-        self.namenodes = [
-            SimNameNode(self, name, directory / name) for name in ("nn-1", "nn-2")
-        ]
+        self.namenodes = [SimNameNode(self, name, directory / name) for name in ("nn-1", "nn-2")]
 
     def add_datanode(self, host: str, rack: str) -> SimDataNode:
         node = SimDataNode(self, f"dn-{len(self.datanodes) + 1}", host, rack)

@@ -149,7 +149,9 @@ class SimDataNode:
         self.incarnation += 1
         self.links = [Link(self, namenode) for namenode in self.cluster.namenodes]
         for link in self.links:
-            self.cluster.world.after(self.cluster.network.jittered(500 * MS), self._step, link.run(), self.incarnation)
+            self.cluster.world.after(
+                self.cluster.network.jittered(500 * MS), self._step, link.run(), self.incarnation
+            )
 
     def crash(self) -> None:
         self.up = False
@@ -257,6 +259,8 @@ class SimDataNode:
 
     def is_losing(self, block_id: int) -> bool:
         """Whether it was told to delete a block, and will."""
+        if self.cluster.mutant.obeys_deposed:
+            return any(block_id == losing for losing, _ in self.deleting)
         return (block_id, self.fence) in self.deleting
 
     def _later(self, order: dict[str, Any], epoch: int, sent_ns: int) -> None:

@@ -42,7 +42,10 @@ class _ObeysLate(Mutant):
 
 class _Broken(Mutant):
     def __init__(self, break_it: Callable[[BlockManager], None]) -> None:
-        self.break_manager = break_it  # type: ignore[method-assign]
+        self._break = break_it
+
+    def break_manager(self, manager: BlockManager) -> None:
+        self._break(manager)
 
 
 def _replace(owner: Any, method: str, by: Callable[..., Any]) -> None:

@@ -67,7 +67,7 @@ class Namespace:
         return self.records.get(block_id)
 
     def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
-        found = []
+        found: list[tuple[int, BlockRecord]] = []
         at = bisect_right(self._ids, block_id)
         while at < len(self._ids) and len(found) < limit:
             if (record := self.records.get(self._ids[at])) is not None:

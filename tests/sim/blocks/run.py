@@ -62,7 +62,9 @@ def _cluster(world: World, mutant_name: str, directory: Path) -> Cluster:
         full_report_every_ms=120_000,
         scan_interval_ms=150_000,
     )
-    cluster = Cluster(world, directory, mutant(mutant_name), policy, (3_000 if datanodes <= 120 else 8_000) * MS)
+    cluster = Cluster(
+        world, directory, mutant(mutant_name), policy, (3_000 if datanodes <= 120 else 8_000) * MS
+    )
     cluster.page = rng.choice((10, 40, 40, 1_000))
     _shape(cluster, rng, datanodes)
     return cluster

@@ -23,6 +23,7 @@ class Workload:
         self._cluster = cluster
         self._chance = cluster.world.rng("workload")
         self._pause_ns, self._until_ns = pause_ns, until_ns
+        self._fickle = self._chance.choice((1, 1, 4, 20))
         self._inode = 0
         self._writing: dict[int, tuple[int, ...]] = {}
 
@@ -42,7 +43,10 @@ class Workload:
                 inode = self._inode
 
                 def change(
-                    namespace: Namespace, block_id: int = block_id, inode: int = inode, copies: int = replication
+                    namespace: Namespace,
+                    block_id: int = block_id,
+                    inode: int = inode,
+                    copies: int = replication,
                 ) -> None:
                     namespace.allocate(block_id, inode, copies)
                     namespace.complete(block_id)
@@ -58,7 +62,8 @@ class Workload:
         if self._cluster.world.now_ns >= self._until_ns:
             return
         self._cluster.world.after(int(self._chance.expovariate(1 / self._pause_ns)), self._act)
-        act = self._chance.choice((self._write, self._write, self._write, self._forget, self._replicate))
+        changes = [self._replicate] * self._fickle
+        act = self._chance.choice([self._write, self._write, self._write, self._forget, *changes])
         act()
 
     def end(self) -> None:
@@ -147,5 +152,3 @@ class Workload:
             copies = self._chance.choice((2, 2, 3, 4))
             changed = ev.AttributesSet(inode, 1, "f", None, None, None, copies, None)
             self._cluster.commit(Commit(lambda ns: ns.replicate(inode, copies), [changed]))
-
-
