@@ -92,14 +92,19 @@ class Heard:
 class Shelf:
     """A real store on real directories, that can be closed and opened again."""
 
-    def __init__(self, root: Path, *, volumes: int = 1, reserve_bytes: int = 0) -> None:
+    def __init__(
+        self, root: Path, *, volumes: int = 1, reserve_bytes: int = 0, capacity_bytes: int = 0
+    ) -> None:
         self.roots = [root / f"volume-{number}" for number in range(volumes)]
         self._reserve_bytes = reserve_bytes
+        self._capacity_bytes = capacity_bytes
         self.open()
 
     def open(self) -> None:
         self.heard = Heard()
-        self.volumes: list[Volume] = open_volumes(self.roots, "dn-1", self._reserve_bytes, OsRng())
+        self.volumes: list[Volume] = open_volumes(
+            self.roots, "dn-1", self._reserve_bytes, OsRng(), capacity_bytes=self._capacity_bytes
+        )
         self.store = BlockStore(
             self.volumes, "dn-1", OsClock(), listener=self.heard, sync_times=Load(OsClock())
         )

@@ -129,6 +129,10 @@ class Cluster:
         """Where a DataNode keeps its replicas."""
         return self.dir / node / "data"
 
+    def volumes(self, node: str) -> list[Path]:
+        """All of a DataNode's volumes."""
+        return sorted(path for path in (self.dir / node).glob("data*") if path.is_dir())
+
     def replicas(self, block_id: str) -> dict[str, Path]:
         """The finalized data files of a block, by node, as they are on disk."""
         found = {}

@@ -75,20 +75,35 @@ def node_list(ctx: typer.Context, *, as_json: Json = False) -> None:
         for one in nodes:
             out.json(one)
         return
-    rows = [("NODE", "STATUS", "ADDRESS", "BLOCKS", "AVAILABLE", "CAPACITY", "LAST HEARTBEAT")]
+    rows = [
+        ("NODE", "STATUS", "ADDRESS", "BLOCKS", "STORED", "AVAILABLE", "CAPACITY", "HEALTH", "LAST HEARTBEAT")
+    ]
     rows += [
         (
             one["node_id"],
             one["status"],
             one["address"],
             str(one["blocks_stored"]),
+            human_size(one["used_bytes"]),
             human_size(one["available_space"]),
             human_size(one["storage_capacity"]),
+            _health(one),
             (one["last_heartbeat"] or "never")[:19].replace("T", " "),
         )
         for one in nodes
     ]
-    out.table(rows, right=(3, 4, 5))
+    out.table(rows, right=(3, 4, 5, 6))
+
+
+def _health(one: dict[str, Any]) -> str:
+    """What is wrong with its disks and its network; everything is in ``--json``."""
+    cut_off = [peer["node_id"] for peer in one["peers"] if not peer["reachable"]]
+    wrong = [
+        f"{one['failed_volumes']} of {len(one['volumes'])} disks failed" if one["failed_volumes"] else "",
+        f"{one['slow_volumes']} of {len(one['volumes'])} disks slow" if one["slow_volumes"] else "",
+        f"does not reach {', '.join(cut_off)}" if cut_off else "",
+    ]
+    return "; ".join(filter(None, wrong)) or "ok"
 
 
 def fsck(

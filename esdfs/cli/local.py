@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from esdfs.blocks import BLOCK_BYTES
+from esdfs.cli.local_adding import another
 from esdfs.cli.local_cluster import LocalCluster
 from esdfs.cli.local_layout import Layout
 from esdfs.cli.local_options import SQLITE, journal_urls, parse_settings
@@ -34,6 +35,7 @@ def up(
         bool, typer.Option("--witness", help="With --namenodes 2: a third vote without a namespace.")
     ] = False,
     datanodes: Annotated[int | None, typer.Option(help="Default 3, or as many as there are.")] = None,
+    volumes: Annotated[int, typer.Option(help="Of each new DataNode, as if each were a disk.")] = 1,
     journal: Annotated[
         str,
         typer.Option(
@@ -59,6 +61,8 @@ def up(
         raise InvalidRequest("--witness goes with --namenodes 2: with it, three vote and any one may be lost")
     if datanodes is not None and datanodes < 1:
         raise InvalidRequest("--datanodes must be at least 1")
+    if volumes < 1:
+        raise InvalidRequest("--volumes must be at least 1")
     given = parse_settings(settings or [])
     layout = Layout(
         OsClock(),
@@ -66,6 +70,7 @@ def up(
         namenodes=namenodes,
         witness=witness,
         datanodes=datanodes or _DATANODES,
+        volumes=volumes,
         journals=journal_urls(journal, namenodes + witness),
         block_size_bytes=parse_size(block_size),
         namenode=given.pop("nn", {}),
@@ -123,6 +128,16 @@ def restart(name: Name, directory: Dir) -> None:
         node = cluster.node(name)
         cluster.stop_node(node)
         cluster.start_node(node)
+
+
+@local.command()
+def add(directory: Dir) -> None:
+    """Start one more DataNode, with the settings of the last one and empty volumes, beside those that run."""
+    cluster = LocalCluster(directory, OsClock())
+    with cluster.locked():
+        datanode = another(cluster.dir, cluster.record(), OsRng())
+        cluster.add(datanode)
+    typer.echo(f"{datanode.id} is ready. Move data to it with `esdfs balance`")
 
 
 @local.command()

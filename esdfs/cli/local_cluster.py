@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from esdfs.cli.local_layout import ClusterRecord, Layout, NameNodeRecord, NodeRecord
+from esdfs.cli.local_layout import ClusterRecord, DataNodeRecord, Layout, NameNodeRecord, NodeRecord
 from esdfs.cli.processes import spawn, stop
 from esdfs.env import Clock
 from esdfs.errors import NotFound, Unavailable
@@ -79,6 +79,12 @@ class LocalCluster:
     def add_datanodes(self, layout: Layout, count: int) -> None:
         """Lay out ``count`` further DataNodes."""
         self._write(layout.more_datanodes(self.dir, self.record(), count))
+
+    def add(self, datanode: DataNodeRecord) -> None:
+        """Take in a DataNode that was laid out, and start it. Raises as ``start_node`` does."""
+        record = self.record()
+        self._write(msgspec.structs.replace(record, datanodes=[*record.datanodes, datanode]))
+        self.start_node(self.node(datanode.id))
 
     def start(self) -> None:
         """Start every node; on return each DataNode takes writes. A failure stops what was started.

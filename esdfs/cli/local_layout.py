@@ -58,6 +58,7 @@ class Layout:
 
     Attributes:
         journals: SQLAlchemy URL of each NameNode's journal; "" = SQLite in its directory.
+        volumes: Of each DataNode, directories as if each were a disk.
         namenode, datanode: Settings of ``namenode.toml`` and ``datanode.toml`` over our own.
         of_node: Settings of single NameNodes over those of all, by node id.
     """
@@ -70,6 +71,7 @@ class Layout:
         namenodes: int = 1,
         witness: bool = False,
         datanodes: int,
+        volumes: int = 1,
         journals: Sequence[str],
         block_size_bytes: int,
         namenode: Mapping[str, Any],
@@ -81,6 +83,7 @@ class Layout:
         self.namenodes = namenodes
         self.witness = witness
         self.datanodes = datanodes
+        self.volumes = volumes
         self.journals = journals
         self.block_size_bytes = block_size_bytes
         self.namenode = namenode
@@ -130,8 +133,8 @@ class Layout:
                     "dir": str(home),
                     "kind": "witness" if home.name == WITNESS else "voter",
                     "journal_url": journal,
-                    "rest_port": self._free_port(),
-                    "grpc_port": self._free_port(),
+                    "rest_port": free_port(self._rng),
+                    "grpc_port": free_port(self._rng),
                     "safe_mode_min_ms": 0,  # a whole cluster that starts at once has nothing to wait for
                     **self.namenode,
                     **self.of_node.get(home.name, {}),
@@ -173,8 +176,8 @@ class Layout:
         given: dict[str, Any] = {
             "node_id": home.name,
             "host": _HOST,
-            "port": self._free_port(),
-            "volumes": [str(home / "data")],
+            "port": free_port(self._rng),
+            "volumes": [str(home / name) for name in _volume_names(self.volumes)],
             "namenodes": [f"http://{each.rest_host}:{each.rest_port}" for each in namenodes],
             "token": namenodes[0].token,
             "heartbeat_interval_ms": namenodes[0].heartbeat_interval_ms,
@@ -183,23 +186,34 @@ class Layout:
         config = _convert(given, DataNodeConfig)
         if problems := config.validate():
             raise InvalidRequest("; ".join(problems))
-        home.mkdir(parents=True, exist_ok=True)
-        file = home / "datanode.toml"
-        file.touch(mode=0o600)
-        values = [(name, getattr(config, name)) for name in config.__struct_fields__]
-        lines = [f"{name} = {msgspec.json.encode(value).decode()}\n" for name, value in values]
-        file.write_text("".join(lines), encoding="utf-8")
-        return DataNodeRecord(home.name, str(home), f"{config.host}:{config.port}")
+        return write_datanode(home, config)
 
-    def _free_port(self) -> int:
-        while True:
-            port = _PORT_FIRST + self._rng.randrange(_PORT_COUNT)
-            with socket.socket() as probe:
-                try:
-                    probe.bind((_HOST, port))
-                except OSError:
-                    continue
-            return port
+
+def write_datanode(home: Path, config: DataNodeConfig) -> DataNodeRecord:
+    """``datanode.toml`` in a DataNode's home, for its owner only: it may hold a token."""
+    home.mkdir(parents=True, exist_ok=True)
+    file = home / "datanode.toml"
+    file.touch(mode=0o600)
+    values = [(name, getattr(config, name)) for name in config.__struct_fields__]
+    lines = [f"{name} = {msgspec.json.encode(value).decode()}\n" for name, value in values]
+    file.write_text("".join(lines), encoding="utf-8")
+    return DataNodeRecord(home.name, str(home), f"{config.host}:{config.port}")
+
+
+def free_port(rng: Rng) -> int:
+    """A port of this machine that nobody listens on now."""
+    while True:
+        port = _PORT_FIRST + rng.randrange(_PORT_COUNT)
+        with socket.socket() as probe:
+            try:
+                probe.bind((_HOST, port))
+            except OSError:
+                continue
+        return port
+
+
+def _volume_names(count: int) -> list[str]:
+    return ["data"] if count == 1 else [f"data-{number}" for number in range(1, count + 1)]
 
 
 def _names(homes: Sequence[Path]) -> str:

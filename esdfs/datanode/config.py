@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from esdfs.blocks import MIB
+from esdfs.datanode.slowness import SLOW_FSYNC_MS
 
 _NODE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _DAY_S: Final = 86_400
@@ -27,6 +28,13 @@ class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         full_report_interval_s: All replicas are reported again about this often, unasked.
         scrub_period_s: Every replica is read and verified once in so long; 0 = never.
         scrub_bytes_per_s: At most this much scrubbing.
+        copy_bytes_per_s: At most this much copying to other DataNodes on a leader's orders; 0 = no limit.
+        capacity_bytes: Use no more than this of each volume; 0 = all of its file system.
+        slow_fsync_ms: A volume whose fsyncs take longer (99th percentile, for a minute) gets no new blocks;
+            0 = whatever they take.
+        balance_threshold_percent: Replicas move between our volumes while their used shares differ by more;
+            0 = never.
+        balance_bytes_per_s: At most this much of that.
         trash_delay_s: Deleted replicas are kept this long.
         durability: ``none`` skips every fsync. For tests only.
         streams_max: Bulk streams served at once; further ones are refused.
@@ -47,6 +55,11 @@ class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     full_report_interval_s: int = 6 * 3600
     scrub_period_s: int = 14 * _DAY_S
     scrub_bytes_per_s: int = 16 * MIB
+    copy_bytes_per_s: int = 50_000_000
+    capacity_bytes: int = 0
+    slow_fsync_ms: int = SLOW_FSYNC_MS
+    balance_threshold_percent: int = 10
+    balance_bytes_per_s: int = 10_000_000
     trash_delay_s: int = 3600
     durability: str = "fsync"
     streams_max: int = 48
@@ -80,6 +93,11 @@ class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             "full_report_interval_s": 1,
             "scrub_period_s": 0,
             "scrub_bytes_per_s": 64 * 1024,
+            "copy_bytes_per_s": 0,
+            "capacity_bytes": 0,
+            "slow_fsync_ms": 0,
+            "balance_threshold_percent": 0,
+            "balance_bytes_per_s": 64 * 1024,
             "trash_delay_s": 0,
             "streams_max": 1,
             "scan_interval_s": 1,
@@ -89,6 +107,8 @@ class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             for name, least in at_least.items()
             if getattr(self, name) < least
         ]
+        if 0 < self.copy_bytes_per_s < 64 * 1024:
+            problems.append(f"copy_bytes_per_s {self.copy_bytes_per_s}: 0 = no limit, or at least 65536")
         if self.durability not in ("fsync", "none"):
             problems.append(f"durability {self.durability!r}: fsync, or none for tests")
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):

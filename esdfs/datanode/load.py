@@ -1,22 +1,31 @@
-"""How busy a DataNode is: what its heartbeats say."""
+"""How busy a DataNode is: what its heartbeats say, and what makes background work wait."""
 
 import threading
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import msgspec
 
+from esdfs.datanode.percentiles import Durations
 from esdfs.env import Clock
 
 
-class LoadNow(msgspec.Struct, frozen=True):
-    """Rates since the last time it was asked."""
+class LoadNow(msgspec.Struct, frozen=True, kw_only=True):
+    """Rates since the last time it was asked; durations of the last 256.
+
+    Attributes:
+        read_p50_ms, read_p99_ms: From a request to its first verified frame.
+        store_p50_ms, store_p99_ms: From a stream's last frame to the receipts of all its hops.
+    """
 
     streams: int
     read_bytes_s: int
     write_bytes_s: int
     fsync_p99_ms: float
+    read_p50_ms: float
+    read_p99_ms: float
+    store_p50_ms: float
+    store_p99_ms: float
 
 
 class Load:
@@ -29,7 +38,10 @@ class Load:
         self._read_bytes = 0
         self._write_bytes = 0
         self._since_ns = clock.monotonic_ns()
-        self._fsync_ns: deque[int] = deque(maxlen=256)
+        self._served_ns: int | None = None
+        self._fsyncs = Durations()
+        self._reads = Durations()
+        self._stores = Durations()
 
     @contextmanager
     def stream(self) -> Iterator[None]:
@@ -43,7 +55,13 @@ class Load:
                 self._streams -= 1
 
     def read(self, size_bytes: int) -> None:
-        """So much was sent."""
+        """So much was sent to a client."""
+        with self._lock:
+            self._read_bytes += size_bytes
+            self._served_ns = self._clock.monotonic_ns()
+
+    def copied(self, size_bytes: int) -> None:
+        """So much was sent to another DataNode on a leader's order: nobody waits for it."""
         with self._lock:
             self._read_bytes += size_bytes
 
@@ -51,24 +69,42 @@ class Load:
         """So much was received."""
         with self._lock:
             self._write_bytes += size_bytes
+            self._served_ns = self._clock.monotonic_ns()
 
     def add(self, duration_ns: int) -> None:
         """An fsync took so long."""
         with self._lock:
-            self._fsync_ns.append(duration_ns)
+            self._fsyncs.add(duration_ns)
+
+    def answered(self, duration_ns: int) -> None:
+        """A reader waited so long for its first bytes."""
+        with self._lock:
+            self._reads.add(duration_ns)
+
+    def stored(self, duration_ns: int) -> None:
+        """A writer waited so long for its receipts."""
+        with self._lock:
+            self._stores.add(duration_ns)
+
+    def idle_ns(self) -> int | None:
+        """Since when nobody was served; None = nobody ever was."""
+        with self._lock:
+            return None if self._served_ns is None else self._clock.monotonic_ns() - self._served_ns
 
     def take(self) -> LoadNow:
         """The load since the last call."""
         with self._lock:
             now = self._clock.monotonic_ns()
             seconds = max(1e-3, (now - self._since_ns) / 1e9)
-            taken = sorted(self._fsync_ns)
-            p99_ns = taken[min(len(taken) - 1, len(taken) * 99 // 100)] if taken else 0
             load = LoadNow(
                 streams=self._streams,
                 read_bytes_s=int(self._read_bytes / seconds),
                 write_bytes_s=int(self._write_bytes / seconds),
-                fsync_p99_ms=round(p99_ns / 1e6, 3),
+                fsync_p99_ms=self._fsyncs.ms(99),
+                read_p50_ms=self._reads.ms(50),
+                read_p99_ms=self._reads.ms(99),
+                store_p50_ms=self._stores.ms(50),
+                store_p99_ms=self._stores.ms(99),
             )
             self._since_ns = now
             self._read_bytes = self._write_bytes = 0

@@ -12,11 +12,15 @@ import msgspec
 import structlog
 
 from esdfs.datanode.config import DataNodeConfig
+from esdfs.datanode.disk_watch import DiskWatch
 from esdfs.datanode.fence import EpochFence
+from esdfs.datanode.figures import Figures
 from esdfs.datanode.load import Load
 from esdfs.datanode.local import open_local, socket_path
 from esdfs.datanode.namenode_link import Broadcast
 from esdfs.datanode.orders import Orders
+from esdfs.datanode.pacing import Pace
+from esdfs.datanode.peers import PeerTable, PeerWatch, WatchedPeers
 from esdfs.datanode.registration import DataNodeRegistration
 from esdfs.datanode.scrub import Scrubber
 from esdfs.datanode.service import ChannelPeers, DataNodeService
@@ -55,7 +59,12 @@ class DataNode:
         self._load = Load(clock)
         self._broadcast = Broadcast()
         volumes = open_volumes(
-            [Path(volume) for volume in config.volumes], config.node_id, config.reserve_bytes, rng
+            [Path(volume) for volume in config.volumes],
+            config.node_id,
+            config.reserve_bytes,
+            rng,
+            capacity_bytes=config.capacity_bytes,
+            slow_fsync_ms=config.slow_fsync_ms,
         )
         self.store = BlockStore(
             volumes,
@@ -67,13 +76,19 @@ class DataNode:
         )
         fence = EpochFence(volumes)
         self._channels = Channels()
+        peers = PeerTable(clock)
+        self._peer_watch = PeerWatch(peers, clock)
+        self._disk_watch = DiskWatch(volumes, clock)
         service = DataNodeService(
             self.store,
-            ChannelPeers(self._channels),
+            WatchedPeers(ChannelPeers(self._channels), peers),
             fence,
             self._load,
             node_id=config.node_id,
             cluster_id=self._cluster_id,
+            copying=Pace(config.copy_bytes_per_s, clock, self.stopping.wait),
+            moving=Pace(0, clock, self.stopping.wait),
+            clock=clock,
         )
         self._server = new_server(config.streams_max + _CONTROL_THREADS, "rpc")
         DataNodeServicer(service, streams_max=config.streams_max).add_to(self._server)
@@ -88,7 +103,8 @@ class DataNode:
             config,
             self.store,
             fence,
-            self._load,
+            Figures(self.store, self._load, peers, clock),
+            peers,
             self._orders,
             self._broadcast,
             address=self.address,
@@ -98,7 +114,11 @@ class DataNode:
             on_fatal=self._on_fatal,
         )
         self._scrubber = Scrubber(
-            self.store, clock, period_s=config.scrub_period_s, bytes_per_s=config.scrub_bytes_per_s
+            self.store,
+            clock,
+            period_s=config.scrub_period_s,
+            bytes_per_s=config.scrub_bytes_per_s,
+            idle_ns=self._load.idle_ns,
         )
         self._sweeper = threading.Thread(target=self._sweep, name="trash", daemon=True)
 
@@ -108,6 +128,8 @@ class DataNode:
         if self._local is not None:
             self._local.start()
         self._registration.start_heartbeat_thread()
+        self._peer_watch.start()
+        self._disk_watch.start()
         self._scrubber.start()
         self._sweeper.start()
 
@@ -119,6 +141,8 @@ class DataNode:
         if self._local is not None:
             self._local.stop()
         self._orders.stop()
+        self._peer_watch.stop()
+        self._disk_watch.stop()
         self._scrubber.stop()
         self._sweeper.join()
         self._channels.close()

@@ -13,6 +13,7 @@ from esdfs.datanode.replica import BlockKey
 from esdfs.datanode.reports import Deltas, Report
 from esdfs.env import Clock, Rng
 from esdfs.errors import EsdfsError, IdentityConflict, Unreachable, from_code
+from esdfs.rpc.messages import Target
 
 _log = structlog.get_logger()
 
@@ -33,12 +34,18 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeartbeatAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a heartbeat. ``namenodes``: URLs of all that should be told of our replicas."""
+    """The answer to a heartbeat.
+
+    Attributes:
+        namenodes: URLs of all that should be told of our replicas.
+        peers: Other DataNodes, to see whether we reach them; now and then.
+    """
 
     epoch: int
     commands: tuple[Command, ...] = ()
     full_report: bool = False
     namenodes: tuple[str, ...] = ()
+    peers: tuple[Target, ...] = ()
 
 
 class _Problem(msgspec.Struct):

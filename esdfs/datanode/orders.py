@@ -15,28 +15,36 @@ from esdfs.rpc.messages import BlockRequest, BlockResult, ReplicationRequest, Ta
 _log = structlog.get_logger()
 
 _COPIES_AT_ONCE: Final = 2
+_TRANSFERS_AT_ONCE: Final = 2
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """An order. Unknown kinds are from a newer NameNode and are skipped.
 
     Attributes:
-        kind: ``replicate`` or ``delete``.
+        kind: ``replicate``, ``transfer`` (a copy that balances, after which ours is ordered away) or
+            ``delete``.
         block_id: Decimal form.
         targets: Of a copy: one pipeline, in this order.
+        bytes_per_s: Of a transfer; 0 = no limit of its own.
     """
 
     kind: str
     block_id: str
     generation: int
     targets: tuple[Target, ...] = ()
+    bytes_per_s: int = 0
 
 
 class Hands(Protocol):
-    """What carries orders out; both check the epoch."""
+    """What carries orders out; all check the epoch."""
 
     def replicate(self, request: ReplicationRequest) -> BlockResult:
         """Push a copy."""
+        ...
+
+    def move(self, request: ReplicationRequest, bytes_per_s: int) -> BlockResult:
+        """Push a copy that balances."""
         ...
 
     def delete(self, request: BlockRequest) -> BlockResult:
@@ -58,12 +66,19 @@ class Orders:
         self._lock = threading.Lock()
         self._running: set[tuple[str, str, int]] = set()
         self._copies = ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="copy")
+        # Apart: a transfer may be ordered to be slow, a copy that is missing may not wait for it.
+        self._transfers = ThreadPoolExecutor(_TRANSFERS_AT_ONCE, thread_name_prefix="transfer")
         self._deletes = ThreadPoolExecutor(1, thread_name_prefix="delete")
 
     def start(self, command: Command, epoch: int) -> None:
         """Carry out an order of the leader of ``epoch``, soon."""
         name = (command.kind, command.block_id, command.generation)
-        run = {"replicate": self._replicate, "delete": self._delete}.get(command.kind)
+        kinds = {
+            "replicate": (self._copy, self._copies),
+            "transfer": (self._copy, self._transfers),
+            "delete": (self._delete, self._deletes),
+        }
+        run, pool = kinds.get(command.kind, (None, self._copies))
         if run is None or not command.block_id.isdecimal():
             _log.warning("order not understood", kind=command.kind, block=command.block_id)
             return
@@ -71,7 +86,6 @@ class Orders:
             if name in self._running:
                 return
             self._running.add(name)
-        pool = self._copies if command.kind == "replicate" else self._deletes
         pool.submit(self._run, run, command, epoch, name)
 
     def _run(
@@ -85,14 +99,17 @@ class Orders:
             with self._lock:
                 self._running.discard(name)
 
-    def _replicate(self, command: Command, epoch: int) -> None:
+    def _copy(self, command: Command, epoch: int) -> None:
         key = BlockKey(int(command.block_id), command.generation)
         reached: set[str] = set()
         try:
             request = ReplicationRequest(
                 block_id=key.block_id, generation=key.generation, targets=command.targets, epoch=epoch
             )
-            result = self._hands.replicate(request)
+            if command.kind == "transfer":
+                result = self._hands.move(request, command.bytes_per_s)
+            else:
+                result = self._hands.replicate(request)
             reached = {receipt.node_id for receipt in result.receipts}
             error = result.error()
             if isinstance(error, ReplicaExists):
@@ -110,5 +127,5 @@ class Orders:
 
     def stop(self) -> None:
         """Drop what has not begun, wait for what has."""
-        for pool in (self._copies, self._deletes):
+        for pool in (self._copies, self._transfers, self._deletes):
             pool.shutdown(wait=True, cancel_futures=True)

@@ -3,17 +3,16 @@
 import threading
 from collections.abc import Callable, Iterator
 
-import msgspec
 import structlog
 
 from esdfs.datanode.config import DataNodeConfig
 from esdfs.datanode.fence import EpochFence
-from esdfs.datanode.load import Load
+from esdfs.datanode.figures import Figures
 from esdfs.datanode.namenode_link import Broadcast, HeartbeatAnswer, NameNodeLink, Registered
 from esdfs.datanode.orders import Orders
+from esdfs.datanode.peers import PeerTable
 from esdfs.datanode.reports import Report, full_report
 from esdfs.datanode.store import BlockStore
-from esdfs.datanode.volumes import Volume
 from esdfs.env import Clock, Rng
 from esdfs.errors import EpochFenced, EsdfsError, IdentityConflict
 
@@ -36,7 +35,8 @@ class DataNodeRegistration:
         config: DataNodeConfig,
         store: BlockStore,
         fence: EpochFence,
-        load: Load,
+        figures: Figures,
+        peers: PeerTable,
         orders: Orders,
         broadcast: Broadcast,
         *,
@@ -49,7 +49,8 @@ class DataNodeRegistration:
         self._config = config
         self._store = store
         self._fence = fence
-        self._load = load
+        self._figures = figures
+        self._peers = peers
         self._orders = orders
         self._address = address
         self._local_socket = local_socket
@@ -76,7 +77,7 @@ class DataNodeRegistration:
             clock=self._clock,
             rng=self._rng,
             register_body=self._register_body,
-            heartbeat_body=self._heartbeat_body,
+            heartbeat_body=self._figures.heartbeat,
             full_report=self._full_report,
             on_registered=self._on_registered,
             on_answer=self._on_answer,
@@ -160,26 +161,6 @@ class DataNodeRegistration:
 
     # --- what is said ---
 
-    def _volumes(self) -> list[dict[str, object]]:
-        return [
-            {
-                "volume_id": volume.volume_id,
-                "capacity_bytes": 0 if volume.failed else volume.capacity_bytes(),
-                "available_bytes": volume.available_bytes(),
-                "failed": bool(volume.failed),
-            }
-            for volume in self._store.volumes
-        ]
-
-    def _space(self) -> dict[str, object]:
-        volumes: list[Volume] = [volume for volume in self._store.volumes if not volume.failed]
-        return {
-            "storage_capacity": sum(volume.capacity_bytes() for volume in volumes),
-            "available_space": sum(volume.available_bytes() for volume in volumes),
-            "blocks_stored": self._store.count(),
-            "volumes": self._volumes(),
-        }
-
     def _register_body(self) -> dict[str, object]:
         version = self._store.volumes[0].version
         host, port = self._address
@@ -189,11 +170,8 @@ class DataNodeRegistration:
             "hostname": host,
             "port": port,
             "local_socket": self._local_socket,
-            **self._space(),
+            **self._figures.space(),
         }
-
-    def _heartbeat_body(self) -> dict[str, object]:
-        return {**self._space(), "load": msgspec.structs.asdict(self._load.take())}
 
     def _full_report(self) -> Iterator[Report]:
         return full_report(self._store.replicas(), self._store.corrupt())
@@ -214,6 +192,8 @@ class DataNodeRegistration:
 
     def _on_answer(self, answer: HeartbeatAnswer) -> None:
         self._meet(answer.namenodes)
+        if answer.peers:
+            self._peers.know(answer.peers)
         if answer.epoch > self._fence.highest:
             self._fence.admit(answer.epoch)
         if answer.commands and answer.epoch < self._fence.highest:

@@ -2,6 +2,7 @@
 
 import heapq
 import threading
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -15,6 +16,11 @@ _log = structlog.get_logger()
 
 _IDLE_S: Final = 5.0
 _SETTLE_S: Final = 60.0
+_EARLY: Final = 0.75
+"""A replica is due after this part of its period: the rest is time to get to it."""
+
+_QUIET_NS: Final = 1_000_000_000
+"""Clients who were served less long ago come first."""
 
 
 def due(replicas: list[Replica], now_us: int, period_s: float, limit: int) -> list[Replica]:
@@ -23,13 +29,13 @@ def due(replicas: list[Replica], now_us: int, period_s: float, limit: int) -> li
     Args:
         replicas: All; ``verified_us`` 0 = never.
         now_us: Wall clock.
-        period_s: A replica verified less long ago is not due.
+        period_s: A replica verified less than three quarters of it ago is not due.
         limit: At most so many.
 
     A replica that was just written is not due either: its bytes may not have left the disk's own cache, and
     whoever writes many small files would have every one of them read back at once.
     """
-    before_us = now_us - int(period_s * 1e6)
+    before_us = now_us - int(period_s * _EARLY * 1e6)
     settled_us = now_us - int(min(period_s, _SETTLE_S) * 1e6)
     candidates = (
         replica
@@ -37,6 +43,11 @@ def due(replicas: list[Replica], now_us: int, period_s: float, limit: int) -> li
         if replica.verified_us <= before_us and replica.finalized_us <= settled_us
     )
     return heapq.nsmallest(limit, candidates, key=_urgency)
+
+
+def overdue(replica: Replica, now_us: int, period_s: float) -> bool:
+    """Whether a replica was not verified within its period."""
+    return now_us - (replica.verified_us or replica.finalized_us) >= int(period_s * 1e6)
 
 
 def _urgency(replica: Replica) -> tuple[int, int]:
@@ -50,13 +61,26 @@ class Scrubber:
 
     A replica that is deleted, replaced or doubted while it is read is no alarm: `BlockStore.doubt` acts on
     the very replica that was opened.
+
+    Args:
+        idle_ns: Since when no client was served; None = never. While they are, the thread waits, unless the
+            replica's period is over.
     """
 
-    def __init__(self, store: BlockStore, clock: Clock, *, period_s: float, bytes_per_s: float) -> None:
+    def __init__(
+        self,
+        store: BlockStore,
+        clock: Clock,
+        *,
+        period_s: float,
+        bytes_per_s: float,
+        idle_ns: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._period_s = period_s
         self._bytes_per_s = bytes_per_s
+        self._idle_ns = idle_ns
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scrub", daemon=True)
 
@@ -88,7 +112,7 @@ class Scrubber:
             with self._store.open(replica.block_id, replica.generation) as reader:
                 reader.forget_cached()
                 for frame in self._store.checked(reader, reader.frames()):
-                    if self._stop.wait(len(frame.data) / self._bytes_per_s):
+                    if self._stop.wait(len(frame.data) / self._bytes_per_s) or self._give_way(replica):
                         return True
                 reader.forget_cached()
         except ReplicaCorrupt:
@@ -98,3 +122,13 @@ class Scrubber:
             return True
         self._store.verified(replica)
         return True
+
+    def _give_way(self, replica: Replica) -> bool:
+        """Wait while clients are served; whether to stop."""
+        while not overdue(replica, self._clock.wall_us(), self._period_s):
+            idle_ns = self._idle_ns()
+            if idle_ns is None or idle_ns >= _QUIET_NS:
+                break
+            if self._stop.wait((_QUIET_NS - idle_ns) / 1e9):
+                return True
+        return self._stop.is_set()

@@ -5,16 +5,22 @@ from typing import Final
 
 from esdfs.datanode.fence import EpochFence
 from esdfs.datanode.load import Load
-from esdfs.datanode.pipeline import Caller, Forward, Pipeline
+from esdfs.datanode.pacing import Pace
+from esdfs.datanode.pipeline import Caller, Forward, Peers, Pipeline
 from esdfs.datanode.replica import Replica
+from esdfs.datanode.sending import outgoing
 from esdfs.datanode.store import BlockStore
-from esdfs.errors import EsdfsError, IdentityConflict, InvalidRequest
+from esdfs.env import Clock
+from esdfs.errors import EsdfsError, IdentityConflict, InvalidRequest, Unavailable
 from esdfs.rpc.channel import Channels
 from esdfs.rpc.datanode import StoreCall
 from esdfs.rpc.messages import BlockRequest, BlockResult, Frame, ReplicationRequest, Target
 
 _SLOWEST_BYTES_S: Final = 4 << 20
 """A copy is given the time it would take at this rate, and half a minute."""
+
+_SHARERS: Final = 8
+"""Or at this part of the rate it is held to, which it shares with others."""
 
 
 class ChannelPeers:
@@ -33,42 +39,52 @@ class DataNodeService:
 
     Args:
         cluster_id: Answers the cluster we belong to, empty while unknown.
+        copying: Of everything we push to others on orders. What clients read is never held back.
+        moving: Of that, what balances.
     """
 
     def __init__(
         self,
         store: BlockStore,
-        peers: ChannelPeers,
+        peers: Peers,
         fence: EpochFence,
         load: Load,
         *,
         node_id: str,
         cluster_id: Callable[[], str],
+        copying: Pace,
+        moving: Pace,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._peers = peers
         self._fence = fence
         self._load = load
         self._cluster_id = cluster_id
+        self._copying = copying
+        self._moving = moving
+        self._clock = clock
         self._pipeline = Pipeline(store, peers, node_id, cluster_id)
 
     def store(self, frames: Iterator[Frame], call: Caller) -> list[BlockResult]:
         """See `Pipeline.receive`."""
         with self._load.stream():
-            return self._pipeline.receive(self._counted(frames), call)
-
-    def _counted(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        for frame in frames:
-            self._load.wrote(len(frame.data))
-            yield frame
+            received = _Received(frames, self._load, self._clock)
+            results = self._pipeline.receive(iter(received), call)
+            if received.ended_ns:
+                self._load.stored(self._clock.monotonic_ns() - received.ended_ns)
+            return results
 
     def retrieve(self, request: BlockRequest) -> Iterator[Frame]:
         """See `BlockStore.read`."""
         self._check_cluster(request.cluster_id)
+        asked_ns = self._clock.monotonic_ns()
         with self._load.stream():
-            for frame in self._store.read(
-                request.block_id, request.generation, request.offset, request.length
+            for number, frame in enumerate(
+                self._store.read(request.block_id, request.generation, request.offset, request.length)
             ):
+                if number == 0:
+                    self._load.answered(self._clock.monotonic_ns() - asked_ns)
                 self._load.read(len(frame.data))
                 yield frame
 
@@ -76,23 +92,32 @@ class DataNodeService:
         """Push a copy, verified while it is read, through ``request.targets``."""
         self._check_cluster(request.cluster_id)
         self._fence.admit(request.epoch)
-        return self._push(request)[1]
+        return self._push(request, self._copying)[1]
 
     def transfer(self, request: ReplicationRequest) -> BlockResult:
         """Push a copy, then drop ours."""
         self._check_cluster(request.cluster_id)
         self._fence.admit(request.epoch)
-        replica, result = self._push(request)
+        replica, result = self._push(request, self._copying)
         if not result.code:
             self._store.delete(replica.block_id, replica.generation)
         return result
 
-    def _push(self, request: ReplicationRequest) -> tuple[Replica, BlockResult]:
+    def move(self, request: ReplicationRequest, bytes_per_s: int) -> BlockResult:
+        """The first half of a transfer that a leader directs: push a copy, no faster than it says.
+
+        Ours stays until the leader, told of both, orders it away: it alone knows who counts on which copy.
+        """
+        self._fence.admit(request.epoch)
+        self._moving.limit(bytes_per_s)
+        return self._push(request, self._copying, self._moving)[1]
+
+    def _push(self, request: ReplicationRequest, *paces: Pace) -> tuple[Replica, BlockResult]:
         if not request.targets:
             raise InvalidRequest(f"block {request.block_id}: no target to copy it to")
         replica = self._store.find(request.block_id, request.generation)
-        source = _Source(self._outgoing(replica, request.targets[1:]))
-        timeout_s = 30.0 + replica.stored_bytes / _SLOWEST_BYTES_S
+        source = _Source(self._outgoing(replica, request.targets[1:], paces))
+        timeout_s = 30.0 + replica.stored_bytes / _slowest_bytes_s(paces)
         with self._load.stream():
             forward = self._peers.forward(request.targets[0], source, timeout_s)
             try:
@@ -104,28 +129,16 @@ class DataNodeService:
                 raise
         return replica, result
 
-    def _outgoing(self, replica: Replica, rest: tuple[Target, ...]) -> Iterator[Frame]:
-        """A replica's frames as a StoreBlock stream."""
+    def _outgoing(
+        self, replica: Replica, rest: tuple[Target, ...], paces: tuple[Pace, ...]
+    ) -> Iterator[Frame]:
         with self._store.open(replica.block_id, replica.generation) as reader:
-            stored_at = 0
-            frames = self._store.checked(reader, reader.frames())
-            for number, frame in enumerate(frames):
-                self._load.read(len(frame.data))
-                yield Frame(
-                    block_id=frame.block_id,
-                    data=frame.data,
-                    offset=stored_at,
-                    chunk_crcs=frame.chunk_crcs,
-                    total_size=frame.total_size,
-                    compressed=frame.compressed,
-                    compression=reader.meta.compression if frame.last else None,
-                    generation=replica.generation if number == 0 else 0,
-                    targets=rest if number == 0 else (),
-                    last=frame.last,
-                    crc32c=frame.crc32c,
-                    cluster_id=self._cluster_id() if number == 0 else "",
-                )
-                stored_at += len(frame.data)
+            verified = self._store.checked(reader, reader.frames())
+            for frame in outgoing(reader, verified, rest, self._cluster_id()):
+                if not all(pace.spend(len(frame.data)) for pace in paces):
+                    raise Unavailable("this DataNode is being stopped: copy from another one")
+                self._load.copied(len(frame.data))
+                yield frame
 
     def check(self, request: BlockRequest) -> BlockResult:
         """Whether the replica is here; when deep, also whether it verifies."""
@@ -148,6 +161,30 @@ class DataNodeService:
         mine = self._cluster_id()
         if cluster_id and mine and cluster_id != mine:
             raise IdentityConflict(f"this DataNode belongs to cluster {mine}, not {cluster_id}")
+
+
+def _slowest_bytes_s(paces: tuple[Pace, ...]) -> float:
+    return min([_SLOWEST_BYTES_S, *(pace.bytes_per_s / _SHARERS for pace in paces if pace.bytes_per_s)])
+
+
+class _Received:
+    """An incoming stream, counted.
+
+    Attributes:
+        ended_ns: When its last frame came; 0 = not yet.
+    """
+
+    def __init__(self, frames: Iterator[Frame], load: Load, clock: Clock) -> None:
+        self._frames = frames
+        self._load = load
+        self._clock = clock
+        self.ended_ns = 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self._frames:
+            self._load.wrote(len(frame.data))
+            yield frame
+        self.ended_ns = self._clock.monotonic_ns()
 
 
 class _Source:

@@ -76,7 +76,7 @@ class BlockStore:
             other = self._replicas.get(replica.block_id)
             mine = BlockKey(replica.block_id, replica.generation)
             if other is None or supersedes(mine, BlockKey(other.block_id, other.generation)):
-                self._replicas[replica.block_id] = replica
+                self._put(replica)
                 loser = other
             else:
                 loser = replica
@@ -84,6 +84,17 @@ class BlockStore:
                 key = BlockKey(loser.block_id, loser.generation)
                 scan.set_aside(self.volumes[loser.volume], key, ReplicaState.TRASH, self._clock)
         self._corrupt.update(dict.fromkeys(found.corrupt))
+
+    def _put(self, replica: Replica) -> None:
+        """Have a replica in the map, instead of what it had of that block."""
+        self._drop(replica.block_id)
+        self._replicas[replica.block_id] = replica
+        self.volumes[replica.volume].used_bytes += replica.stored_bytes
+
+    def _drop(self, block_id: int) -> None:
+        old = self._replicas.pop(block_id, None)
+        if old is not None:
+            self.volumes[old.volume].used_bytes -= old.stored_bytes
 
     # --- looking ---
 
@@ -189,7 +200,7 @@ class BlockStore:
         with self._lock:
             if self._replicas.get(replica.block_id) is not replica:
                 return  # deleted, replaced, or doubted by another reader
-            del self._replicas[replica.block_id]
+            self._drop(replica.block_id)
             self._corrupt[key] = None
             self._listener.corrupt(key)
             _log.error("replica corrupt", block=key.block_id, generation=key.generation, reason=reason)
@@ -203,7 +214,7 @@ class BlockStore:
         with self._lock:
             if self._replicas.get(replica.block_id) is not replica:
                 return
-            self._replicas[replica.block_id] = replace(replica, verified_us=now_us)
+            self._put(replace(replica, verified_us=now_us))
             volume = self.volumes[replica.volume]
             path = volume.final_path(replica.block_id, replica.generation, "meta")
             with volume.changing("noting a scrub"):
@@ -287,7 +298,7 @@ class BlockStore:
             return replica
         if old is not None:
             self._discard(old)
-        self._replicas[meta.block_id] = replica
+        self._put(replica)
         for key in [key for key in self._corrupt if key.block_id == meta.block_id]:
             del self._corrupt[key]
         self._listener.stored(writer.key, meta.length_bytes)
@@ -305,7 +316,7 @@ class BlockStore:
             replica = self._replicas.get(block_id)
             if replica is None or replica.generation > generation:
                 return False
-            del self._replicas[block_id]
+            self._drop(block_id)
             self._discard(replica)
             return True
 
@@ -329,7 +340,7 @@ class BlockStore:
 
     def _forget(self, lost: Iterable[Replica]) -> None:
         for replica in lost:
-            del self._replicas[replica.block_id]
+            self._drop(replica.block_id)
             self._listener.removed(BlockKey(replica.block_id, replica.generation))
 
     def close(self) -> None:

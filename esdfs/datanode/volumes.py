@@ -14,6 +14,7 @@ import structlog
 
 from esdfs.datanode import layout
 from esdfs.datanode.replica import ReplicaState
+from esdfs.datanode.slowness import SLOW_FSYNC_MS, Slowness
 from esdfs.env import Rng
 from esdfs.errors import (
     DiskFailed,
@@ -51,15 +52,37 @@ class Volume:
 
     A failed write, fsync or rename puts it out of service until an operator removes its ``FAILED`` file:
     after a failed fsync the kernel calls the pages clean, so a second one would lie.
+
+    Args:
+        reserve_bytes: Of the file system, never used.
+        capacity_bytes: Use no more than this; 0 = the whole file system.
+        slow_fsync_ms: See `slowness`; 0 = never slow.
+
+    Attributes:
+        failed: Why it is out of service; empty = it is not.
+        used_bytes: Stored by the finalized replicas here; kept by the store.
+        fsyncs: How long they took of late.
     """
 
-    def __init__(self, root: Path, version: VersionFile, lock_fd: int, reserve_bytes: int) -> None:
+    def __init__(
+        self,
+        root: Path,
+        version: VersionFile,
+        lock_fd: int,
+        reserve_bytes: int,
+        *,
+        capacity_bytes: int = 0,
+        slow_fsync_ms: int = SLOW_FSYNC_MS,
+    ) -> None:
         self.root = root
         self.version = version
         self.failed = ""
+        self.used_bytes = 0
+        self.fsyncs = Slowness(slow_fsync_ms)
         self.on_failed: Callable[[Volume], None] | None = None
         self._lock_fd = lock_fd
         self._reserve_bytes = reserve_bytes
+        self._capacity_bytes = capacity_bytes
         self._lock = threading.Lock()
         self._promised_bytes = 0
         self._known_directories: set[str] = set()
@@ -82,16 +105,20 @@ class Volume:
     # --- room ---
 
     def capacity_bytes(self) -> int:
-        """Size of the file system."""
+        """Size of the file system, or of what we may use of it."""
         stat = os.statvfs(self.root)
-        return stat.f_blocks * stat.f_frsize
+        size_bytes = stat.f_blocks * stat.f_frsize
+        return min(size_bytes, self._capacity_bytes) if self._capacity_bytes else size_bytes
 
     def available_bytes(self) -> int:
         """Free for new replicas: without the reserve and what running writes were promised."""
         if self.failed:
             return 0
         stat = os.statvfs(self.root)
-        return max(0, stat.f_bavail * stat.f_frsize - self._reserve_bytes - self._promised_bytes)
+        free_bytes = stat.f_bavail * stat.f_frsize - self._reserve_bytes
+        if self._capacity_bytes:
+            free_bytes = min(free_bytes, self._capacity_bytes - self.used_bytes)
+        return max(0, free_bytes - self._promised_bytes)
 
     def promise(self, size_bytes: int) -> None:
         """Set room aside; give it back with `release` as it is used or not.
@@ -179,8 +206,18 @@ class Volume:
         os.close(self._lock_fd)
 
 
-def open_volumes(roots: list[Path], node_id: str, reserve_bytes: int, rng: Rng) -> list[Volume]:
+def open_volumes(
+    roots: list[Path],
+    node_id: str,
+    reserve_bytes: int,
+    rng: Rng,
+    *,
+    capacity_bytes: int = 0,
+    slow_fsync_ms: int = SLOW_FSYNC_MS,
+) -> list[Volume]:
     """Lock and check all volumes of one DataNode; format those that are empty directories or missing.
+
+    The limits are those of each `Volume`.
 
     Raises:
         IdentityConflict: A volume of another node or cluster, or volumes that do not belong together.
@@ -207,7 +244,14 @@ def open_volumes(roots: list[Path], node_id: str, reserve_bytes: int, rng: Rng) 
                 )
                 _format(root, version)
             _check_version(root, version, node_id, node_uuid, cluster_id)
-            volume = Volume(root, version, fd, reserve_bytes)
+            volume = Volume(
+                root,
+                version,
+                fd,
+                reserve_bytes,
+                capacity_bytes=capacity_bytes,
+                slow_fsync_ms=slow_fsync_ms,
+            )
             failed = root / layout.FAILED_FILE
             if failed.exists():
                 volume.failed = failed.read_text(encoding="utf-8").strip() or "marked FAILED"
@@ -268,13 +312,16 @@ def choose(volumes: list[Volume], size_bytes: int) -> Volume:
     """The volume in service with most room; room for ``size_bytes`` is promised on return.
 
     Raises:
-        VolumeFull: None has so much.
+        VolumeFull: None that takes new blocks has so much.
         DiskFailed: None is in service.
     """
     usable = [volume for volume in volumes if not volume.failed]
     if not usable:
         raise DiskFailed("every volume of this DataNode is out of service")
-    best = max(usable, key=Volume.available_bytes)
+    fast = [volume for volume in usable if not volume.fsyncs.slow]
+    if not fast:
+        raise VolumeFull("every volume of this DataNode is slow: try another DataNode")
+    best = max(fast, key=Volume.available_bytes)
     best.promise(size_bytes)
     return best
 

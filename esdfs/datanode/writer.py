@@ -84,7 +84,9 @@ class BlockWriter:
             before = clock.monotonic_ns()
             os.fdatasync(self._fd)
             os.fdatasync(self._meta_fd)
-            times.add(clock.monotonic_ns() - before)
+            now = clock.monotonic_ns()
+            times.add(now - before)
+            self.volume.fsyncs.add(now, now - before)
 
     def write_meta(self) -> None:
         """Write the meta file of a finished block, and let the kernel begin with what is left to write."""

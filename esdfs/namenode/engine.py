@@ -22,7 +22,8 @@ from esdfs.namenode.metadata_manager import MetadataManager
 from esdfs.namenode.namespace.decide import decide
 from esdfs.namenode.namespace.evolve import evolve
 from esdfs.namenode.namespace.outcome import outcome
-from esdfs.namenode.projection.writer import Writer, results_of
+from esdfs.namenode.projection.decoding import answer, results_of
+from esdfs.namenode.projection.writer import Writer
 
 COMMANDS_MAX = 1000
 
@@ -178,9 +179,8 @@ class Engine:
                 events, commands, answers = self._all(writer, request.commands, situation, epoch, now_us)
         if events:
             if request.client_id:
-                writer.remember(
-                    request.client_id, request.seq, request.request_hash, results_of(events, commands)
-                )
+                txid, results = writer.meta.applied_txid, results_of(events, commands)
+                writer.remember(request.client_id, request.seq, answer(request.request_hash, txid, results))
             batch.events += events
             level = writer.feature_level()
             batch.drafts.append(_draft(now_us, events, commands, request, level=level))

@@ -473,7 +473,10 @@ def test_a_fresh_node_adopts_its_cluster_and_tells_every_namenode_everything(
                 assert namenode.calls[0][3] == "Bearer secret"
                 beat = namenode.bodies("/heartbeat")[-1]
                 assert beat["incarnation"] == registration["incarnation"]
-                assert set(beat["load"]) == {"streams", "read_bytes_s", "write_bytes_s", "fsync_p99_ms"}
+                assert set(beat["load"]) == {
+                    *("streams", "read_bytes_s", "write_bytes_s", "fsync_p99_ms"),
+                    *("read_p50_ms", "read_p99_ms", "store_p50_ms", "store_p99_ms"),
+                }
                 namenode.wait_for(lambda n=namenode: n.bodies("/blocks"), "a full report comes")  # type: ignore[misc]  # a default argument
                 assert namenode.bodies("/blocks")[0]["full"]
             assert '"cluster_id":"cluster-1"' in (node.volume / "VERSION").read_text()

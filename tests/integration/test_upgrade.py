@@ -64,13 +64,10 @@ def imported(golden: Any, home: Path, journal_url: str = "") -> NameNodeConfig:
 
 
 def free_port() -> int:
-    from esdfs.cli.local_layout import Layout  # noqa: PLC0415 - only for its ports
-    from esdfs.env_os import OsClock, OsRng  # noqa: PLC0415 - see above
+    from esdfs.cli import local_layout  # noqa: PLC0415 - only for its ports
+    from esdfs.env_os import OsRng  # noqa: PLC0415 - see above
 
-    layout = Layout(
-        OsClock(), OsRng(), datanodes=0, journals=[""], block_size_bytes=1, namenode={}, datanode={}
-    )
-    return layout._free_port()
+    return local_layout.free_port(OsRng())
 
 
 class Node:

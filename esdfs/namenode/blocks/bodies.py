@@ -13,21 +13,46 @@ REPORT_ENTRIES_MAX: Final = 50_000
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """How busy a DataNode is."""
+    """How busy a DataNode is.
+
+    Attributes:
+        read_p50_ms, read_p99_ms: Readers wait so long for their first bytes.
+        store_p50_ms, store_p99_ms: Writers wait so long, after their last byte, for all receipts.
+    """
 
     streams: int = 0
     read_bytes_s: int = 0
     write_bytes_s: int = 0
     fsync_p99_ms: float = 0.0
+    read_p50_ms: float = 0.0
+    read_p99_ms: float = 0.0
+    store_p50_ms: float = 0.0
+    store_p99_ms: float = 0.0
 
 
 class VolumeState(msgspec.Struct, frozen=True, kw_only=True):
-    """One disk of a DataNode."""
+    """One disk of a DataNode.
+
+    Attributes:
+        used_bytes: Of replicas.
+        slow: It works, but its fsyncs take too long: it gets no new blocks.
+    """
 
     volume_id: str
     capacity_bytes: int = 0
     available_bytes: int = 0
+    used_bytes: int = 0
     failed: bool = False
+    slow: bool = False
+    fsync_p99_ms: float = 0.0
+
+
+class PeerState(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a DataNode reaches another one. ``rtt_ms``: of a connection; 0 = not known."""
+
+    node_id: str
+    reachable: bool
+    rtt_ms: float = 0.0
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +76,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     local_socket: str = ""
     storage_capacity: int = 0
     available_space: int = 0
+    used_bytes: int = 0
     blocks_stored: int = 0
     volumes: tuple[VolumeState, ...] = ()
 
@@ -61,9 +87,11 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     incarnation: int
     storage_capacity: int = 0
     available_space: int = 0
+    used_bytes: int = 0
     blocks_stored: int = 0
     volumes: tuple[VolumeState, ...] = ()
     load: Load = Load()
+    peers: tuple[PeerState, ...] = ()
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import msgspec
 from esdfs.blocks import DataNodeStatus
 from esdfs.env import Rng
 from esdfs.errors import IdentityConflict, InvalidRequest, UnknownDataNode
-from esdfs.namenode.blocks.bodies import Heartbeat, Registration, VolumeState
+from esdfs.namenode.blocks.bodies import Heartbeat, Registration
 from esdfs.namenode.blocks.locations import DataNodeRow
 from esdfs.namenode.blocks.policy import Policy, ns
 
@@ -151,9 +151,12 @@ class DataNodeTable:
             status=DataNodeStatus.MAINTENANCE if keeps else DataNodeStatus.ACTIVE,
             storage_capacity=body.storage_capacity,
             available_space=body.available_space,
+            used_bytes=body.used_bytes,
             last_heartbeat_us=now_us,
             blocks_stored=body.blocks_stored,
-            failed_volumes=_failed(body.volumes),
+            failed_volumes=sum(volume.failed for volume in body.volumes),
+            slow_volumes=sum(volume.slow for volume in body.volumes),
+            volumes=body.volumes,
         )
         node = DataNode(row, now_ns, registered=True)
         node.told_seq = body.seq
@@ -194,10 +197,14 @@ class DataNodeTable:
             status=before if keeps else DataNodeStatus.ACTIVE,
             storage_capacity=body.storage_capacity,
             available_space=body.available_space,
+            used_bytes=body.used_bytes,
             last_heartbeat_us=now_us,
             blocks_stored=body.blocks_stored,
-            failed_volumes=_failed(body.volumes),
+            failed_volumes=sum(volume.failed for volume in body.volumes),
+            slow_volumes=sum(volume.slow for volume in body.volumes),
+            volumes=body.volumes,
             load=body.load,
+            peers=body.peers,
         )
         if before is node.status:
             return None
@@ -273,7 +280,3 @@ class DataNodeTable:
         """Drop a DataNode; should it come back, it registers under its old number."""
         node = self._by_number.pop(number)
         del self._by_id[node.row.node_id]
-
-
-def _failed(volumes: Iterable[VolumeState]) -> int:
-    return sum(volume.failed for volume in volumes)

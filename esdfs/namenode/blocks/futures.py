@@ -1,7 +1,8 @@
 """Reported replicas that the namespace does not know yet. Pure.
 
 On a follower most are new blocks whose records are on their way. On the leader, and anywhere after a while,
-they are an alarm: our metadata went back in time, or it is another cluster's DataNode. They are never deleted.
+they are an alarm: our metadata went back in time, or it is another cluster's DataNode.
+Nobody deletes them.
 """
 
 from collections.abc import Iterator

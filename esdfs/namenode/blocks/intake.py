@@ -80,10 +80,16 @@ class Intake:
             del self._hints[key]
         return {number for number, _ in late}
 
-    def restarted(self, number: int) -> None:
-        """A DataNode registered: a full report that is half here will not be finished."""
+    def restarted(self, number: int, *, anew: bool) -> None:
+        """A DataNode registered: a full report that is half here will not be finished.
+
+        ``anew``: It is another process. What its predecessor acknowledged is in the next report, or gone.
+        """
         self._full.pop(number, None)
         self.futures.restarted(number)
+        if anew:
+            for key in [key for key in self._hints if key[0] == number]:
+                del self._hints[key]
 
     def reconsider(self) -> set[int]:
         """Take in what was ahead of us and is no longer; DataNodes that should say everything once more."""

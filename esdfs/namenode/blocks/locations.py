@@ -27,7 +27,7 @@ import msgspec
 from esdfs.blocks import DataNodeStatus
 from esdfs.env_os import boot_id
 from esdfs.errors import InsufficientStorage
-from esdfs.namenode.blocks.bodies import Load
+from esdfs.namenode.blocks.bodies import Load, PeerState, VolumeState
 
 DIRECTORY: Final = "locations.mdb"
 FORMAT: Final = 1
@@ -61,7 +61,8 @@ class DataNodeRow(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         number: The journal's short name for it.
         local_socket: For readers on its host; empty when it has none.
-        storage_capacity, available_space: Bytes, as it last said.
+        storage_capacity, available_space, used_bytes: Bytes, as it last said. Used are those of replicas: the
+            disk may be shared with others.
         last_heartbeat_us: For display; liveness is decided by a monotonic age.
     """
 
@@ -75,10 +76,14 @@ class DataNodeRow(msgspec.Struct, frozen=True, kw_only=True):
     status: DataNodeStatus = DataNodeStatus.ACTIVE
     storage_capacity: int = 0
     available_space: int = 0
+    used_bytes: int = 0
     last_heartbeat_us: int = 0
     blocks_stored: int = 0
     failed_volumes: int = 0
+    slow_volumes: int = 0
     load: Load = Load()
+    volumes: tuple[VolumeState, ...] = ()
+    peers: tuple[PeerState, ...] = ()
 
     @property
     def address(self) -> str:

@@ -18,6 +18,7 @@ from esdfs.namenode.blocks.health import located
 from esdfs.namenode.blocks.index import BlockIndex
 from esdfs.namenode.blocks.intake import Intake
 from esdfs.namenode.blocks.locations import LocationsStore, Replica
+from esdfs.namenode.blocks.neighbours import Neighbours
 from esdfs.namenode.blocks.placement import candidates, choose, demand
 from esdfs.namenode.blocks.policy import Policy, from_config, ns
 from esdfs.namenode.blocks.promises import Promises
@@ -66,6 +67,7 @@ class BlockManager:
         self._nodes = DataNodeTable(self._policy)
         self._nodes.restore(store.datanodes().values(), now_ns)
         self._deletions = Deletions(self._policy)
+        self._neighbours = Neighbours()
         self._promises = Promises()
         self._leads = True
         self._safe_mode = SafeMode(self._policy, now_ns, cold=store.fresh)
@@ -137,10 +139,11 @@ class BlockManager:
         if number is None:
             raise NeedsJournal(told.node_id, told.uuid)
         known = self._nodes.get(number)
-        if known is not None and known.row.incarnation != told.incarnation:
+        anew = known is not None and known.row.incarnation != told.incarnation
+        if anew:
             self.replicator.settled(self._deletions.restarted(number))
             self.replicator.lost(number)
-        self._intake.restarted(number)
+        self._intake.restarted(number, anew=anew)
         change = self._nodes.register(told, number, self._clock.monotonic_ns(), self._clock.wall_us())
         node = self._nodes.get(number)
         assert node is not None, "a registered DataNode is known"
@@ -182,6 +185,7 @@ class BlockManager:
             "epoch": self._index.epoch(),
             "commands": self._orders(node, now_ns),
             "full_report": node.wants_report,
+            "peers": self._neighbours.due(node, self._nodes, now_ns),
         }
 
     def _orders(self, node: DataNode, now_ns: int) -> list[dict[str, Any]]:

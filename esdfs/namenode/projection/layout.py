@@ -100,28 +100,10 @@ class Meta(msgspec.Struct, array_like=True):
     unfinished: tuple[tuple[int, int], ...] = ()
 
 
-class _DirectoryTail(msgspec.Struct, frozen=True, array_like=True):
-    mode: int
-    owner: str
-    group: str
-    mtime_us: int
-
-
-class _FileTail(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    mode: int
-    owner: str
-    group: str
-    mtime_us: int
-    size_bytes: int
-    replication: int
-    block_size_bytes: int
-    crc32c: int
-    blocks: tuple[Block, ...]
-
-
 _encode = msgspec.msgpack.Encoder().encode
-_directory_tail = msgspec.msgpack.Decoder(_DirectoryTail).decode
-_file_tail = msgspec.msgpack.Decoder(_FileTail).decode
+# The fields of ``Inode`` from its mode on, in their order.
+_directory_tail = msgspec.msgpack.Decoder(tuple[int, str, str, int]).decode
+_file_tail = msgspec.msgpack.Decoder(tuple[int, str, str, int, int, int, int, int, tuple[Block, ...]]).decode
 
 
 def entry_key(parent: int, name: str) -> bytes:
@@ -137,7 +119,7 @@ def place(value: bytes) -> tuple[int, str]:
 def pack_entry(inode: Inode) -> bytes:
     """Value of ``cur``."""
     if inode.is_directory:
-        # Tuples in the order of the tails' fields: the same bytes, without making one just to encode it.
+        # What `_directory_tail` decodes.
         tail = _encode((inode.mode, inode.owner, inode.group, inode.mtime_us))
         return _ENTRY.pack(inode.version, inode.inode, _DIRECTORY) + tail
     tail = _encode(
@@ -165,32 +147,10 @@ def unpack_entry(value: bytes) -> Inode:
 def unpack_past(value: bytes, version: int) -> Inode:
     """The inode in a value of ``hist``, whose version stands in the key."""
     number = int.from_bytes(value[8:16], "big")
+    # By place: names cost a third of it, and a listing makes thousands.
     if value[16] == _DIRECTORY:
-        directory = _directory_tail(value[17:])
-        return Inode(
-            number,
-            version,
-            True,  # by place: names cost a third of it, and a listing makes thousands
-            directory.mode,
-            directory.owner,
-            directory.group,
-            directory.mtime_us,
-        )
-    file = _file_tail(value[17:])
-    return Inode(
-        number,
-        version,
-        False,
-        file.mode,
-        file.owner,
-        file.group,
-        file.mtime_us,
-        file.size_bytes,
-        file.replication,
-        file.block_size_bytes,
-        file.crc32c,
-        file.blocks,
-    )
+        return Inode(number, version, True, *_directory_tail(value[17:]))
+    return Inode(number, version, False, *_file_tail(value[17:]))
 
 
 def entry_id(value: bytes) -> tuple[int, bool]:
@@ -200,7 +160,7 @@ def entry_id(value: bytes) -> tuple[int, bool]:
 
 def blocks_in(value: bytes) -> tuple[Block, ...]:
     """The blocks that a value of ``cur`` or ``hist`` names."""
-    return () if value[16] == _DIRECTORY else _file_tail(value[17:]).blocks
+    return () if value[16] == _DIRECTORY else _file_tail(value[17:])[-1]
 
 
 def pack_block(record: BlockRecord) -> bytes:

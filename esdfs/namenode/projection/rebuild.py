@@ -1,17 +1,22 @@
 """Bring the projection to the journal's end: at every start, and from nothing when it was thrown away."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import chain
 from typing import Final
 
 from esdfs.errors import JournalCorrupt
 from esdfs.ids import Txid
 from esdfs.journal.log import JournalReader
+from esdfs.namenode.projection.ahead import PAGE_RECORDS, decoded_ahead, decoded_here
+from esdfs.namenode.projection.decoding import Decoded
 from esdfs.namenode.projection.lmdb import ProjectionStore
 
 _EVENTS_PER_COMMIT: Final = 5_000
 """What a write transaction changes, and what it holds back, stays in the processor's caches."""
 _RECORDS_PER_TELLING: Final = 50_000
+_RECORDS_AHEAD: Final = 5_000
+"""So many are worth the start of a process that decodes them."""
 
 Progress = Callable[[int, int], None]
 """Called with (applied txid, target txid)."""
@@ -41,14 +46,21 @@ def catch_up(
             txid=last,
         )
     first = store.meta().applied_txid
-    rows = chain.from_iterable(journal.scan(Txid(first), until=Txid(target)))
+    pages = journal.scan(Txid(first), until=Txid(target), page=PAGE_RECORDS)
+    with closing((decoded_ahead if target - first >= _RECORDS_AHEAD else decoded_here)(pages)) as decoded:
+        return _apply(store, chain.from_iterable(decoded), first, target, progress)
+
+
+def _apply(
+    store: ProjectionStore, records: Iterator[Decoded], first: int, target: int, progress: Progress | None
+) -> int:
     applied = told = first
     while applied < target:
         writer = store.begin()
-        apply_row, left = writer.apply_row, _EVENTS_PER_COMMIT
+        apply, left = writer.apply, _EVENTS_PER_COMMIT
         try:
-            for row in rows:
-                left -= len(apply_row(row))
+            for record in records:
+                left -= len(apply(record))
                 applied += 1
                 if left <= 0:
                     break

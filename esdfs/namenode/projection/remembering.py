@@ -11,7 +11,6 @@ from esdfs.namenode.projection.views import Dbs
 RESULT_WINDOW_US: Final = 24 * 3600 * 1_000_000
 """How long a request's answer is remembered. Part of the replicated state: the same on every node."""
 
-_encode: Final = msgspec.msgpack.Encoder().encode
 _remembered: Final = msgspec.msgpack.Decoder(tuple[int, int, msgspec.Raw]).decode
 
 
@@ -22,11 +21,11 @@ class RememberingView(HoldingView):
         super().__init__(txn, dbs, meta)
         self._txid = 0
 
-    def remember(self, client_id: bytes, seq: int, request_hash: int, results: list[dict[str, Any]]) -> None:
-        """Keep a request's answer for ``RESULT_WINDOW_US``, and drop what is older."""
+    def remember(self, client_id: bytes, seq: int, answer: bytes) -> None:
+        """Keep a request's answer (``decoding.answer``) for ``RESULT_WINDOW_US``, and drop what is older."""
         meta = self._meta
         key = client_id + U64.pack(seq)
-        self._unwritten.results[key] = _encode([request_hash, self._txid, results])
+        self._unwritten.results[key] = answer
         # (ts, txid) only grows, so this lands at the table's end.
         self._unwritten.at_ends[b"results_at"].append((TWO_U64.pack(meta.ts_us, self._txid), key))
         if not meta.oldest_result_us:

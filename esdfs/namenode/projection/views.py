@@ -309,13 +309,15 @@ class PresentView:
         One name is in at most one of the two tables: its versions' intervals do not overlap.
         """
         prefix, end, wanted = U64.pack(parent), U64.pack(parent + 1), U64.pack(txid)
+        # Values begin with a txid and go on: this tells which are above `txid` without cutting each.
+        later = U64.pack(txid + 1)
         still: list[tuple[bytes, bytes, int]] = []
         cursor = self._txn.cursor(self._cur)
         if cursor.set_range(prefix + after + END if after else prefix):
             for key, value in cursor:
                 if key >= end or len(still) == limit:
                     break
-                if value[:8] <= wanted:
+                if value < later:
                     still.append((key[8:], value, int.from_bytes(value[:8], "big")))
         past: list[tuple[bytes, bytes, int]] = []
         cursor = self._txn.cursor(self._dbs[b"hist"])
@@ -324,8 +326,8 @@ class PresentView:
             for key, value in cursor:
                 if key >= end or len(past) == limit:
                     break
-                if value[:8] > wanted >= key[-8:]:
-                    past.append((key[8:-9], value, int.from_bytes(key[-8:], "big")))
+                if value > later and (version := key[-8:]) <= wanted:
+                    past.append((key[8:-9], value, int.from_bytes(version, "big")))
         if still and past:
             still += past
             still.sort(key=itemgetter(0))

@@ -8,7 +8,6 @@ import msgspec
 from msgspec.structs import replace
 
 from esdfs.errors import NewerRelease
-from esdfs.namenode.event_codec import unpack
 from esdfs.namenode.events import (
     ClusterFormatted,
     CursorMoved,
@@ -21,9 +20,9 @@ from esdfs.namenode.events import (
 from esdfs.namenode.features import at_record, beyond
 from esdfs.namenode.namespace.evolve import evolve
 from esdfs.namenode.namespace.inodes import Cursor, Inode, Work, WorkItem
-from esdfs.namenode.namespace.outcome import outcome
 from esdfs.namenode.namespace.view import View
 from esdfs.namenode.projection import contents, layout
+from esdfs.namenode.projection.decoding import Decoded, decode
 from esdfs.namenode.projection.layout import END, TWO_U64, U32, U64, Meta
 from esdfs.namenode.projection.past import PastView
 from esdfs.namenode.projection.purging import Purge
@@ -61,16 +60,19 @@ class Writer(RememberingView):
         Raises:
             NewerRelease: It is of a kind, a version or a feature level unknown here. Never skip it: stop.
         """
-        txid, epoch, ts_us, kind, version, client_id, seq, _, _, payload, _, chain = row
+        return self.apply(decode(row))
+
+    def apply(self, record: Decoded) -> tuple[Event, ...]:
+        """Fold one committed record in; returns its events. Raises as ``apply_row``."""
+        txid, epoch, ts_us, client_id, seq, answer, chain, events = record
         try:
-            events, commands, request_hash = unpack(kind, version, payload)
             self.begin_record(txid, epoch, ts_us)
             for event in events:
                 evolve(self, event, txid=txid, ts_us=ts_us)
         except NewerRelease as error:
             raise at_record(error, txid) from error
         if client_id:
-            self.remember(client_id, seq, request_hash, results_of(events, commands))
+            self.remember(client_id, seq, answer)
         self._meta.chain = chain
         return events
 
@@ -367,13 +369,3 @@ class Writer(RememberingView):
         """See ``Tables.used_blocks``."""
         meta = self._meta
         meta.next_block_id = max(meta.next_block_id, below)
-
-
-def results_of(events: Sequence[Event], commands: Sequence[int]) -> list[dict[str, Any]]:
-    """One result per command of a request: that of its last event, or {} if it changed nothing."""
-    if len(events) == 1 and not commands[0]:
-        return [outcome(events[0])]
-    results: list[dict[str, Any]] = [{} for _ in range(commands[-1] + 1)]
-    for event, command in zip(events, commands, strict=True):
-        results[command] = outcome(event)
-    return results

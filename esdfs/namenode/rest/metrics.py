@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from esdfs.namenode.rest.cluster import engine_status
 from esdfs.namenode.rest.cursors import standing
+from esdfs.namenode.rest.datanode_metrics import datanode_metrics
 from esdfs.namenode.rest.edge import Edge
 from esdfs.namenode.rest.middleware import RequestCounts
 from esdfs.namenode.rest.ports import DataNodeRow
@@ -69,7 +70,7 @@ class _Values(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._of_engine()
-        yield from self._of_datanodes()
+        yield from datanode_metrics(self._nodes.values())
         yield from self._of_worker()
         yield from self._of_cursors()
 
@@ -95,21 +96,6 @@ class _Values(Collector):
         yield queues
         for counter, value in _numbers(status.get("counters")):
             yield CounterMetricFamily(f"esdfs_engine_{counter}", "Since the engine started", value=value)
-
-    def _of_datanodes(self) -> Iterator[Metric]:
-        states = GaugeMetricFamily("esdfs_datanodes", "DataNodes by state", labels=["state"])
-        capacity = GaugeMetricFamily(
-            "esdfs_capacity_bytes", "Size of a DataNode's volumes", labels=["node_id"]
-        )
-        used = GaugeMetricFamily("esdfs_used_bytes", "Not available for new replicas", labels=["node_id"])
-        by_state: dict[str, int] = {}
-        for node in self._nodes.values():
-            by_state[node.status.value] = by_state.get(node.status.value, 0) + 1
-            capacity.add_metric([node.node_id], node.storage_capacity)
-            used.add_metric([node.node_id], node.storage_capacity - node.available_space)
-        for state, value in by_state.items():
-            states.add_metric([state], value)
-        yield from (states, capacity, used)
 
     def _of_cursors(self) -> Iterator[Metric]:
         lag = GaugeMetricFamily(

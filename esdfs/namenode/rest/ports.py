@@ -10,6 +10,7 @@ from typing import Protocol
 from esdfs.blocks import DataNodeStatus
 from esdfs.ids import Txid
 from esdfs.journal.entry import Entry
+from esdfs.namenode.blocks.bodies import Load, PeerState, VolumeState
 from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, RetentionSet, SnapshotCreated
 from esdfs.namenode.frames import Answer, Body
 from esdfs.namenode.namespace.inodes import Cursor, Inode, Version
@@ -182,6 +183,14 @@ class DataNodeRow(Protocol):
     def storage_capacity(self) -> int: ...  # noqa: D102 - bytes
     @property
     def available_space(self) -> int: ...  # noqa: D102 - bytes
+    @property
+    def used_bytes(self) -> int: ...  # noqa: D102 - of its replicas
+    @property
+    def load(self) -> Load: ...  # noqa: D102 - how busy it is
+    @property
+    def volumes(self) -> Sequence[VolumeState]: ...  # noqa: D102 - its disks
+    @property
+    def peers(self) -> Sequence[PeerState]: ...  # noqa: D102 - whom it reaches
 
 
 class LocationsReader(Protocol):

@@ -34,3 +34,24 @@ def test_a_slow_fsync_in_a_hundred_is_seen() -> None:
     for number in range(100):
         load.add(50_000_000 if number == 42 else 1_000_000)
     assert load.take().fsync_p99_ms == 50
+
+
+def test_half_of_the_readers_and_all_but_one_in_a_hundred_writers_waited_no_longer() -> None:
+    load = Load(cast("Clock", Hands()))
+    for number in range(1, 101):
+        load.answered(number * 1_000_000)
+        load.stored(number * 2_000_000)
+    now = load.take()
+    assert (now.read_p50_ms, now.read_p99_ms, now.store_p50_ms, now.store_p99_ms) == (51, 100, 102, 200)
+
+
+def test_copies_on_orders_do_not_make_it_busy_for_clients() -> None:
+    hands = Hands()
+    load = Load(cast("Clock", hands))
+    load.copied(1000)
+    assert load.idle_ns() is None
+    load.read(1)
+    hands.now_ns = 7
+    assert load.idle_ns() == 7
+    hands.now_ns = 1_000_000_000
+    assert load.take().read_bytes_s == 1001

@@ -1,5 +1,5 @@
 from esdfs.datanode.replica import Replica
-from esdfs.datanode.scrub import due
+from esdfs.datanode.scrub import due, overdue
 
 DAY_US = 86_400 * 10**6
 
@@ -31,3 +31,13 @@ def test_what_was_just_written_is_left_alone_for_a_while() -> None:
     assert due(new, 100 * DAY_US + 59 * 10**6, 14 * 86_400, limit=5) == []
     assert due(new, 100 * DAY_US + 60 * 10**6, 14 * 86_400, limit=5) == new
     assert due(new, 100 * DAY_US + 10**6, 1, limit=5) == new
+
+
+def test_a_replica_is_due_with_time_to_spare_and_overdue_at_the_end_of_its_period() -> None:
+    old = replica(1, finalized_us=1, verified_us=DAY_US)
+    period_s = 4 * 86_400
+    assert due([old], 4 * DAY_US - 1, period_s, limit=1) == []
+    assert due([old], 4 * DAY_US, period_s, limit=1) == [old]
+    assert not overdue(old, 5 * DAY_US - 1, period_s)
+    assert overdue(old, 5 * DAY_US, period_s)
+    assert overdue(replica(1, finalized_us=DAY_US, verified_us=0), 5 * DAY_US, period_s)

@@ -55,6 +55,17 @@ def test_a_full_report_made_before_a_write_does_not_refute_it(blocks: World) -> 
     assert blocks.holders(block_id) == [two]
 
 
+def test_what_a_dead_process_acknowledged_and_its_successor_does_not_name_is_gone_at_once(
+    blocks: World,
+) -> None:
+    one, two = blocks.join("dn-1", "dn-2")
+    block_id = blocks.write(one, two)
+    blocks.register("dn-1", incarnation=2)
+    blocks.report("dn-1", incarnation=2, full=True, first=True, last=True)
+    blocks.settle()
+    assert blocks.holders(block_id) == [two]
+
+
 def test_a_report_without_its_first_page_removes_nothing_and_is_asked_for_again(blocks: World) -> None:
     one, two = blocks.join("dn-1", "dn-2")
     block_id = blocks.write(one, two)

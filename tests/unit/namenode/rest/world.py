@@ -16,6 +16,7 @@ from esdfs.ids import Epoch, Txid
 from esdfs.journal.entry import Base, Entry
 from esdfs.namenode.audit.index import IndexStore
 from esdfs.namenode.audit.reading import AuditReader
+from esdfs.namenode.blocks.bodies import Load, PeerState, VolumeState
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.event_codec import pack
 from esdfs.namenode.events import (
@@ -198,6 +199,10 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     status: DataNodeStatus = DataNodeStatus.ACTIVE
     storage_capacity: int = 100
     available_space: int = 60
+    used_bytes: int = 30
+    load: Load = Load(streams=2, read_p99_ms=20.0)
+    volumes: tuple[VolumeState, ...] = (VolumeState(volume_id="v-1", slow=True),)
+    peers: tuple[PeerState, ...] = (PeerState(node_id="dn-9", reachable=False),)
     last_heartbeat_us: int = MTIME_US
     blocks_stored: int = 0
 

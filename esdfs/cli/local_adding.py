@@ -1,0 +1,19 @@
+"""One more DataNode for a local cluster that runs."""
+
+from pathlib import Path
+
+import msgspec
+
+from esdfs.cli.local_layout import ClusterRecord, DataNodeRecord, free_port, write_datanode
+from esdfs.datanode.config import DataNodeConfig
+from esdfs.env import Rng
+
+
+def another(root: Path, record: ClusterRecord, rng: Rng) -> DataNodeRecord:
+    """Lay out a DataNode with the settings of the last one, and empty volumes and a port of its own."""
+    last = record.datanodes[-1]
+    like = msgspec.toml.decode((Path(last.dir) / "datanode.toml").read_bytes(), type=DataNodeConfig)
+    home = root / f"dn-{len(record.datanodes) + 1}"
+    volumes = [str(home / Path(volume).name) for volume in like.volumes]
+    config = msgspec.structs.replace(like, node_id=home.name, port=free_port(rng), volumes=volumes)
+    return write_datanode(home, config)
