@@ -16,6 +16,7 @@ from esdfs.namenode.features import SUPPORTED, FeatureRange, limited
 CHECKPOINT_RECORDS_MIN: Final = 10
 """A checkpoint takes two records itself."""
 
+_RACK: Final = re.compile(r"(/[^\s/]{1,64}){1,4}")
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/]+):[1-9][0-9]{0,4}")
 
 
@@ -44,6 +45,9 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             often, or after so many transactions.
         purge_grace_ms: Blocks of forgotten history, and replicas that no block of ours has, are deleted this
             much later: who began to read them may finish.
+        topology: Racks by DataNode id or host: "host" = "/rack-1". Before what DataNodes say themselves.
+        topology_script: A program that is called with a host and prints its rack; "" = none. It has five
+            seconds, and is asked once for each host.
     """
 
     node_id: str
@@ -73,6 +77,8 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     horizon_step_ms: int = 60_000
     horizon_step_records: int = 10_000
     purge_grace_ms: int = 60_000
+    topology: dict[str, str] = {}
+    topology_script: str = ""
 
     def validate(self) -> list[str]:
         """Everything wrong, each naming its setting; empty when all is well."""
@@ -107,6 +113,11 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             f"{name} must be between 0 and 65535"
             for name in ("rest_port", "grpc_port")
             if not 0 <= getattr(self, name) <= 65535
+        ]
+        problems += [
+            f"topology: the rack of {name} must be like /rack-1, not {rack!r}"
+            for name, rack in self.topology.items()
+            if not is_rack(rack)
         ]
         problems += [
             f"peer_addresses: {node_id} must be host:port, not {address!r}"
@@ -153,6 +164,11 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     def socket_path(self) -> Path:
         """The engine's command socket."""
         return self.path / "engine.sock"
+
+
+def is_rack(text: str) -> bool:
+    """Whether it names a rack: like a path, ``/rack-1`` or ``/room-2/rack-1``."""
+    return _RACK.fullmatch(text) is not None
 
 
 def load(directory: Path) -> NameNodeConfig:

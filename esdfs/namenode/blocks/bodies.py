@@ -64,6 +64,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
         incarnation: Of its process: a later one is higher.
         local_socket: For readers on its host; "" = none.
         seq: Numbers what its process tells this NameNode: reports numbered lower are from before.
+        rack: As its own settings say; "" = they do not.
     """
 
     node_id: str
@@ -74,6 +75,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     cluster_id: str = ""
     seq: int = 0
     local_socket: str = ""
+    rack: str = ""
     storage_capacity: int = 0
     available_space: int = 0
     used_bytes: int = 0

@@ -34,6 +34,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         scan_interval_ms: All blocks are walked this often, whatever events said.
         forget_after_ms: A dead DataNode whose blocks are all safe elsewhere is forgotten.
         reserve_bytes: Kept free on a target beyond the block; DataNodes keep a reserve of their own.
+        slow_factor, slow_ms: A DataNode whose fsyncs or first bytes (p99) take this many times the median of
+            all, and at least so long, gets new copies only when no other has room.
         queued_max: Blocks remembered as needing copies; the scan finds the others again.
     """
 
@@ -67,6 +69,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     scan_interval_ms: int = 600_000
     forget_after_ms: int = 86_400_000
     reserve_bytes: int = 0
+    slow_factor: float = 3.0
+    slow_ms: float = 200.0
     queued_max: int = 200_000
 
 

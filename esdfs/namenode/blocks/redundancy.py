@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
-from esdfs.blocks import DataNodeStatus
 from esdfs.env import Rng
 from esdfs.namenode.blocks import bodies
 from esdfs.namenode.blocks.copies import Copies, Copy
@@ -20,6 +19,7 @@ from esdfs.namenode.blocks.placement import candidates, choose
 from esdfs.namenode.blocks.policy import Policy, ns
 from esdfs.namenode.blocks.promises import Promises
 from esdfs.namenode.blocks.queues import RepairQueues
+from esdfs.namenode.blocks.trimming import most_dispensable
 from esdfs.namenode.namespace.inodes import BlockRecord
 
 _LOOKED_AT: Final = 64
@@ -30,7 +30,7 @@ _CANDIDATES: Final = 8_000
 _AGAIN: Final = 256
 """Blocks looked at again at a time."""
 
-_WORKABLE: Final = (Level.ONE_LEFT, Level.FAR_BELOW, Level.BELOW)
+_WORKABLE: Final = (Level.ONE_LEFT, Level.FAR_BELOW, Level.BELOW, Level.BADLY_PLACED)
 
 
 class BlockReplicator:
@@ -101,6 +101,7 @@ class BlockReplicator:
             self._surplus.pop(block_id, None)
         if health.level is None:
             self._copies.cancel_unsent(block_id)
+        if not health.lacking:
             self._trim(block_id, record, health)
         return health
 
@@ -123,7 +124,7 @@ class BlockReplicator:
         if before is None and len(self._queues) >= self._policy.queued_max and level is not Level.ONE_LEFT:
             self.overflowed = True
             return
-        self._queues.put(block_id, level, health.good)
+        self._queues.put(block_id, level, (*health.good, *health.draining))
         if level is before:
             return
         if level in {Level.MISSING, Level.CORRUPT_ONLY}:
@@ -142,26 +143,15 @@ class BlockReplicator:
             self._order_away(number, block_id, replicas[number].generation, Why.CORRUPT)
         sure = list(health.sure)
         while len(sure) > health.target:
-            victim = self._most_dispensable(sure)
+            victim = most_dispensable([self._row(number) for number in sure])
             if victim is None:
                 return
-            sure.remove(victim)
-            self._order_away(victim, block_id, record.generation, Why.EXCESS)
+            sure.remove(victim.number)
+            self._order_away(victim.number, block_id, record.generation, Why.EXCESS)
 
     def _order_away(self, number: int, block_id: int, generation: int, why: Why) -> None:
         if self._deletions.add(number, block_id, generation, why, 0):
             self.logger.info("deletion wanted", block=block_id, datanode=number, why=why.value)
-
-    def _most_dispensable(self, numbers: list[int]) -> int | None:
-        """On a host that has another copy, then on the fullest ACTIVE DataNode; the leader last."""
-        hosts = [self._row(number).hostname for number in numbers]
-
-        def cost(number: int) -> tuple[bool, bool, int]:
-            row = self._row(number)
-            return hosts.count(row.hostname) == 1, number == numbers[0], row.available_space
-
-        active = [number for number in numbers if self._row(number).status is DataNodeStatus.ACTIVE]
-        return min(active, key=cost, default=None)
 
     def _row(self, number: int) -> DataNodeRow:
         node = self._nodes.get(number)
@@ -182,9 +172,14 @@ class BlockReplicator:
         replica = self._replica(block_id, number)
         if replica is None:
             return False
+        if order.why is Why.EXCESS and health.one_rack and not self._on_their_rack(number, health):
+            return False
         if order.why is Why.STALE:
             return replica.generation < record.generation
         return replica.corrupt == (order.why is Why.CORRUPT)
+
+    def _on_their_rack(self, number: int, health: Health) -> bool:
+        return self._row(number).rack in {self._row(other).rack for other in health.good}
 
     def _replica(self, block_id: int, number: int) -> Replica | None:
         found = (replica for replica in self._store.replicas(block_id) if replica.number == number)
@@ -274,11 +269,13 @@ class BlockReplicator:
             self._queues.drop(block_id)
             return False
         health = self._examine(block_id, record)
-        if health.level not in _WORKABLE:
+        level = health.level
+        if level not in _WORKABLE:
             self._file(block_id, health)
             return False
         busy_sources, busy_targets = self._copies.busy()
-        sources = [number for number in health.good if number not in busy_sources and self._obeys(number)]
+        holders = (*health.good, *health.draining)
+        sources = [number for number in holders if number not in busy_sources and self._obeys(number)]
         if not sources:
             return False
         targets = self._targets(block_id, record, health, busy_targets)
@@ -293,7 +290,7 @@ class BlockReplicator:
             block=block_id,
             source=source,
             targets=list(targets),
-            why=f"{len(health.good)} of {health.target} copies",
+            why=f"{len(health.good)} of {health.target} copies, {level.name.lower()}",
         )
         return True
 
@@ -305,11 +302,14 @@ class BlockReplicator:
         self, block_id: int, record: BlockRecord, health: Health, busy: AbstractSet[int]
     ) -> tuple[int, ...]:
         """New homes. The DataNode of a corrupt copy is one, too: it has set the bad file aside."""
-        wanted = health.target - len(health.good)
         everyone = [node.number for node in self._nodes]
         leaving = self._deletions.leaving_from(block_id)
-        never = set(busy) | set(health.good) | leaving | self._copies.avoid(block_id, everyone)
-        hosts = [self._row(number).hostname for number in health.good]
+        held = [self._row(number) for number in health.good]
+        never = {*busy} | {*health.good, *health.draining} | leaving | self._copies.avoid(block_id, everyone)
+        if not health.lacking:  # it needs another rack, and nothing else will do
+            racks = {row.rack for row in held}
+            never |= {number for number in everyone if self._row(number).rack in racks}
+        wanted = health.lacking or 1
         chosen: tuple[int, ...] = ()
         for last_resort in (set(health.corrupt), set[int]()):
             if len(chosen) < wanted:
@@ -319,9 +319,11 @@ class BlockReplicator:
                     size_bytes=record.length_bytes,
                     reserve_bytes=self._policy.reserve_bytes,
                     exclude=never | last_resort | set(chosen),
+                    slow=self._nodes.slow,
                 )
-                taken = [*hosts, *(self._row(number).hostname for number in chosen)]
-                chosen += choose(among, wanted - len(chosen), self._rng, taken)
+                taken = [*held, *(self._row(number) for number in chosen)]
+                hosts, used = [row.hostname for row in taken], [row.rack for row in taken]
+                chosen += choose(among, wanted - len(chosen), self._rng, hosts, used)
         return chosen
 
     def orders(self, number: int) -> list[dict[str, Any]]:

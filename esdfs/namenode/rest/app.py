@@ -13,7 +13,13 @@ from esdfs.namenode.rest import errors
 from esdfs.namenode.rest.audit import Audit
 from esdfs.namenode.rest.cluster import Cluster, Live, Ready
 from esdfs.namenode.rest.cursors import Cursor, Cursors
-from esdfs.namenode.rest.datanodes import DataNodeBlocks, DataNodeHeartbeat, DataNodeRegister, DataNodes
+from esdfs.namenode.rest.datanodes import (
+    DataNodeBlocks,
+    DataNodeHeartbeat,
+    DataNodeRegister,
+    DataNodes,
+    DataNodeState,
+)
 from esdfs.namenode.rest.diff import Diff
 from esdfs.namenode.rest.directories import Directories, Directory
 from esdfs.namenode.rest.edge import Edge
@@ -116,6 +122,7 @@ ROUTES: Final = {
     "/datanodes/register": DataNodeRegister,
     "/datanodes/{node_id}/heartbeat": DataNodeHeartbeat,
     "/datanodes/{node_id}/blocks": DataNodeBlocks,
+    "/datanodes/{node_id}/state": DataNodeState,
     "/cluster": Cluster,
     "/quorum": Quorum,
     "/quorum/transfer": QuorumTransfer,

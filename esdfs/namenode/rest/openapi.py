@@ -295,6 +295,15 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/datanodes/{node_id}/blocks"): Operation(
         "One page of a block report", dict, (), dict, (200,), (404, 409)
     ),
+    ("POST", "/datanodes/{node_id}/state"): Operation(
+        "What an operator wants of it: in-service, maintenance (with a deadline) or decommissioning",
+        dict,
+        (),
+        bodies.WantedState,
+        (200,),
+        (404, 409),
+        _CHANGE,
+    ),
     ("GET", "/cluster"): Operation("The cluster in one object"),
     ("GET", "/quorum"): Operation(
         "Who votes, who leads, and how far each one is, as the leader knows it", dict, ("consistency",)

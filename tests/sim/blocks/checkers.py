@@ -3,6 +3,7 @@
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from esdfs.blocks import DataNodeStatus
 from esdfs.namenode.blocks.copies import Copy
 from esdfs.namenode.blocks.datanodes import DataNode
 from esdfs.namenode.blocks.health import Level
@@ -104,7 +105,8 @@ class Checkers:
             if node is None or replica.corrupt:
                 continue
             leaving = manager._deletions.leaving(replica.number, block_id)
-            sure += node.obeys and node.confirmed and not leaving
+            stays = node.status is not DataNodeStatus.MAINTENANCE and not node.drains
+            sure += node.obeys and node.confirmed and stays and not leaving
             wrong += name not in true
         if sure < record.replication:
             raise InvariantBrokenError(

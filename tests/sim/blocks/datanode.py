@@ -230,6 +230,7 @@ class SimDataNode:
             "uuid": f"uuid of {self.name}",
             "cluster_id": self.cluster.settings.cluster_id,
             "hostname": self.host,
+            "rack": self.rack,
             "port": 9000,
             **self.state(),
         }

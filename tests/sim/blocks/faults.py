@@ -6,9 +6,11 @@ where it is not, loses no further copy, nor the last one that nobody was ordered
 
 from random import Random
 
+from esdfs.namenode import events as ev
 from tests.sim.blocks.cluster import Cluster
 from tests.sim.blocks.datanode import DISKS, SimDataNode
 from tests.sim.blocks.namenode import SimNameNode
+from tests.sim.blocks.namespace import Commit, Namespace
 from tests.sim.world import MS
 
 KINDS = (
@@ -23,6 +25,7 @@ KINDS = (
     "rot",
     "sluggish",
     "maintenance",
+    "decommission",
     "pause",
     "restart",
     "reboot",
@@ -124,18 +127,35 @@ class Faults:
     def _brisk(self, node: SimDataNode) -> None:
         node.sluggish = False
 
+    # --- operators ---
+
     def _maintenance(self) -> None:
-        leader = self._cluster.leader()
-        if (node := self._any()) is None or leader is None or leader.paused:
-            return
-        if node.name not in self._cluster.truth.numbers or leader.manager._nodes.named(node.name) is None:
-            return
-        self._count("maintenances")
-        self._cluster.maintained.add(node.name)
-        for_ns = self._soon(5_000, 90_000)
-        leader.manager.maintain(node.name, for_ns // MS)
-        self._down(node, for_ns)
-        self._world.after(for_ns + 60_000 * MS, self._cluster.maintained.discard, node.name)
+        if (node := self._any()) is not None and self._cluster.leader() is not None:
+            self._count("maintenances")
+            for_ns = self._soon(5_000, 90_000)
+            if self._wish(node, "maintenance", for_ns):
+                self._cluster.maintained.add(node.name)
+                self._down(node, for_ns)
+                self._world.after(for_ns + 60_000 * MS, self._cluster.maintained.discard, node.name)
+
+    def _decommission(self) -> None:
+        if (node := self._any()) is not None and self._cluster.leader() is not None:
+            self._count("decommissionings")
+            self._wish(node, "decommissioning")
+            self._world.after(self._soon(20_000, 120_000), self._wish, node, "in-service")
+
+    def _wish(self, node: SimDataNode, state: str, for_ns: int = 0) -> bool:
+        number = self._cluster.truth.numbers.get(node.name)
+        if number is None:
+            return False
+        until_us = (self._world.now_ns + for_ns) // 1_000 if for_ns else 0
+        wish = ev.DataNodeStateSet(number, node.name, state, until_us, "")
+
+        def change(namespace: Namespace) -> None:
+            namespace.wishes[number] = wish
+
+        self._cluster.commit(Commit(change, [wish]))
+        return True
 
     # --- disks ---
 
@@ -304,6 +324,8 @@ class Faults:
                 namenode.boot()
         self._elect_if_needed()
         for node in self._cluster.disks():
+            if self._cluster.truth.numbers.get(node.name) in self._cluster.truth.wishes:
+                self._wish(node, "in-service")
             node.sluggish = False
             for link in node.links:
                 link.reachable = True

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from esdfs.namenode import events as ev
-from esdfs.namenode.namespace.inodes import BlockRecord
+from esdfs.namenode.namespace.inodes import BlockRecord, OpenFile
 
 BLOCK_BYTES = 1 << 20
 
@@ -31,6 +31,7 @@ class Namespace:
         self.files: dict[int, list[int]] = {}
         self.numbers: dict[str, int] = {}
         self.names: dict[int, str] = {}
+        self.wishes: dict[int, ev.DataNodeStateSet] = {}
         self.next_id = 1
         self.reign = 1
         self._ids: list[int] = []
@@ -77,6 +78,13 @@ class Namespace:
 
     def blocks_of_file(self, inode: int) -> list[int]:
         return list(self.files.get(inode, ()))
+
+    def open_files(self) -> list[OpenFile]:
+        """Nobody asks here when a file that is being written hinders an operator."""
+        return []
+
+    def datanode_states(self) -> list[ev.DataNodeStateSet]:
+        return [self.wishes[number] for number in sorted(self.wishes)]
 
     def next_block_id(self) -> int:
         return self.next_id
