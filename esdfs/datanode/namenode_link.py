@@ -64,7 +64,7 @@ class NameNodeLink:
         heartbeat_body: Makes the body of a heartbeat.
         full_report: Makes the pages of a full report.
         on_registered: Told each answer to a registration; may raise `IdentityConflict`.
-        on_answer: Told each heartbeat's answer: epoch and orders.
+        on_answer: Told each heartbeat's answer, epoch and orders, and when it was asked for (monotonic, ns).
         epoch: The newest whose earlier orders are all done, or will never be.
     """
 
@@ -83,7 +83,7 @@ class NameNodeLink:
         heartbeat_body: Callable[[], dict[str, object]],
         full_report: Callable[[], Iterator[Report]],
         on_registered: Callable[[Registered], None],
-        on_answer: Callable[[HeartbeatAnswer], None],
+        on_answer: Callable[[HeartbeatAnswer, int], None],
         epoch: Callable[[], int],
     ) -> None:
         self.url = url.rstrip("/")
@@ -161,10 +161,11 @@ class NameNodeLink:
             EsdfsError: Not now.
         """
         body = {"incarnation": self._incarnation, **self._heartbeat_body()}
+        asked_ns = self._clock.monotonic_ns()
         raw = self._call("PUT", f"/datanodes/{self._node_id}/heartbeat", body)
         answer = msgspec.convert(raw, HeartbeatAnswer)
         self._full_report_due = self._full_report_due or answer.full_report
-        self._on_answer(answer)
+        self._on_answer(answer, asked_ns)
         return answer
 
     def report(self) -> None:

@@ -121,7 +121,7 @@ class SimDataNode:
         aside: Corrupt ones that were noticed.
         destroyed: Gone for good, disks and all.
         sluggish: Late with reports, and slow at whatever it is ordered to do.
-        deleting: Orders to delete that it has taken and not carried out.
+        deleting: Orders to delete that it has taken and not carried out: when it asked for them.
     """
 
     def __init__(self, cluster: "Cluster", name: str, host: str, rack: str) -> None:
@@ -253,16 +253,19 @@ class SimDataNode:
             return
         for order in answer["commands"]:
             if order["kind"] == "delete":
-                key = int(order["block_id"]), epoch
-                self.deleting[key] = self.deleting.get(key, 0) + 1
-                self.cluster.checkers.ordered_away(self, key[0])
+                self.deleting[int(order["block_id"]), epoch] = sent_ns
+                self.cluster.checkers.ordered_away(self, int(order["block_id"]))
             self._later(order, epoch, sent_ns)
 
     def is_losing(self, block_id: int) -> bool:
         """Whether it was told to delete a block, and will."""
-        if self.cluster.mutant.obeys_deposed:
-            return any(block_id == losing for losing, _ in self.deleting)
-        return (block_id, self.fence) in self.deleting
+        mutant, since_ns = self.cluster.mutant, self.cluster.world.now_ns - ORDER_VALID_NS
+        return any(
+            block_id == losing
+            and (epoch == self.fence or mutant.obeys_deposed)
+            and (sent_ns >= since_ns or mutant.obeys_late)
+            for (losing, epoch), sent_ns in self.deleting.items()
+        )
 
     def _later(self, order: dict[str, Any], epoch: int, sent_ns: int) -> None:
         if order["kind"] == "replicate":
@@ -281,9 +284,7 @@ class SimDataNode:
         block_id = int(order["block_id"])
         deletes = order["kind"] == "delete"
         if deletes:
-            left = self.deleting.pop((block_id, epoch), 0) - 1
-            if left > 0:
-                self.deleting[block_id, epoch] = left
+            self._taken_up(block_id, epoch, sent_ns)
         if epoch < self.fence and not self.cluster.mutant.obeys_deposed:
             self.cluster.stats["fenced"] += 1
         elif not deletes:
@@ -292,6 +293,10 @@ class SimDataNode:
             self.cluster.stats["expired"] += 1
         else:
             self._delete(block_id)
+
+    def _taken_up(self, block_id: int, epoch: int, sent_ns: int) -> None:
+        if self.deleting.get((block_id, epoch)) == sent_ns:
+            del self.deleting[block_id, epoch]
 
     def _delete(self, block_id: int) -> None:
         self.gone_ns[block_id] = self.cluster.world.now_ns

@@ -142,7 +142,10 @@ class Faults:
         if (node := self._any()) is not None and self._cluster.leader() is not None:
             self._count("decommissionings")
             self._wish(node, "decommissioning")
-            self._world.after(self._soon(20_000, 120_000), self._wish, node, "in-service")
+            self._world.after(self._soon(20_000, 120_000), self._back, node)
+
+    def _back(self, node: SimDataNode) -> None:
+        self._wish(node, "in-service")
 
     def _wish(self, node: SimDataNode, state: str, for_ns: int = 0) -> bool:
         number = self._cluster.truth.numbers.get(node.name)
