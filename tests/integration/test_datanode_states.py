@@ -24,9 +24,13 @@ def racks() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def three() -> Iterator[Cluster]:
-    """Three DataNodes that are missed soon."""
-    with cluster("--datanodes", "3", "--block-size", "64K", settings=SETTINGS) as started:
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three DataNodes that are missed soon; a script and the settings say where they stand."""
+    script = tmp_path_factory.mktemp("racks") / "topology"
+    script.write_text('#!/bin/sh\necho "/of/$1"\n')
+    script.chmod(0o755)
+    settings = SETTINGS | {"nn.topology_script": str(script), "nn.topology.dn-3": "/by/name"}
+    with cluster("--datanodes", "3", "--block-size", "64K", settings=settings) as started:
         yield started
 
 
@@ -142,11 +146,19 @@ def test_a_datanode_is_drained_while_others_write_and_a_leader_dies(racks: Clust
         assert record["changes"][0]["fields"]["state"] == {"old": None, "new": "decommissioning"}
 
 
+def test_racks_are_what_settings_and_script_say_and_hold_a_copy_each(three: Cluster) -> None:
+    where = {row["node_id"]: row["rack"] for row in three.rows("node", "list")}
+    assert where == {"dn-1": "/of/127.0.0.1", "dn-2": "/of/127.0.0.1", "dn-3": "/by/name"}
+    with three.client() as dfs:
+        dfs.write_bytes("/spread", FEW_BLOCKS)
+    assert all("dn-3" in holders and len(holders) == 2 for holders in three.holders("/spread"))
+
+
 def test_in_maintenance_silence_costs_no_copies_until_the_deadline(three: Cluster) -> None:
     with three.client() as dfs:
         dfs.write_bytes("/m", FEW_BLOCKS)
         before = copies_on_disk(three, "/m")
-        done = three.cli("node", "maintenance", "dn-1", "--for", "7s", "--why", "a new fan")
+        done = three.cli("node", "maintenance", "dn-1", "--for", "15s", "--why", "a new fan")
         assert done.stdout == b"dn-1 may be stopped\n"
         three.kill("dn-1")
         eventually(lambda: silent_s(three, "dn-1") > 3.0)  # longer than until a DataNode is dead

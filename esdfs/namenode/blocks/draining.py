@@ -64,7 +64,7 @@ class Draining:
             node = self._nodes.get(number)
             if node is None or now_ns < its.due_ns:
                 continue
-            if node.registered and not node.confirmed:
+            if node.registered and node.counts and not node.confirmed:
                 continue  # before its full report is in, nobody knows what it has
             while not self._step(node, its, now_ns):
                 if is_late():

@@ -20,7 +20,7 @@ from esdfs.namenode.blocks.intake import Intake
 from esdfs.namenode.blocks.locations import LocationsStore, Replica
 from esdfs.namenode.blocks.neighbours import Neighbours
 from esdfs.namenode.blocks.operating import Operating
-from esdfs.namenode.blocks.placement import candidates, choose, demand
+from esdfs.namenode.blocks.placing import Placing
 from esdfs.namenode.blocks.policy import Policy, from_config, ns
 from esdfs.namenode.blocks.promises import Promises
 from esdfs.namenode.blocks.racks import Racks
@@ -46,7 +46,12 @@ class NeedsJournal(Exception):
 
 
 class BlockManager:
-    """DataNodes, and where blocks are and should be. Soft state, filled by reports."""
+    """DataNodes, and where blocks are and should be. Soft state, filled by reports.
+
+    Attributes:
+        place, serving: See ``Placing``.
+        racks: To be asked about a DataNode before it is registered.
+    """
 
     def __init__(
         self,
@@ -119,9 +124,12 @@ class BlockManager:
             on_wish=self._worth_changed,
             on_counted=self._shown,
         )
+        placing = Placing(self._cluster, self._nodes, self._promises, self._policy, rng)
+        self.place, self.serving = placing.place, placing.serving
         self.racks = Racks(config.topology, config.topology_script, logger)
         self._total = 0
         self._scanned_ns = now_ns
+        self._one_rack = True
         self._rows_ns = now_ns
         self._dirty: set[int] = set()
         self._farewell = Farewell(
@@ -233,45 +241,6 @@ class BlockManager:
         return {"epoch": self._index.epoch()}
 
     # --- the engine asks ------------------------------------------------------------------------
-
-    def place(
-        self, count: int, replication: int, exclude: set[str], block_size_bytes: int
-    ) -> list[tuple[int, ...]]:
-        """Homes for ``count`` new blocks: DataNode numbers, the pipeline's head first.
-
-        Args:
-            count: Blocks.
-            replication: Copies of each; 0 = the cluster's default.
-            exclude: Names of DataNodes the writer had trouble with.
-            block_size_bytes: Room needed per copy.
-
-        Raises:
-            NotEnoughDataNodes: Fewer than the minimum are live and have room.
-        """
-        wanted = replication or self._cluster.replication
-        minimum = 1 if self._cluster.allow_degraded else self._cluster.min_replication
-        shunned = {node.number for node in self._nodes if node.row.node_id in exclude}
-        among = candidates(
-            self._nodes,
-            scheduled=dict(self._promises.by_node),
-            size_bytes=block_size_bytes,
-            reserve_bytes=self._policy.reserve_bytes,
-            exclude=shunned,
-            slow=self._nodes.slow,
-        )
-        demand(
-            len(among),
-            wanted,
-            minimum,
-            live=len(self.serving()),
-            size_bytes=block_size_bytes,
-            excluded=len(shunned),
-        )
-        return [choose(among, wanted, self._rng) for _ in range(count)]
-
-    def serving(self) -> frozenset[int]:
-        """Numbers of the DataNodes that new blocks may go to."""
-        return frozenset(node.number for node in self._nodes if node.serves)
 
     def on_committed(self, events: Iterable[Event]) -> None:
         """These happened, in this order; the index shows them."""
@@ -390,6 +359,9 @@ class BlockManager:
             return
         refill = self.replicator.overflowed and self.replicator.queued() < self._policy.queued_max // 2
         due = now_ns - self._scanned_ns >= ns(self._policy.scan_interval_ms)
+        # What was written while there was one rack only is on that one.
+        had_one, self._one_rack = self._one_rack, len(self._nodes.racks) < 2
+        due = due or (had_one and not self._one_rack)
         waits = self._safe_mode.active and now_ns - self._scanned_ns >= ns(self._policy.safe_mode_scan_ms)
         if refill or due or waits:
             self.replicator.overflowed = False

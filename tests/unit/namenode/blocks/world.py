@@ -136,6 +136,7 @@ class World:
         self.index = index or Index()
         self.policy = policy(**changes)
         self.seed = seed
+        self.racks: dict[str, str] = {}
         self.open()
 
     def open(self) -> None:
@@ -180,6 +181,7 @@ class World:
             "incarnation": incarnation,
             "hostname": host or f"host of {node_id}",
             "port": 9000,
+            "rack": self.racks.get(node_id, ""),
             "storage_capacity": 1 << 40,
             "available_space": 1 << 39,
             "blocks_stored": 0,
