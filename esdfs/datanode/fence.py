@@ -1,6 +1,8 @@
 """The highest leader epoch seen, kept on disk: orders of a deposed leader are refused, restarts included."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +18,7 @@ class EpochFence:
     def __init__(self, volumes: list[Volume]) -> None:
         self._volumes = volumes
         self._lock = threading.Lock()
+        self._deleting: list[int] = []
         self._highest = max((_read(volume.root / FILE) for volume in volumes), default=0)
 
     @property
@@ -36,6 +39,26 @@ class EpochFence:
             if epoch > self._highest:
                 self._write(epoch)
                 self._highest = epoch
+
+    @property
+    def settled(self) -> int:
+        """The newest epoch before which no order to delete is being carried out, nor will be."""
+        with self._lock:
+            return min([self._highest, *self._deleting])
+
+    @contextmanager
+    def deleting(self, epoch: int) -> Iterator[None]:
+        """`admit` an order to delete, and know of it until it is done."""
+        self.admit(epoch)
+        with self._lock:
+            if epoch < self._highest:
+                raise EpochFenced(f"an order of epoch {epoch}; epoch {self._highest} has begun")
+            self._deleting.append(epoch)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._deleting.remove(epoch)
 
     def _write(self, epoch: int) -> None:
         written = 0

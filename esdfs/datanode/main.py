@@ -99,7 +99,7 @@ class DataNode:
             config.local_socket_dir, Path(config.volumes[0]), volumes[0].version.node_uuid
         )
         self._local = open_local(local_path, self.store, self._load, self._cluster_id)
-        self._orders = Orders(service, self._broadcast.replication_failed)
+        self._orders = Orders(service, self._broadcast.replication_failed, clock)
         self._registration = DataNodeRegistration(
             config,
             self.store,

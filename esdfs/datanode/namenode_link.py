@@ -64,7 +64,8 @@ class NameNodeLink:
         heartbeat_body: Makes the body of a heartbeat.
         full_report: Makes the pages of a full report.
         on_registered: Told each answer to a registration; may raise `IdentityConflict`.
-        on_answer: Told each heartbeat's answer: epoch and orders.
+        on_answer: Told each heartbeat's answer, epoch and orders, and when it was asked for (monotonic, ns).
+        epoch: The newest whose earlier orders are all done, or will never be.
     """
 
     def __init__(
@@ -82,7 +83,8 @@ class NameNodeLink:
         heartbeat_body: Callable[[], dict[str, object]],
         full_report: Callable[[], Iterator[Report]],
         on_registered: Callable[[Registered], None],
-        on_answer: Callable[[HeartbeatAnswer], None],
+        on_answer: Callable[[HeartbeatAnswer, int], None],
+        epoch: Callable[[], int],
     ) -> None:
         self.url = url.rstrip("/")
         self.deltas = Deltas()
@@ -96,6 +98,8 @@ class NameNodeLink:
         self._full_report = full_report
         self._on_registered = on_registered
         self._on_answer = on_answer
+        self._epoch = epoch
+        self._seq = 0
         headers = {"Content-Type": "application/json"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -136,7 +140,12 @@ class NameNodeLink:
             IdentityConflict: This NameNode will never have us.
             EsdfsError: Not now.
         """
-        body = {"node_id": self._node_id, "incarnation": self._incarnation, **self._register_body()}
+        body = {
+            "node_id": self._node_id,
+            "incarnation": self._incarnation,
+            "seq": self._next_seq(),
+            **self._register_body(),
+        }
         answer = msgspec.convert(self._call("POST", "/datanodes/register", body), Registered)
         self._on_registered(answer)
         self._interval_s = max(0.05, answer.heartbeat_interval_ms / 1000)
@@ -152,10 +161,11 @@ class NameNodeLink:
             EsdfsError: Not now.
         """
         body = {"incarnation": self._incarnation, **self._heartbeat_body()}
+        asked_ns = self._clock.monotonic_ns()
         raw = self._call("PUT", f"/datanodes/{self._node_id}/heartbeat", body)
         answer = msgspec.convert(raw, HeartbeatAnswer)
         self._full_report_due = self._full_report_due or answer.full_report
-        self._on_answer(answer)
+        self._on_answer(answer, asked_ns)
         return answer
 
     def report(self) -> None:
@@ -168,8 +178,9 @@ class NameNodeLink:
         if self._full_report_due or now >= self._next_full_report_ns:
             # What changes from here on is in the pages, in the deltas, or (harmless) in both.
             self.deltas.clear()
+            epoch = self._epoch()
             for page in self._full_report():
-                self._deliver(page)
+                self._deliver(page, epoch)
             self._full_report_due = False
             # Spread, so that the reports of many nodes do not meet.
             spread = 0.75 + self._rng.random() / 2
@@ -185,8 +196,18 @@ class NameNodeLink:
                 self.changed(urgent=False)
                 raise
 
-    def _deliver(self, report: Report) -> None:
-        body = {"incarnation": self._incarnation, **msgspec.structs.asdict(report)}
+    def _next_seq(self) -> int:
+        """A request that was given up may still arrive: the numbers tell that it was before."""
+        self._seq += 1
+        return self._seq
+
+    def _deliver(self, report: Report, epoch: int = 0) -> None:
+        body = {
+            "incarnation": self._incarnation,
+            "seq": self._next_seq(),
+            "epoch": epoch,
+            **msgspec.structs.asdict(report),
+        }
         self._call("POST", f"/datanodes/{self._node_id}/blocks", body)
 
     def _call(self, method: str, path: str, body: dict[str, object]) -> Any:

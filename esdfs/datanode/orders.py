@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
 import structlog
 
 from esdfs.datanode.replica import BlockKey
+from esdfs.env import Clock
 from esdfs.errors import EsdfsError, ReplicaExists
 from esdfs.rpc.messages import BlockRequest, BlockResult, ReplicationRequest, Target
 
@@ -16,6 +18,8 @@ _log = structlog.get_logger()
 
 _COPIES_AT_ONCE: Final = 2
 _TRANSFERS_AT_ONCE: Final = 2
+DELETE_VALID_S: Final = 20
+"""Less than the NameNode's ``delete_settle_ms``: a full report after that settles what became of an order."""
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,8 +68,9 @@ class Orders:
         on_copy_failed: Told of the target that did not get its copy.
     """
 
-    def __init__(self, hands: Hands, on_copy_failed: Callable[[BlockKey, str], None]) -> None:
+    def __init__(self, hands: Hands, on_copy_failed: Callable[[BlockKey, str], None], clock: Clock) -> None:
         self._hands = hands
+        self._clock = clock
         self._on_copy_failed = on_copy_failed
         self._lock = threading.Lock()
         self._running: set[tuple[str, str, int]] = set()
@@ -74,8 +79,12 @@ class Orders:
         self._transfers = ThreadPoolExecutor(_TRANSFERS_AT_ONCE, thread_name_prefix="transfer")
         self._deletes = ThreadPoolExecutor(1, thread_name_prefix="delete")
 
-    def start(self, command: Command, epoch: int) -> None:
-        """Carry out an order of the leader of ``epoch``, soon."""
+    def start(self, command: Command, epoch: int, asked_ns: int) -> None:
+        """Carry out an order of the leader of ``epoch``, soon.
+
+        ``asked_ns``: When the heartbeat was sent that it answers. A deletion that has not begun
+        ``DELETE_VALID_S`` after that never will: by then the NameNode may count on the replica again.
+        """
         name = (command.kind, command.block_id, command.generation)
         kinds = {
             "replicate": (self._copy, self._copies),
@@ -92,20 +101,19 @@ class Orders:
             if name in self._running:
                 return
             self._running.add(name)
-        pool.submit(self._run, run, command, epoch, name)
+        pool.submit(self._run, partial(run, command, epoch, asked_ns), command, name)
 
-    def _run(
-        self, run: Callable[[Command, int], None], command: Command, epoch: int, name: tuple[str, str, int]
-    ) -> None:
+    def _run(self, run: Callable[[], None], command: Command, name: tuple[str, str, int]) -> None:
         try:
-            run(command, epoch)
+            run()
         except EsdfsError as error:
             _log.warning("order failed", kind=command.kind, block=command.block_id, reason=error.message)
         finally:
             with self._lock:
                 self._running.discard(name)
 
-    def _copy(self, command: Command, epoch: int) -> None:
+    def _copy(self, command: Command, epoch: int, asked_ns: int) -> None:
+        del asked_ns  # a copy is welcome whenever it is done
         key = BlockKey(int(command.block_id), command.generation)
         reached: set[str] = set()
         try:
@@ -127,7 +135,10 @@ class Orders:
                 if target.node_id not in reached:
                     self._on_copy_failed(key, target.node_id)
 
-    def _delete(self, command: Command, epoch: int) -> None:
+    def _delete(self, command: Command, epoch: int, asked_ns: int) -> None:
+        if self._clock.monotonic_ns() - asked_ns > DELETE_VALID_S * 10**9:
+            _log.warning("order to delete expired", block=command.block_id)
+            return
         block_id = int(command.block_id)
         self._hands.delete(BlockRequest(block_id=block_id, generation=command.generation, epoch=epoch))
 

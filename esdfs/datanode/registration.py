@@ -81,6 +81,7 @@ class DataNodeRegistration:
             full_report=self._full_report,
             on_registered=self._on_registered,
             on_answer=self._on_answer,
+            epoch=lambda: self._fence.settled,
         )
 
     def cluster_id(self) -> str:
@@ -190,7 +191,7 @@ class DataNodeRegistration:
                     volume.adopt(answer.cluster_id)
         _log.info("registered", cluster=answer.cluster_id, number=answer.number, epoch=answer.epoch)
 
-    def _on_answer(self, answer: HeartbeatAnswer) -> None:
+    def _on_answer(self, answer: HeartbeatAnswer, asked_ns: int) -> None:
         self._meet(answer.namenodes)
         if answer.peers:
             self._peers.know(answer.peers)
@@ -201,4 +202,4 @@ class DataNodeRegistration:
             _log.warning("orders of a deposed leader refused", reason=reason.message)
             return
         for command in answer.commands:
-            self._orders.start(command, answer.epoch)
+            self._orders.start(command, answer.epoch, asked_ns)

@@ -156,8 +156,8 @@ class DataNodeService:
         self._check_cluster(request.cluster_id)
         if request.generation <= 0:
             raise InvalidRequest(f"block {request.block_id}: say up to which generation to delete")
-        self._fence.admit(request.epoch)
-        self._store.delete(request.block_id, request.generation)
+        with self._fence.deleting(request.epoch):
+            self._store.delete(request.block_id, request.generation)
         return BlockResult(block_id=request.block_id)
 
     def _check_cluster(self, cluster_id: str) -> None:

@@ -1,4 +1,4 @@
-"""``python -m tests.sim --seeds A-B [--mutant NAME] [--procs N]``: exits 1 when a checker fires.
+"""``python -m tests.sim [--blocks] --seeds A-B [--mutant NAME] [--procs N]``: exits 1 when a checker fires.
 
 A mutant that no seed kills then meets the stories of ``tests/scenario``.
 """
@@ -15,6 +15,8 @@ from multiprocessing import Pool
 from pathlib import Path
 
 from tests.scenario.story import tell
+from tests.sim.blocks.mutants import MUTANTS as BLOCK_MUTANTS
+from tests.sim.blocks.run import simulate as simulate_blocks
 from tests.sim.mutants import MUTANTS
 from tests.sim.run import Result, simulate
 
@@ -30,7 +32,7 @@ def main() -> int:
     begun = time.monotonic()
     totals: Counter[str] = Counter()
     simulated_s, events, broken = 0.0, 0, 0
-    for result in _results(range(first, last + 1), options.mutant, options.procs):
+    for result in _results(options.blocks, range(first, last + 1), options.mutant, options.procs):
         if not (result.seed - first + 1) % _REPORT_SEEDS:
             _remark(f"{result.seed - first + 1} of {last - first + 1} seeds, {broken} broken")
         totals.update(result.stats)
@@ -38,7 +40,7 @@ def main() -> int:
         events += result.events
         if result.broken:
             broken += 1
-            again = f"python -m tests.sim --seeds {result.seed}-{result.seed}"
+            again = f"python -m tests.sim{' --blocks' * options.blocks} --seeds {result.seed}-{result.seed}"
             again += f" --mutant {options.mutant}" if options.mutant else ""
             _say(f"seed {result.seed}: {result.broken}\n  repeat with: {again}  ({program})")
             if options.mutant:
@@ -50,7 +52,7 @@ def main() -> int:
         + ", ".join(f"{count} {what}" for what, count in totals.items())
         + f"; {program}"
     )
-    if options.mutant and not broken:
+    if options.mutant and not broken and not options.blocks:
         broken = _stories_that_kill(options.mutant)
     return 1 if broken else 0
 
@@ -66,8 +68,8 @@ def _stories_that_kill(mutant: str) -> int:
     return killers
 
 
-def _results(seeds: Iterable[int], mutant: str, procs: int) -> Iterator[Result]:
-    run = partial(simulate, mutant_name=mutant)
+def _results(blocks: bool, seeds: Iterable[int], mutant: str, procs: int) -> Iterator[Result]:
+    run = partial(simulate_blocks if blocks else simulate, mutant_name=mutant)
     if procs == 1:
         yield from map(run, seeds)
         return
@@ -97,9 +99,14 @@ def _say(text: str) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
     parser.add_argument("--seeds", type=_range, required=True, metavar="A-B", help="inclusive")
-    parser.add_argument("--mutant", choices=["", *MUTANTS], default="", help="break one rule")
+    parser.add_argument("--blocks", action="store_true", help="the block manager instead of the quorum")
+    parser.add_argument("--mutant", default="", help="break one rule")
     parser.add_argument("--procs", type=int, default=1, help="processes to run in")
-    return parser.parse_args()
+    options = parser.parse_args()
+    known = BLOCK_MUTANTS if options.blocks else MUTANTS
+    if options.mutant and options.mutant not in known:
+        parser.error(f"no mutant {options.mutant}; there are {', '.join(sorted(known))}")
+    return options
 
 
 def _range(text: str) -> tuple[int, int]:

@@ -63,6 +63,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
         cluster_id: "" when its disks belong to no cluster yet.
         incarnation: Of its process: a later one is higher.
         local_socket: For readers on its host; "" = none.
+        seq: Numbers what its process tells this NameNode: reports numbered lower are from before.
         rack: As its own settings say; "" = they do not.
     """
 
@@ -72,6 +73,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     hostname: str
     port: int
     cluster_id: str = ""
+    seq: int = 0
     local_socket: str = ""
     rack: str = ""
     storage_capacity: int = 0
@@ -99,11 +101,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         full: A page of everything; after its ``last``, what was not named is not there.
+        seq: Higher than that of everything its process told this NameNode before; what comes late is ignored.
+        epoch: Of the orders it reflects: all of earlier leaders' were carried out, or never will be.
         stored: ``(block id, generation, logical length)``.
         failed_replications: ``(block id, generation, node id)`` of targets that did not get their copy.
     """
 
     incarnation: int
+    seq: int = 0
+    epoch: int = 0
     full: bool = False
     first: bool = False
     last: bool = False

@@ -1,14 +1,10 @@
 """Copies that DataNodes were, or will be, ordered to make. Pure."""
 
 from collections.abc import Iterable
-from typing import Final
+from collections.abc import Set as AbstractSet
 
 from esdfs.namenode.blocks.policy import Policy, ns
-
-SMALL_BYTES: Final = 64 << 20
-SMALL_COPIES: Final = 32
-"""DataNodes copy a few blocks at a time whatever they are told. Being told of more small ones at once spares
-them from idling until the next heartbeat."""
+from esdfs.namenode.blocks.slots import Slots
 
 
 class Copy:
@@ -38,6 +34,9 @@ class Copies:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._by_block: dict[int, Copy] = {}
+        self._unsent: dict[int, dict[int, None]] = {}
+        self._reading = Slots(policy.streams_per_source)
+        self._writing = Slots(policy.streams_per_target)
         self._failed: dict[tuple[int, int], int] = {}
 
     def __len__(self) -> int:
@@ -55,37 +54,49 @@ class Copies:
         """Have it copied."""
         assert block_id not in self._by_block, "one copy of a block at a time"
         self._by_block[block_id] = copy
+        self._unsent.setdefault(copy.source, {})[block_id] = None
+        self._reading.take(copy.source, copy.size_bytes)
+        for number in copy.targets:
+            self._writing.take(number, copy.size_bytes)
 
-    def busy(self) -> tuple[set[int], set[int]]:
+    def _end(self, block_id: int) -> None:
+        copy = self._by_block.pop(block_id)
+        self._was_sent(block_id, copy)
+        self._reading.give_back(copy.source, copy.size_bytes)
+        for number in copy.targets:
+            self._writing.give_back(number, copy.size_bytes)
+
+    def _was_sent(self, block_id: int, copy: Copy) -> None:
+        waiting = self._unsent.get(copy.source)
+        if waiting is not None:
+            waiting.pop(block_id, None)
+            if not waiting:
+                del self._unsent[copy.source]
+
+    def busy(self) -> tuple[AbstractSet[int], AbstractSet[int]]:
         """DataNodes that should not get more now, as sources and as targets."""
-        reading: dict[int, tuple[int, int]] = {}
-        writing: dict[int, tuple[int, int]] = {}
-        for copy in self._by_block.values():
-            _count(reading, copy.source, copy.size_bytes)
-            for number in copy.targets:
-                _count(writing, number, copy.size_bytes)
-        return (
-            {number for number, load in reading.items() if _full(load, self._policy.streams_per_source)},
-            {number for number, load in writing.items() if _full(load, self._policy.streams_per_target)},
-        )
+        return self._reading.full, self._writing.full
 
     def unsent(self, source: int) -> list[tuple[int, Copy]]:
         """Orders a source has not been told of."""
-        return [
-            (block_id, copy)
-            for block_id, copy in self._by_block.items()
-            if copy.source == source and not copy.sent
-        ]
+        return [(block_id, self._by_block[block_id]) for block_id in self._unsent.get(source, ())]
+
+    def sent(self, block_id: int) -> None:
+        """Its source is told."""
+        copy = self._by_block[block_id]
+        copy.sent = True
+        self._was_sent(block_id, copy)
 
     def drop(self, block_id: int) -> None:
         """Expect it no longer."""
-        self._by_block.pop(block_id, None)
+        if block_id in self._by_block:
+            self._end(block_id)
 
     def cancel_unsent(self, block_id: int) -> None:
         """It is not needed any more; what was ordered already is waited for."""
         copy = self._by_block.get(block_id)
         if copy is not None and not copy.sent:
-            del self._by_block[block_id]
+            self._end(block_id)
 
     def arrived(self, block_id: int, number: int) -> bool:
         """A DataNode reported it; whether it was expected there."""
@@ -102,8 +113,9 @@ class Copies:
         if copy is None or number not in copy.targets:
             return False
         copy.targets.remove(number)
+        self._writing.give_back(number, copy.size_bytes)
         if not copy.targets:
-            del self._by_block[block_id]
+            self._end(block_id)
         return True
 
     def avoid(self, block_id: int, numbers: Iterable[int]) -> set[int]:
@@ -117,7 +129,7 @@ class Copies:
         found = []
         for block_id, copy in list(self._by_block.items()):
             if copy.source == number:
-                del self._by_block[block_id]
+                self._end(block_id)
                 found.append(block_id)
             elif self._without(block_id, number):
                 found.append(block_id)
@@ -127,19 +139,9 @@ class Copies:
         """Copies that took too long: they may still arrive, but are not waited for."""
         late = [(block_id, copy) for block_id, copy in self._by_block.items() if copy.deadline_ns <= now_ns]
         for block_id, copy in late:
-            del self._by_block[block_id]
+            self._end(block_id)
             for number in copy.targets:
                 self._failed[block_id, number] = now_ns + ns(self._policy.copy_backoff_ms)
         if self._failed:
             self._failed = {key: until for key, until in self._failed.items() if until > now_ns}
         return late
-
-
-def _count(loads: dict[int, tuple[int, int]], number: int, size_bytes: int) -> None:
-    count, total_bytes = loads.get(number, (0, 0))
-    loads[number] = (count + 1, total_bytes + size_bytes)
-
-
-def _full(load: tuple[int, int], streams: int) -> bool:
-    count, size_bytes = load
-    return count >= streams and (size_bytes >= SMALL_BYTES or count >= SMALL_COPIES)

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from esdfs.blocks import DataNodeStatus
+from esdfs.env import Rng
 from esdfs.errors import IdentityConflict, InvalidRequest, UnknownDataNode
 from esdfs.namenode.blocks.admin import Admin
 from esdfs.namenode.blocks.bodies import Heartbeat, Registration
@@ -33,6 +34,7 @@ class DataNode:
         long_dead: It was dead already when this NameNode started.
         late: Nothing was heard of it for as long as makes a DataNode INACTIVE.
         wish: What an operator last wanted of it, also when that no longer holds.
+        told_seq: The number of its newest report.
     """
 
     def __init__(self, row: DataNodeRow, heard_ns: int, *, registered: bool) -> None:
@@ -46,6 +48,7 @@ class DataNode:
         self.report_due_ns = 0
         self.late = False
         self.wish: DataNodeStateSet | None = None
+        self.told_seq = 0
 
     @property
     def number(self) -> int:
@@ -212,6 +215,9 @@ class DataNodeTable:
             volumes=body.volumes,
         )
         node = DataNode(row, now_ns, registered=True)
+        node.told_seq = body.seq
+        if known is not None and known.row.incarnation == body.incarnation:
+            node.told_seq = max(known.told_seq, body.seq)
         self._add(node)
         if known is None:
             return Change(node, None, why)
@@ -260,6 +266,13 @@ class DataNodeTable:
             _distrust(node)
         node.row = msgspec.structs.replace(node.row, status_why="heard of again")
         return Change(node, before, "heard of again")
+
+    def doubt(self, now_ns: int, rng: Rng) -> None:
+        """What they said so far justifies no deletion any more; they are asked again, one by one."""
+        for node in self:
+            node.confirmed = False
+            due_ns = now_ns + int(ns(self._policy.takeover_report_ms) * rng.random())
+            node.report_due_ns = min(node.report_due_ns, due_ns)
 
     def want(self, wish: DataNodeStateSet, now_ns: int, now_us: int) -> Change | None:
         """An operator wants this of a DataNode, known here or not yet; None = its status stays."""

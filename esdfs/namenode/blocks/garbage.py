@@ -93,6 +93,10 @@ class Deletions:
         orders = self._by_node.get(number)
         return orders is not None and block_id in orders
 
+    def leaving_from(self, block_id: int) -> set[int]:
+        """All DataNodes whose copy is, or is about to be, ordered away."""
+        return {number for number, orders in self._by_node.items() if block_id in orders}
+
     def reconsider(self, block_id: int, numbers: Iterable[int]) -> bool:
         """A block lacks copies: take back what was not ordered yet; whether there was any."""
         found = False

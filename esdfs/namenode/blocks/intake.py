@@ -11,6 +11,7 @@ from esdfs.env import Clock
 from esdfs.errors import Overloaded
 from esdfs.namenode.blocks.bodies import Report
 from esdfs.namenode.blocks.datanodes import DataNode, DataNodeTable
+from esdfs.namenode.blocks.futures import Future, Futures
 from esdfs.namenode.blocks.garbage import Deletions, Why
 from esdfs.namenode.blocks.index import BlockIndex
 from esdfs.namenode.blocks.locations import Locations, LocationsStore, Replica
@@ -22,8 +23,8 @@ from esdfs.namenode.namespace.inodes import BlockRecord
 WAITING_MAX: Final = 2_000_000
 """Entries that may wait: DataNodes are told to come again later."""
 
-ALARMS_MAX: Final = 1_000
 _SLICE: Final = 128
+_NOT_THERE: Final = (News.CORRUPT, News.REMOVED)
 
 Changed = list[tuple[int, BlockRecord | None]]
 
@@ -50,7 +51,7 @@ class Intake:
         logger: FilteringBoundLogger,
         on_confirmed: Callable[[int], None],
     ) -> None:
-        self.alarms: dict[int, int] = {}
+        self.futures = Futures(policy)
         self._index = index
         self._store = store
         self._nodes = nodes
@@ -85,9 +86,17 @@ class Intake:
         ``anew``: It is another process. What its predecessor acknowledged is in the next report, or gone.
         """
         self._full.pop(number, None)
+        self.futures.restarted(number)
         if anew:
             for key in [key for key in self._hints if key[0] == number]:
                 del self._hints[key]
+
+    def reconsider(self) -> set[int]:
+        """Take in what was ahead of us and is no longer; DataNodes that should say everything once more."""
+        for number, block_id, generation in self.futures.caught_up(self._index):
+            self._queue.append(_Page(number, iter([Item(News.STORED, block_id, generation)])))
+            self._waiting += 1
+        return self.futures.missed()
 
     def accept(self, node: DataNode, report: Report) -> None:
         """Take a page in.
@@ -97,9 +106,13 @@ class Intake:
         """
         if self._waiting + report.size() > WAITING_MAX:
             raise Overloaded(f"{self._waiting} reported blocks wait to be looked at: report again later")
+        if report.seq:
+            if report.seq <= node.told_seq:
+                return  # its sender has long said something else
+            node.told_seq = report.seq
         number = node.number
         if report.full and report.first:
-            self._full[number] = FullReport(self._clock.monotonic_ns())
+            self._full[number] = FullReport(self._clock.monotonic_ns(), report.epoch)
             node.wants_report = False
         self._queue.append(_Page(number, items(report)))
         self._waiting += report.size()
@@ -143,6 +156,8 @@ class Intake:
         self, locations: Locations, number: int, item: Item, next_block_id: int, changed: Changed
     ) -> None:
         block_id = item.block_id
+        if item.news in _NOT_THERE:
+            self.futures.gone(number, block_id)
         match item.news:
             case News.STORED:
                 self._stored(locations, number, item, next_block_id, changed)
@@ -167,7 +182,10 @@ class Intake:
     ) -> None:
         block_id, generation = item.block_id, item.generation
         record = self._index.block(block_id)
-        match judge(block_id, generation, record, next_block_id):
+        verdict = judge(block_id, generation, record, next_block_id)
+        if verdict is not Verdict.FUTURE:
+            self.futures.gone(number, block_id)
+        match verdict:
             case Verdict.KNOWN | Verdict.STALE:
                 self._hints.pop((number, block_id), None)
                 self._replicator.arrived(block_id, number)
@@ -179,11 +197,10 @@ class Intake:
                     self._log.info("orphan", block=block_id, datanode=number, why="no file ever named it")
                 locations.remove(block_id, number)
             case Verdict.FUTURE:
-                if block_id not in self.alarms and len(self.alarms) < ALARMS_MAX:
-                    self.alarms[block_id] = number
-                    self._log.error(
-                        "a DataNode has a block we never allocated: it is kept. Did our metadata go "
-                        "back in time, or is it another cluster's DataNode?",
+                future = Future(number, block_id, generation)
+                if self.futures.note(future, self._clock.monotonic_ns()):
+                    self._log.warning(
+                        "a DataNode has a block that is not in our journal: it is kept",
                         block=block_id,
                         generation=generation,
                         datanode=number,
@@ -216,6 +233,10 @@ class Intake:
         return False
 
     def _confirmed(self, node: DataNode, report: FullReport) -> None:
+        if report.epoch < self._index.epoch():
+            # An earlier leader's orders may yet take what it names.
+            node.wants_report = True
+            return
         self._replicator.settled(self._deletions.settled(node.number, report.began_ns, report.names))
         node.confirmed = True
         self._log.info("full report taken in", datanode=node.number, node_id=node.row.node_id)

@@ -221,8 +221,7 @@ class BlockManager:
     def _orders(self, node: DataNode, now_ns: int) -> list[dict[str, Any]]:
         if self.replicator.stopped or not node.obeys:
             return []
-        if self.replicator.queued():
-            self.replicator.schedule(now_ns)
+        self.replicator.schedule_soon(now_ns, node.number)
         orders = self.replicator.orders(node.number) + self.balancer.orders(node.number)
         due = self._deletions.due(node.number, now_ns, self.replicator.permits)
         for block_id, generation in due:
@@ -368,7 +367,8 @@ class BlockManager:
         # What was written while there was one rack only is on that one.
         had_one, self._one_rack = self._one_rack, len(self._nodes.racks) < 2
         due = due or (had_one and not self._one_rack)
-        if refill or due or self._safe_mode.active:
+        waits = self._safe_mode.active and now_ns - self._scanned_ns >= ns(self._policy.safe_mode_scan_ms)
+        if refill or due or waits:
             self.replicator.overflowed = False
             self._walks.scan()
 
@@ -385,6 +385,9 @@ class BlockManager:
         """Only the leader's orders are obeyed, so only it gives any."""
         if leading is not self._leads:
             self.balancer.forget(self._clock.monotonic_ns())
+        if leading and not self._leads:
+            # What our predecessor ordered may still happen: no report made before is trusted.
+            self._nodes.doubt(self._clock.monotonic_ns(), self._rng)
         self._leads = leading
         self.replicator.stopped = self._why_stopped()
 
@@ -428,7 +431,10 @@ class BlockManager:
     def cleanup(self) -> None:
         """Ask again for what is overdue; forget DataNodes that are dead for long and hold nothing needed."""
         now_ns = self._clock.monotonic_ns()
-        for number in self._deletions.overdue(now_ns) | self._intake.disappointed(now_ns):
+        again = (
+            self._deletions.overdue(now_ns) | self._intake.disappointed(now_ns) | self._intake.reconsider()
+        )
+        for number in sorted(again):
             node = self._nodes.get(number)
             if node is not None and node.obeys and not node.wants_report:
                 node.wants_report = True
@@ -466,8 +472,11 @@ class BlockManager:
                 "writing": len(self._promises),
                 "released": len(self._releasing),
             },
-            "alarms": {str(block_id): number for block_id, number in self._intake.alarms.items()},
+            "alarms": {str(block_id): number for block_id, number in self._alarms().items()},
         }
+
+    def _alarms(self) -> dict[int, int]:
+        return self._intake.futures.alarms(self._clock.monotonic_ns(), leads=self._leads)
 
     def close(self) -> None:
         """Leave the newest rows to the next process."""

@@ -13,6 +13,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         pause_ms: A tick later than this means that we slept: nobody is late by our own pause.
         slice_ms: Work at most so long at a time; the thread is not ours alone.
         streams_per_source, streams_per_target: Copies at once.
+        schedule_every_ms: Heartbeats have copies chosen at most so often.
         copy_timeout_ms: A copy that is not reported by then is ordered anew.
         copy_backoff_ms: A target that failed is left alone so long, for that block.
         brake_share: More than this share of the DataNodes lost within ``brake_window_ms`` (and at least
@@ -23,10 +24,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         deletes_per_heartbeat: At most so many orders in one answer.
         orphan_grace_ms: A reported block nobody knows is left alone so long.
         purge_grace_ms: Blocks of forgotten history are left alone so long: somebody may be reading them.
+        alarm_after_ms: A follower gives the record of a reported block so long to reach it.
         hint_ms: A copy acknowledged to a writer is expected in its DataNode's report by then.
         safe_mode_min_ms, safe_mode_max_ms: Of a cold start. The latter ends it with a warning.
+        safe_mode_scan_ms: Blocks are counted again so long after they were.
         safe_mode_percent: Blocks with a reported copy that end it.
         full_report_every_ms: Every DataNode is asked to say everything at least so often.
+        takeover_report_ms: A new leader asks all of them within this time: only then it deletes.
         scan_interval_ms: All blocks are walked this often, whatever events said.
         forget_after_ms: A dead DataNode whose blocks are all safe elsewhere is forgotten.
         reserve_bytes: Kept free on a target beyond the block; DataNodes keep a reserve of their own.
@@ -46,6 +50,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     slice_ms: int = 3
     streams_per_source: int = 2
     streams_per_target: int = 4
+    schedule_every_ms: int = 50
     copy_timeout_ms: int = 60_000
     copy_backoff_ms: int = 5_000
     brake_share: float = 0.3
@@ -57,11 +62,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     deletes_per_heartbeat: int = 200
     orphan_grace_ms: int = 60_000
     purge_grace_ms: int = 60_000
+    alarm_after_ms: int = 30_000
     hint_ms: int = 60_000
     safe_mode_min_ms: int = 30_000
     safe_mode_max_ms: int = 600_000
+    safe_mode_scan_ms: int = 2_000
     safe_mode_percent: float = 99.9
     full_report_every_ms: int = 21_600_000
+    takeover_report_ms: int = 30_000
     scan_interval_ms: int = 600_000
     forget_after_ms: int = 86_400_000
     reserve_bytes: int = 0

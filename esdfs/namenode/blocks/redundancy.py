@@ -1,6 +1,7 @@
 """Every block has as many good copies as its file asks for: no fewer, and in time no more."""
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any, Final
 
@@ -18,11 +19,14 @@ from esdfs.namenode.blocks.moves import Moves
 from esdfs.namenode.blocks.placement import candidates, choose
 from esdfs.namenode.blocks.policy import Policy, ns
 from esdfs.namenode.blocks.promises import Promises
+from esdfs.namenode.blocks.queues import RepairQueues
 from esdfs.namenode.blocks.trimming import most_dispensable
 from esdfs.namenode.namespace.inodes import BlockRecord
 
 _LOOKED_AT: Final = 64
-"""Queued blocks considered at a time."""
+"""Queued blocks considered at a time, of each queue."""
+
+_CANDIDATES: Final = 8_000
 
 _AGAIN: Final = 256
 """Blocks looked at again at a time."""
@@ -69,8 +73,8 @@ class BlockReplicator:
         self._rng = rng
         self._copies = Copies(policy)
         self.moves = Moves(policy, nodes)
-        self._queues: dict[Level, dict[int, None]] = {level: {} for level in Level}
-        self._levels: dict[int, Level] = {}
+        self._queues = RepairQueues()
+        self._scheduled_ns = 0
         self._surplus: dict[int, None] = {}
         self._again: list[int] = []
 
@@ -84,7 +88,7 @@ class BlockReplicator:
         if record is None:
             record = self.metadata_manager.block(block_id)
         if record is None or not record.complete:
-            self._file(block_id, None)
+            self._queues.drop(block_id)
             self._surplus.pop(block_id, None)
             return None
         health = self._examine(block_id, record)
@@ -92,7 +96,7 @@ class BlockReplicator:
             numbers = [replica.number for replica in self._store.replicas(block_id)]
             if self._deletions.reconsider(block_id, numbers):
                 health = self._examine(block_id, record)
-        self._file(block_id, health.level)
+        self._file(block_id, health)
         if len(health.good) > health.target or health.stale or health.corrupt:
             if len(self._surplus) < self._policy.queued_max:
                 self._surplus[block_id] = None
@@ -113,21 +117,19 @@ class BlockReplicator:
             leaving=lambda number: self._deletions.leaving(number, block_id),
         )
 
-    def _file(self, block_id: int, level: Level | None) -> None:
-        before = self._levels.get(block_id)
-        if before is level:
-            return
-        if before is not None:
-            del self._queues[before][block_id]
-            del self._levels[block_id]
+    def _file(self, block_id: int, health: Health) -> None:
+        before, level = self._queues.level(block_id), health.level
         if level is None:
-            self.logger.debug("block has its copies again", block=block_id)
+            if before is not None:
+                self._queues.drop(block_id)
+                self.logger.debug("block has its copies again", block=block_id)
             return
-        if len(self._levels) >= self._policy.queued_max and level is not Level.ONE_LEFT:
+        if before is None and len(self._queues) >= self._policy.queued_max and level is not Level.ONE_LEFT:
             self.overflowed = True
             return
-        self._levels[block_id] = level
-        self._queues[level][block_id] = None
+        self._queues.put(block_id, level, (*health.good, *health.draining))
+        if level is before:
+            return
         if level in {Level.MISSING, Level.CORRUPT_ONLY}:
             self.logger.error("block cannot be read", block=block_id, why=level.name.lower())
         else:
@@ -234,30 +236,57 @@ class BlockReplicator:
         self.schedule(now_ns)
         return bool(self._again)
 
-    def schedule(self, now_ns: int) -> None:
-        """Choose sources and targets for the most urgent blocks, as far as DataNodes are free."""
+    def schedule_soon(self, now_ns: int, number: int) -> None:
+        """A DataNode fetches orders: choose some, unless that was done just now."""
+        if self._queues and now_ns - self._scheduled_ns >= ns(self._policy.schedule_every_ms):
+            self.schedule(now_ns, number)
+
+    def schedule(self, now_ns: int, number: int = 0) -> None:
+        """Choose sources and targets for the most urgent blocks, as far as DataNodes are free.
+
+        Among the equally urgent, those that DataNode ``number`` has come first.
+        """
+        self._scheduled_ns = now_ns
         if self.stopped:
             return
-        looked_at = 0
+        # Choosing takes time in proportion to the DataNodes there are; a pass should take a few ms.
+        budget = max(_LOOKED_AT // 8, min(_LOOKED_AT, _CANDIDATES // (len(self._nodes) + 1)))
         for level in _WORKABLE:
-            queue = self._queues[level]
-            waiting = (block_id for block_id in queue if block_id not in self._copies)
-            for block_id in list(islice(waiting, _LOOKED_AT - looked_at)):
-                looked_at += 1
-                if not self._schedule_one(block_id, now_ns) and block_id in queue:
-                    # It cannot be helped now: others get their turn before it.
-                    del queue[block_id]
-                    queue[block_id] = None
+            sources = self._queues.sources(level)
+            if number in sources:
+                sources = [number, *sources]
+            left, begun = budget, len(self._copies)
+            for source in sources:
+                left -= self._schedule_from(level, source, left, now_ns)
+                self._queues.was_asked(level, source)
+                if left <= 0:
+                    break
+            if left <= 0 and len(self._copies) > begun:
+                return  # there is more of these to do before anything less urgent
+
+    def _schedule_from(self, level: Level, source: int, limit: int, now_ns: int) -> int:
+        """Let one DataNode copy what it can; how many blocks were looked at."""
+        if not self._obeys(source) or source in self._copies.busy()[0]:
+            return 0
+        waiting = (block_id for block_id in self._queues.of(level, source) if block_id not in self._copies)
+        looked_at = 0
+        for block_id in list(islice(waiting, limit)):
+            looked_at += 1
+            self._schedule_one(block_id, now_ns)
+            self._queues.had_its_turn(block_id)
+            if source in self._copies.busy()[0]:
+                break
+        return looked_at
 
     def _schedule_one(self, block_id: int, now_ns: int) -> bool:
         record = self.metadata_manager.block(block_id)
         if record is None or not record.complete:
-            self._file(block_id, None)
+            self._queues.drop(block_id)
             return False
         health = self._examine(block_id, record)
         level = health.level
         if level not in _WORKABLE:
-            self._file(block_id, level)
+            self._file(block_id, health)
             return False
         busy_sources, busy_targets = self._copies.busy()
         holders = (*health.good, *health.draining)
@@ -284,12 +313,14 @@ class BlockReplicator:
         node = self._nodes.get(number)
         return node is not None and node.obeys
 
-    def _targets(self, block_id: int, record: BlockRecord, health: Health, busy: set[int]) -> tuple[int, ...]:
+    def _targets(
+        self, block_id: int, record: BlockRecord, health: Health, busy: AbstractSet[int]
+    ) -> tuple[int, ...]:
         """New homes. The DataNode of a corrupt copy is one, too: it has set the bad file aside."""
         everyone = [node.number for node in self._nodes]
-        leaving = {number for number in everyone if self._deletions.leaving(number, block_id)}
+        leaving = self._deletions.leaving_from(block_id)
         held = [self._row(number) for number in health.good]
-        never = busy | {*health.good, *health.draining} | leaving | self._copies.avoid(block_id, everyone)
+        never = {*busy} | {*health.good, *health.draining} | leaving | self._copies.avoid(block_id, everyone)
         if not health.lacking:  # it needs another rack, and nothing else will do
             racks = {row.rack for row in held}
             never |= {number for number in everyone if self._row(number).rack in racks}
@@ -321,7 +352,7 @@ class BlockReplicator:
             if self.metadata_manager.block(block_id) is None or len(addresses) < len(targets):
                 self._copies.drop(block_id)
                 continue
-            copy.sent = True
+            self._copies.sent(block_id)
             found.append(bodies.replicate(block_id, copy.generation, addresses))
         return found
 
@@ -333,7 +364,7 @@ class BlockReplicator:
 
     def queued(self) -> int:
         """Blocks that lack copies, as far as noticed."""
-        return len(self._levels)
+        return len(self._queues)
 
     def copying(self) -> int:
         """Blocks on their way."""
@@ -341,4 +372,4 @@ class BlockReplicator:
 
     def counts(self) -> dict[str, int]:
         """Blocks by queue."""
-        return {level.name.lower(): len(queue) for level, queue in self._queues.items()}
+        return self._queues.counts()

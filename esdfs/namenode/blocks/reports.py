@@ -69,10 +69,12 @@ class FullReport:
 
     Attributes:
         began_ns: When its first page came: orders answered before it had been made are reflected in it.
+        epoch: Whose orders it reflects; see `bodies.Report`.
     """
 
-    def __init__(self, began_ns: int) -> None:
+    def __init__(self, began_ns: int, epoch: int) -> None:
         self.began_ns = began_ns
+        self.epoch = epoch
         self._ids = array("Q")
         self._sorted: Sequence[int] = ()
 

@@ -121,6 +121,8 @@ def policy(**changes: Any) -> Policy:
         "purge_grace_ms": 10_000,
         "hint_ms": 20_000,
         "safe_mode_min_ms": 0,
+        "safe_mode_scan_ms": 0,
+        "schedule_every_ms": 0,
     }
     return Policy(**(values | changes))
 
@@ -197,7 +199,8 @@ class World:
         return self.manager.heartbeat(node_id, msgspec.msgpack.encode(body))
 
     def report(self, node_id: str, *, incarnation: int = 1, **entries: Any) -> None:
-        self.manager.report(node_id, msgspec.msgpack.encode({"incarnation": incarnation} | entries))
+        body = {"incarnation": incarnation, "epoch": self.index.reign} | entries
+        self.manager.report(node_id, msgspec.msgpack.encode(body))
 
     def join(self, *node_ids: str, stored: Sequence[int] = ()) -> list[int]:
         """Register and report in full; all of them have ``stored``."""

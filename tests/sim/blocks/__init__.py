@@ -1,0 +1,1 @@
+"""The block manager against hundreds of DataNodes in simulated time."""

@@ -1,0 +1,170 @@
+"""The block manager's rules, each broken in one place. See ``tests/sim/mutants.py``."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from esdfs.namenode.blocks.bodies import Report
+from esdfs.namenode.blocks.datanodes import DataNode
+from esdfs.namenode.blocks.health import Health, examine
+from esdfs.namenode.blocks.locations import Replica
+from esdfs.namenode.blocks.manager import BlockManager
+from esdfs.namenode.namespace.inodes import BlockRecord
+from tests.sim.blocks.namespace import Namespace
+
+
+class Mutant:
+    """No rule broken.
+
+    Attributes:
+        obeys_deposed: DataNodes carry out orders of epochs that have ended.
+        obeys_late: DataNodes carry out deletions however old they are.
+    """
+
+    obeys_deposed = False
+    obeys_late = False
+
+    def index(self, namespace: Namespace) -> Namespace:
+        return namespace
+
+    def break_manager(self, manager: BlockManager) -> None:
+        """Replace one rule."""
+
+
+class _ObeysDeposed(Mutant):
+    obeys_deposed = True
+
+
+class _ObeysLate(Mutant):
+    obeys_late = True
+
+
+class _Broken(Mutant):
+    def __init__(self, break_it: Callable[[BlockManager], None]) -> None:
+        self._break = break_it
+
+    def break_manager(self, manager: BlockManager) -> None:
+        self._break(manager)
+
+
+def _replace(owner: Any, method: str, by: Callable[..., Any]) -> None:
+    assert callable(getattr(owner, method)), f"{method} is no rule any more"
+    setattr(owner, method, by)
+
+
+def _deletes_on_unsure_copies(manager: BlockManager) -> None:
+    honest = manager.replicator._examine
+
+    def examine_all(block_id: int, record: BlockRecord) -> Health:
+        health = honest(block_id, record)
+        return health._replace(sure=health.good)
+
+    _replace(manager.replicator, "_examine", examine_all)
+
+
+def _counts_leaving_copies(manager: BlockManager) -> None:
+    replicator = manager.replicator
+
+    def with_leaving(block_id: int, record: BlockRecord) -> Health:
+        return examine(
+            record,
+            replicator._store.replicas(block_id),
+            replicator._nodes,
+            default_target=replicator.replication_factor,
+            leaving=lambda _number: False,
+        )
+
+    _replace(replicator, "_examine", with_leaving)
+
+
+def _counts_corrupt(manager: BlockManager) -> None:
+    replicator = manager.replicator
+
+    def with_corrupt(block_id: int, record: BlockRecord) -> Health:
+        found = [Replica(n, generation) for n, generation, _ in replicator._store.replicas(block_id)]
+        return examine(
+            record,
+            found,
+            replicator._nodes,
+            default_target=replicator.replication_factor,
+            leaving=lambda number: replicator._deletions.leaving(number, block_id),
+        )
+
+    _replace(replicator, "_examine", with_corrupt)
+
+
+def _trusts_dead_nodes(manager: BlockManager) -> None:
+    _replace(manager._nodes, "tick", lambda _now_ns: [])
+
+
+def _ignores_brake(manager: BlockManager) -> None:
+    _replace(manager._brake, "tick", lambda _nodes, _now_ns: False)
+
+
+def _sweeps_early(manager: BlockManager) -> None:
+    honest = manager._intake.accept
+
+    def accept(node: DataNode, report: Report) -> None:
+        first = report.full and report.first
+        honest(node, msgspec.structs.replace(report, last=True) if first else report)
+
+    _replace(manager._intake, "accept", accept)
+
+
+def _believes_late_reports(manager: BlockManager) -> None:
+    honest = manager._intake.accept
+    _replace(
+        manager._intake,
+        "accept",
+        lambda node, report: honest(node, msgspec.structs.replace(report, seq=0)),
+    )
+
+
+def _trusts_reports_of_earlier_epochs(manager: BlockManager) -> None:
+    honest = manager._intake.accept
+    _replace(
+        manager._intake,
+        "accept",
+        lambda node, report: honest(node, msgspec.structs.replace(report, epoch=1 << 60)),
+    )
+
+
+def _trusts_what_it_heard_as_a_follower(manager: BlockManager) -> None:
+    _replace(manager._nodes, "doubt", lambda _now_ns, _rng: None)
+
+
+class _DeletesFutureIds(Mutant):
+    def index(self, namespace: Namespace) -> Namespace:
+        return _Endless(namespace)
+
+
+class _Endless(Namespace):
+    """Every id has been allocated."""
+
+    def __init__(self, honest: Namespace) -> None:
+        self.__dict__ = honest.__dict__
+
+    def next_block_id(self) -> int:
+        return 1 << 62
+
+
+MUTANTS: dict[str, Callable[[], Mutant]] = {
+    "deletes-on-unsure-copies": lambda: _Broken(_deletes_on_unsure_copies),
+    "counts-leaving-copies": lambda: _Broken(_counts_leaving_copies),
+    "counts-corrupt": lambda: _Broken(_counts_corrupt),
+    "trusts-dead-nodes": lambda: _Broken(_trusts_dead_nodes),
+    "ignores-brake": lambda: _Broken(_ignores_brake),
+    "deletes-future-ids": _DeletesFutureIds,
+    "sweeps-early": lambda: _Broken(_sweeps_early),
+    "believes-late-reports": lambda: _Broken(_believes_late_reports),
+    "trusts-reports-of-earlier-epochs": lambda: _Broken(_trusts_reports_of_earlier_epochs),
+    "trusts-what-it-heard-as-a-follower": lambda: _Broken(_trusts_what_it_heard_as_a_follower),
+    "obeys-deposed-leaders": _ObeysDeposed,
+    "obeys-late-orders": _ObeysLate,
+}
+
+
+def mutant(name: str) -> Mutant:
+    """The named one; "" breaks nothing."""
+    return MUTANTS[name]() if name else Mutant()

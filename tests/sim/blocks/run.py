@@ -1,0 +1,165 @@
+"""One seed: a cluster, a swarm of faults, then peace, and a demand that all is as it should be."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from random import Random
+
+from esdfs.namenode.blocks.policy import Policy
+from tests.sim.blocks.cluster import Cluster
+from tests.sim.blocks.faults import KINDS, Faults
+from tests.sim.blocks.mutants import mutant
+from tests.sim.blocks.workload import Workload
+from tests.sim.checkers import InvariantBrokenError
+from tests.sim.run import Result
+from tests.sim.world import MS, World
+
+TROUBLE_MS = 200_000
+PEACE_MS = 600_000
+LOOK_MS = 5_000
+STILL_MS = 40_000
+FUTURE = 1 << 40
+HOPELESS = ("missing", "corrupt_only")
+
+
+def simulate(seed: int, mutant_name: str = "", *, trouble_ms: int = TROUBLE_MS) -> Result:
+    """Run ``seed``. The same seed and mutant give the same result, in any process."""
+    world = World(seed)
+    shm = Path("/dev/shm")  # noqa: S108 - LMDB without a disk behind it
+    directory = Path(tempfile.mkdtemp(prefix="esdfs-s-", dir=shm if shm.is_dir() else None))
+    cluster = _cluster(world, mutant_name, directory)
+    try:
+        _run(cluster, trouble_ms)
+        broken = ""
+    except AssertionError as error:
+        broken = f"{type(error).__name__} at {world.now_ns / 1e9:.3f} s: {error}"
+    finally:
+        for namenode in cluster.namenodes:
+            if namenode.up:
+                namenode.crash()
+        shutil.rmtree(directory)
+    return Result(seed, broken, world.digest, world.events, world.now_ns / 1e9, dict(cluster.stats))
+
+
+def _cluster(world: World, mutant_name: str, directory: Path) -> Cluster:
+    rng = world.rng("shape")
+    datanodes = rng.choice((50, 50, 60, 60, 80, 120, 200, 500))
+    policy = Policy(
+        inactive_after_ms=10_000,
+        dead_after_ms=30_000,
+        slice_ms=rng.choice((0, 0, 3)),
+        copy_timeout_ms=20_000,
+        brake_hold_ms=120_000,
+        brake_window_ms=60_000,
+        delete_answer_ms=20_000,
+        delete_settle_ms=15_000,
+        orphan_grace_ms=10_000,
+        purge_grace_ms=10_000,
+        hint_ms=20_000,
+        safe_mode_min_ms=5_000,
+        safe_mode_max_ms=60_000,
+        forget_after_ms=90_000,
+        full_report_every_ms=120_000,
+        scan_interval_ms=150_000,
+    )
+    cluster = Cluster(
+        world, directory, mutant(mutant_name), policy, (3_000 if datanodes <= 120 else 8_000) * MS
+    )
+    cluster.page = rng.choice((10, 40, 40, 1_000))
+    _shape(cluster, rng, datanodes)
+    return cluster
+
+
+def _shape(cluster: Cluster, rng: Random, datanodes: int) -> None:
+    racks = rng.choice((3, 5, 10))
+    on_host = rng.choice((1, 1, 2))
+    for number in range(datanodes):
+        host = number // on_host
+        cluster.add_datanode(f"host-{host}", f"rack-{host % racks}")
+
+
+def _run(cluster: Cluster, trouble_ms: int) -> None:
+    world = cluster.world
+    rng = world.rng("swarm")
+    workload = Workload(cluster, pause_ns=rng.choice((200, 500, 2_000)) * MS, until_ns=trouble_ms * MS)
+    kinds = [kind for kind in KINDS if rng.random() < 0.5] or ["crash"]
+    faults = Faults(
+        cluster, kinds=kinds, pause_ns=rng.choice((300, 1_000, 3_000, 10_000)) * MS, until_ns=trouble_ms * MS
+    )
+    workload.populate(rng.choice((1_000, 2_000, 2_000, 5_000)))
+    nodes = list(cluster.datanodes.values())
+    for number, node in enumerate(rng.sample(nodes, 3)):
+        node.plant(FUTURE + number)
+        cluster.futures[FUTURE + number] = node.name
+    for namenode in cluster.namenodes:
+        namenode.boot(fresh=True)
+    cluster.elect(cluster.namenodes[0])
+    for node in nodes:
+        node.start()
+    world.run_until(10_000 * MS)
+    workload.begin()
+    faults.begin()
+    world.run_until(trouble_ms * MS)
+    workload.end()
+    faults.heal()
+    _recovers(cluster, trouble_ms)
+
+
+def _recovers(cluster: Cluster, trouble_ms: int) -> None:
+    """Everything with a copy left has all its copies again; and then nothing moves any more."""
+    world = cluster.world
+    problems: list[str] = []
+    for at_ms in range(trouble_ms, trouble_ms + PEACE_MS, LOOK_MS):
+        world.run_until(at_ms * MS)
+        problems = _problems(cluster)
+        if not problems:
+            break
+    else:
+        raise InvariantBrokenError("B2", f"{len(problems)} wrong after peace: {'; '.join(problems[:5])}")
+    cluster.stats["healed in s"] += world.now_ns // 10**9 - trouble_ms // 1000
+    moved = cluster.stats["deleted"], cluster.stats["copied"]
+    world.run_until(world.now_ns + STILL_MS * MS)
+    if problems := [problem for problem in _problems(cluster) if not problem.endswith(" in reports")]:
+        raise InvariantBrokenError("B2", f"it had settled, then: {'; '.join(problems[:5])}")
+    if moved != (cluster.stats["deleted"], cluster.stats["copied"]):
+        raise InvariantBrokenError("B2", "it had settled, and copied or deleted again")
+    _knows(cluster)
+
+
+def _problems(cluster: Cluster) -> list[str]:
+    """What is not yet as it should be."""
+    leader = cluster.leader()
+    if leader is None:
+        return ["nobody leads"]
+    status = leader.manager.status()
+    found = [
+        f"{value} in {name}" for name, value in status["queues"].items() if value and name not in HOPELESS
+    ]
+    if status["blocks"]["pending"]:
+        found.append(f"{status['blocks']['pending']} copies under way")
+    if status["copying_stopped"]:
+        found.append(status["copying_stopped"])
+    for block_id, record in cluster.truth.records.items():
+        copies = len(cluster.holders.get(block_id, ()))
+        if copies not in {0, record.replication}:
+            found.append(f"block {block_id} has {copies} of {record.replication} copies")
+    found += [f"block {b} is garbage" for b in cluster.garbage if cluster.holders.get(b)]
+    return found
+
+
+def _knows(cluster: Cluster) -> None:
+    """Both NameNodes know exactly what is there, and raise the alarm about what should not be."""
+    for namenode in cluster.namenodes:
+        status = namenode.manager.status()
+        alarms = {int(block_id) for block_id in status["alarms"]}
+        if alarms != set(cluster.futures):
+            raise InvariantBrokenError("B3", f"{namenode.name} has alarms {sorted(alarms)}")
+        for block_id in cluster.truth.records:
+            known = {
+                cluster.truth.names[replica.number]
+                for replica in namenode.store.replicas(block_id)
+                if not replica.corrupt
+            }
+            known = {name for name in known if not cluster.datanodes[name].destroyed}
+            if known != cluster.holders.get(block_id, set()):
+                raise InvariantBrokenError("Knows", f"{namenode.name} believes {block_id} on {sorted(known)}")
