@@ -1,5 +1,7 @@
 """DataNodes drained, stopped for a while, and put back, while others write; and copies spread over racks."""
 
+import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -184,6 +186,23 @@ def test_an_activated_datanode_serves_again(three: Cluster) -> None:
         dfs.write_bytes("/b", FEW_BLOCKS)
         eventually(lambda: healthy(three))
     assert node(three, "dn-3")["progress"] is None
+
+
+def test_who_stops_waiting_leaves_the_state_and_is_told_so(three: Cluster) -> None:
+    with three.client() as dfs:
+        held, going = open_on(three, dfs, "/waits")
+        waiting = subprocess.Popen(
+            three.command("node", "decommission", going), env=three.environment(), stderr=subprocess.PIPE
+        )
+        eventually(lambda: node(three, going)["admin"] == "decommissioning")
+        waiting.send_signal(signal.SIGINT)
+        _, said = waiting.communicate(timeout=20)
+        assert waiting.returncode == 130
+        assert f"{going} stays decommissioning" in said.decode()
+        assert node(three, going)["admin"] == "decommissioning"
+        held.close()
+        three.cli("node", "activate", going)
+        assert dfs.read_bytes("/waits") == content(100_000, seed=5)
 
 
 def test_more_and_fewer_copies_are_made_when_asked_for(three: Cluster) -> None:
