@@ -160,7 +160,7 @@ def test_in_maintenance_silence_costs_no_copies_until_the_deadline(three: Cluste
     with three.client() as dfs:
         dfs.write_bytes("/m", FEW_BLOCKS)
         before = copies_on_disk(three, "/m")
-        done = three.cli("node", "maintenance", "dn-1", "--for", "7s", "--why", "a new fan")
+        done = three.cli("node", "maintenance", "dn-1", "--for", "15s", "--why", "a new fan")
         assert done.stdout == b"dn-1 may be stopped\n"
         three.kill("dn-1")
         eventually(lambda: silent_s(three, "dn-1") > 3.0)  # longer than until a DataNode is dead
