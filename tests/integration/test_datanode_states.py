@@ -14,7 +14,7 @@ from tests.blocks import content
 from tests.cluster import QUICK, Cluster, cluster, eventually
 
 FEW_BLOCKS = content(300_000)
-SETTINGS = QUICK | {"nn.inactive_after_ms": "1000", "nn.dead_after_ms": "2500"}
+SETTINGS = QUICK | {"nn.dead_after_ms": "2500"}
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,11 @@ def node(live: Cluster, node_id: str) -> dict[str, Any]:
 def silent_s(live: Cluster, node_id: str) -> float:
     heard = datetime.fromisoformat(node(live, node_id)["last_heartbeat"])
     return (datetime.now(UTC) - heard).total_seconds()
+
+
+def all_serve(live: Cluster) -> bool:
+    rows = live.rows("node", "list")
+    return all((row["status"], row["admin"]) == ("ACTIVE", "in-service") for row in rows)
 
 
 def racks_of(live: Cluster, path: str) -> list[set[str]]:
@@ -160,6 +165,7 @@ def test_in_maintenance_silence_costs_no_copies_until_the_deadline(three: Cluste
     with three.client() as dfs:
         dfs.write_bytes("/m", FEW_BLOCKS)
         before = copies_on_disk(three, "/m")
+        eventually(lambda: all_serve(three))
         done = three.cli("node", "maintenance", "dn-1", "--for", "15s", "--why", "a new fan")
         assert done.stdout == b"dn-1 may be stopped\n"
         three.kill("dn-1")
@@ -178,6 +184,7 @@ def test_in_maintenance_silence_costs_no_copies_until_the_deadline(three: Cluste
 
 
 def test_an_activated_datanode_serves_again(three: Cluster) -> None:
+    eventually(lambda: all_serve(three))
     three.cli("node", "decommission", "dn-3", "--no-wait")
     with three.client() as dfs:
         dfs.write_bytes("/a", FEW_BLOCKS)
@@ -190,6 +197,7 @@ def test_an_activated_datanode_serves_again(three: Cluster) -> None:
 
 def test_who_stops_waiting_leaves_the_state_and_is_told_so(three: Cluster) -> None:
     with three.client() as dfs:
+        eventually(lambda: all_serve(three))
         held, going = open_on(three, dfs, "/waits")
         waiting = subprocess.Popen(
             three.command("node", "decommission", going), env=three.environment(), stderr=subprocess.PIPE
