@@ -166,7 +166,7 @@ def test_in_maintenance_silence_costs_no_copies_until_the_deadline(three: Cluste
         dfs.write_bytes("/m", FEW_BLOCKS)
         before = copies_on_disk(three, "/m")
         eventually(lambda: all_serve(three))
-        done = three.cli("node", "maintenance", "dn-1", "--for", "15s", "--why", "a new fan")
+        done = three.cli("node", "maintenance", "dn-1", "--for", "10m", "--why", "a new fan")
         assert done.stdout == b"dn-1 may be stopped\n"
         three.kill("dn-1")
         eventually(lambda: silent_s(three, "dn-1") > 3.0)  # longer than until a DataNode is dead
@@ -175,6 +175,7 @@ def test_in_maintenance_silence_costs_no_copies_until_the_deadline(three: Cluste
         assert copies_on_disk(three, "/m") == before == [2] * 5
         assert dfs.read_bytes("/m") == FEW_BLOCKS
 
+        three.cli("node", "maintenance", "dn-1", "--for", "1s", "--no-wait")  # a deadline can be moved
         eventually(lambda: node(three, "dn-1")["status"] == "DEAD")
         assert node(three, "dn-1")["status_why"] == "maintenance ended by its deadline"
         eventually(lambda: all(holders == {"dn-2", "dn-3"} for holders in three.holders("/m")))
