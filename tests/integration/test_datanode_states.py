@@ -1,5 +1,7 @@
 """DataNodes drained, stopped for a while, and put back, while others write; and copies spread over racks."""
 
+import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,7 +14,7 @@ from tests.blocks import content
 from tests.cluster import QUICK, Cluster, cluster, eventually
 
 FEW_BLOCKS = content(300_000)
-SETTINGS = QUICK | {"nn.inactive_after_ms": "1000", "nn.dead_after_ms": "2500"}
+SETTINGS = QUICK | {"nn.dead_after_ms": "2500"}
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,11 @@ def node(live: Cluster, node_id: str) -> dict[str, Any]:
 def silent_s(live: Cluster, node_id: str) -> float:
     heard = datetime.fromisoformat(node(live, node_id)["last_heartbeat"])
     return (datetime.now(UTC) - heard).total_seconds()
+
+
+def all_serve(live: Cluster) -> bool:
+    rows = live.rows("node", "list")
+    return all((row["status"], row["admin"]) == ("ACTIVE", "in-service") for row in rows)
 
 
 def racks_of(live: Cluster, path: str) -> list[set[str]]:
@@ -158,7 +165,8 @@ def test_in_maintenance_silence_costs_no_copies_until_the_deadline(three: Cluste
     with three.client() as dfs:
         dfs.write_bytes("/m", FEW_BLOCKS)
         before = copies_on_disk(three, "/m")
-        done = three.cli("node", "maintenance", "dn-1", "--for", "15s", "--why", "a new fan")
+        eventually(lambda: all_serve(three))
+        done = three.cli("node", "maintenance", "dn-1", "--for", "10m", "--why", "a new fan")
         assert done.stdout == b"dn-1 may be stopped\n"
         three.kill("dn-1")
         eventually(lambda: silent_s(three, "dn-1") > 3.0)  # longer than until a DataNode is dead
@@ -167,6 +175,7 @@ def test_in_maintenance_silence_costs_no_copies_until_the_deadline(three: Cluste
         assert copies_on_disk(three, "/m") == before == [2] * 5
         assert dfs.read_bytes("/m") == FEW_BLOCKS
 
+        three.cli("node", "maintenance", "dn-1", "--for", "1s", "--no-wait")  # a deadline can be moved
         eventually(lambda: node(three, "dn-1")["status"] == "DEAD")
         assert node(three, "dn-1")["status_why"] == "maintenance ended by its deadline"
         eventually(lambda: all(holders == {"dn-2", "dn-3"} for holders in three.holders("/m")))
@@ -176,6 +185,7 @@ def test_in_maintenance_silence_costs_no_copies_until_the_deadline(three: Cluste
 
 
 def test_an_activated_datanode_serves_again(three: Cluster) -> None:
+    eventually(lambda: all_serve(three))
     three.cli("node", "decommission", "dn-3", "--no-wait")
     with three.client() as dfs:
         dfs.write_bytes("/a", FEW_BLOCKS)
@@ -184,6 +194,24 @@ def test_an_activated_datanode_serves_again(three: Cluster) -> None:
         dfs.write_bytes("/b", FEW_BLOCKS)
         eventually(lambda: healthy(three))
     assert node(three, "dn-3")["progress"] is None
+
+
+def test_who_stops_waiting_leaves_the_state_and_is_told_so(three: Cluster) -> None:
+    with three.client() as dfs:
+        eventually(lambda: all_serve(three))
+        held, going = open_on(three, dfs, "/waits")
+        waiting = subprocess.Popen(
+            three.command("node", "decommission", going), env=three.environment(), stderr=subprocess.PIPE
+        )
+        eventually(lambda: node(three, going)["admin"] == "decommissioning")
+        waiting.send_signal(signal.SIGINT)
+        _, said = waiting.communicate(timeout=20)
+        assert waiting.returncode == 130
+        assert f"{going} stays decommissioning" in said.decode()
+        assert node(three, going)["admin"] == "decommissioning"
+        held.close()
+        three.cli("node", "activate", going)
+        assert dfs.read_bytes("/waits") == content(100_000, seed=5)
 
 
 def test_more_and_fewer_copies_are_made_when_asked_for(three: Cluster) -> None:

@@ -50,11 +50,11 @@ def set_state(
         )
     known = view.datanode_state(number)
     before = (known.state, known.until_us) if known is not None and holds(known, now_us) else (IN_SERVICE, 0)
-    if command.state != IN_SERVICE and not command.force:
-        _enough_left(view, command, serving() - {number})
     wanted = (command.state, until_us)
     if wanted == before:
         return (), {"node_id": command.node_id, "state": command.state, "until_us": until_us}
+    if before[0] == IN_SERVICE and not command.force:
+        _enough_left(view, command, serving() - {number})
     return (ev.DataNodeStateSet(number, command.node_id, *wanted, command.why),), {}
 
 

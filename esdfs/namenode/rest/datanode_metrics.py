@@ -6,6 +6,7 @@ from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from esdfs.namenode.namespace.datanode_states import IN_SERVICE
 from esdfs.namenode.rest.ports import DataNodeRow
 
 _BY_NODE: Final[dict[str, tuple[str, Callable[[DataNodeRow], float]]]] = {
@@ -20,6 +21,14 @@ _BY_NODE: Final[dict[str, tuple[str, Callable[[DataNodeRow], float]]]] = {
     "esdfs_datanode_write_bytes_per_second": ("Received", lambda node: node.load.write_bytes_s),
     "esdfs_datanode_volumes_failed": ("Out of service", lambda node: sum(v.failed for v in node.volumes)),
     "esdfs_datanode_volumes_slow": ("Take no new blocks", lambda node: sum(v.slow for v in node.volumes)),
+    "esdfs_datanode_in_service": (
+        "0 = an operator took it out",
+        lambda node: node.admin.state == IN_SERVICE,
+    ),
+    "esdfs_datanode_blocks_left": (
+        "Need a copy elsewhere before it may be stopped",
+        lambda node: node.admin.blocks_left or 0,
+    ),
     "esdfs_datanode_peers_unreachable": (
         "DataNodes that it cannot connect to",
         lambda node: sum(not peer.reachable for peer in node.peers),

@@ -69,6 +69,9 @@ def test_too_few_left_in_service_are_refused_unless_one_insists(world: World) ->
     assert wish(world) is None
     world.run(cmd.SetDataNodeState("dn-1", "decommissioning", force=True))
     assert wish(world) is not None
+    world.run(cmd.SetDataNodeState("dn-1", "decommissioning"))
+    world.run(cmd.SetDataNodeState("dn-1", "maintenance", 60))
+    world.run(cmd.SetDataNodeState("dn-1", "in-service"))
 
 
 def test_what_is_not_understood_is_refused_and_says_what_to_do(world: World) -> None:
