@@ -18,7 +18,7 @@ from typing import Any, Final
 from bench.history import _ask, _free_port, _row, _running, _until
 from esdfs.blocks import Block
 from esdfs.env_os import OsClock, OsRng
-from esdfs.ids import ROOT
+from esdfs.ids import ROOT, Position
 from esdfs.journal.chain import seal
 from esdfs.journal.entry import Draft, Head
 from esdfs.journal.floor import FILE as FLOOR_FILE
@@ -106,7 +106,7 @@ def _fill(config: NameNodeConfig, blocks: int) -> None:
     identity = journal.identity()
     assert identity is not None, "format_namenode gives one"
     with closing(AckFloor(config.path / FLOOR_FILE, identity)) as floor:
-        floor.write(entry.position)
+        floor.write(Position(head.epoch, head.last_txid))
     store = ProjectionStore(config.path, bytes_max=1 << 36)
     catch_up(store, journal)
     store.close()
