@@ -1,6 +1,6 @@
 """Journal and projection behind one face: what is true, and how it becomes so."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -77,6 +77,10 @@ class MetadataManager:
     def block(self, block_id: int) -> BlockRecord | None:
         """What the namespace knows of a block."""
         return self._read(lambda view: view.block(block_id))
+
+    def blocks(self, block_ids: Sequence[int]) -> list[BlockRecord | None]:
+        """The same for many, in one look."""
+        return self._read(lambda view: [view.block(block_id) for block_id in block_ids])
 
     def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
         """At most ``limit`` blocks with an id above ``block_id``, in order."""

@@ -14,6 +14,10 @@ class BlockIndex(Protocol):
         """What the namespace knows of a block; None = it never heard of it, or gave it up."""
         ...
 
+    def blocks(self, block_ids: Sequence[int]) -> Sequence[BlockRecord | None]:
+        """The same for many, in one look."""
+        ...
+
     def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
         """At most ``limit`` blocks with an id above ``block_id``, in order."""
         ...

@@ -144,25 +144,33 @@ class Intake:
         batch = list(islice(page.items, _SLICE))
         self._waiting -= len(batch)
         next_block_id = self._index.next_block_id()
+        records = self._index.blocks([item.block_id for item in batch])
         changed: Changed = []
         with self._store.write() as locations:
-            for item in batch:
-                self._item(locations, page.number, item, next_block_id, changed)
+            for item, record in zip(batch, records, strict=True):
+                self._item(locations, page.number, item, record, next_block_id, changed)
+        if self._replicator.waits_for_reports:
+            return len(batch) < _SLICE
         for block_id, record in changed:
             self._replicator.check(block_id, record)
         return len(batch) < _SLICE
 
     def _item(
-        self, locations: Locations, number: int, item: Item, next_block_id: int, changed: Changed
+        self,
+        locations: Locations,
+        number: int,
+        item: Item,
+        record: BlockRecord | None,
+        next_block_id: int,
+        changed: Changed,
     ) -> None:
         block_id = item.block_id
         if item.news in _NOT_THERE:
             self.futures.gone(number, block_id)
         match item.news:
             case News.STORED:
-                self._stored(locations, number, item, next_block_id, changed)
+                self._stored(locations, number, item, record, next_block_id, changed)
             case News.CORRUPT:
-                record = self._index.block(block_id)
                 if record is not None and locations.put(block_id, Replica(number, item.generation, True)):
                     self._log.error("replica corrupt", block=block_id, datanode=number, why="it said so")
                     changed.append((block_id, record))
@@ -178,10 +186,15 @@ class Intake:
                     self._replicator.failed(block_id, target.number, self._clock.monotonic_ns())
 
     def _stored(
-        self, locations: Locations, number: int, item: Item, next_block_id: int, changed: Changed
+        self,
+        locations: Locations,
+        number: int,
+        item: Item,
+        record: BlockRecord | None,
+        next_block_id: int,
+        changed: Changed,
     ) -> None:
         block_id, generation = item.block_id, item.generation
-        record = self._index.block(block_id)
         verdict = judge(block_id, generation, record, next_block_id)
         if verdict is not Verdict.FUTURE:
             self.futures.gone(number, block_id)

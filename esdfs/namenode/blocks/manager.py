@@ -117,6 +117,7 @@ class BlockManager:
         )
         self._releasing = Releasing(clock, self._release)
         self.replicator.stopped = self._why_stopped()
+        self.replicator.waits_for_reports = True
         self._operating = Operating(
             index,
             store,
@@ -357,7 +358,8 @@ class BlockManager:
         more = self._operating.work(now_ns, is_late) or more
         self.replicator.stopped = self._why_stopped()
         more = self.balancer.tick(now_ns) or more
-        return self.replicator.tick(now_ns) or more
+        behind = self.replicator.waits_for_reports and not self._safe_mode.active
+        return self.replicator.tick(now_ns) or more or behind
 
     def _start_scan(self, now_ns: int) -> None:
         if self._walks.scanning:
@@ -368,7 +370,8 @@ class BlockManager:
         had_one, self._one_rack = self._one_rack, len(self._nodes.racks) < 2
         due = due or (had_one and not self._one_rack)
         waits = self._safe_mode.active and now_ns - self._scanned_ns >= ns(self._policy.safe_mode_scan_ms)
-        if refill or due or waits:
+        if refill or due or waits or (self.replicator.waits_for_reports and not self._safe_mode.active):
+            self.replicator.waits_for_reports = self._safe_mode.active
             self.replicator.overflowed = False
             self._walks.scan()
 

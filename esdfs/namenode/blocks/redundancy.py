@@ -43,6 +43,7 @@ class BlockReplicator:
     Attributes:
         replication_factor: Copies of a block whose record asks for none in particular.
         metadata_manager: The namespace.
+        waits_for_reports: Safe mode: reports are not followed block by block, a scan follows.
         stopped: Why nothing is ordered (safe mode, brake); empty = it is.
         moves: Blocks that change their DataNode though they lack nothing.
     """
@@ -64,6 +65,7 @@ class BlockReplicator:
         self.metadata_manager = metadata_manager
         self.logger = logger
         self.stopped = ""
+        self.waits_for_reports = False
         self.overflowed = False
         self._store = store
         self._nodes = nodes

@@ -1,7 +1,7 @@
 """The namespace as each NameNode knows it: the leader at once, the other a little later."""
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from esdfs.namenode import events as ev
@@ -66,6 +66,9 @@ class Namespace:
 
     def block(self, block_id: int) -> BlockRecord | None:
         return self.records.get(block_id)
+
+    def blocks(self, block_ids: Sequence[int]) -> list[BlockRecord | None]:
+        return [self.records.get(block_id) for block_id in block_ids]
 
     def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
         found: list[tuple[int, BlockRecord]] = []

@@ -79,6 +79,9 @@ class Index:
     def block(self, block_id: int) -> BlockRecord | None:
         return self.records.get(block_id)
 
+    def blocks(self, block_ids: Sequence[int]) -> list[BlockRecord | None]:
+        return [self.records.get(block_id) for block_id in block_ids]
+
     def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
         return [(key, self.records[key]) for key in sorted(self.records) if key > block_id][:limit]
 
