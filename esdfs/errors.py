@@ -253,6 +253,13 @@ class IdentityConflict(EsdfsError):
     retry = Retry.NEVER
 
 
+class TooFewServing(EsdfsError):
+    """A DataNode is not taken out of service: too few would be left. Insisting helps."""
+
+    code = "too-few-serving"
+    retry = Retry.NEVER
+
+
 # --- NameNode membership ------------------------------------------------------------------------
 
 

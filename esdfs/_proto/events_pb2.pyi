@@ -1074,6 +1074,42 @@ class NamespaceRewound(_message.Message):
 Global___NamespaceRewound: _TypeAlias = NamespaceRewound  # noqa: Y015
 
 @_typing.final
+class DataNodeStateSet(_message.Message):
+    """kind 8. What an operator wants of a DataNode. `state`: "in-service", "maintenance" or "decommissioning"."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    UNTIL_US_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    node_id: _builtins.str
+    state: _builtins.str
+    until_us: _builtins.int
+    why: _builtins.str
+    request_hash: _builtins.int
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        node_id: _builtins.str = ...,
+        state: _builtins.str = ...,
+        until_us: _builtins.int = ...,
+        why: _builtins.str = ...,
+        request_hash: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "number", b"number", "request_hash", b"request_hash", "state", b"state", "until_us", b"until_us", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DataNodeStateSet: _TypeAlias = DataNodeStateSet  # noqa: Y015
+
+@_typing.final
 class CursorMoved(_message.Message):
     """kind 30. Where a named reader of the journal has got to: it has dealt with everything up to `txid`."""
 

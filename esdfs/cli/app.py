@@ -40,7 +40,7 @@ COMMANDS: Final[dict[str, str]] = {
     "retention": "retention:retention",
     "journal": "journal:journal",
     "cluster": "cluster:cluster",
-    "node": "cluster:node",
+    "node": "node:node",
     "fsck": "cluster:fsck",
     "balance": "balance:balance",
     "quorum": "quorum:quorum",

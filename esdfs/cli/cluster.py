@@ -1,4 +1,4 @@
-"""`cluster status`, `node list`, `fsck`: how the cluster is doing."""
+"""`cluster status`, `fsck`: how the cluster is doing."""
 
 from typing import Annotated, Any, Final
 
@@ -12,7 +12,6 @@ from esdfs.cli.session import Json
 from esdfs.errors import Unavailable
 
 cluster = typer.Typer(no_args_is_help=True, help="The cluster as a whole.")
-node = typer.Typer(no_args_is_help=True, help="Its DataNodes.")
 
 _PAGE: Final = 1000
 
@@ -63,47 +62,6 @@ def _state(told: dict[str, Any]) -> str:
     if told["safe_mode"]:
         return "safe mode: waiting for block reports"
     return "read-only" if told.get("read_only") else "normal"
-
-
-@node.command("list")
-def node_list(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """Every DataNode as the NameNode sees it."""
-    here = session.of(ctx)
-    out = here.output(as_json=as_json)
-    nodes = here.client.control.get("/datanodes", dict[str, Any])["datanodes"]
-    if out.as_json:
-        for one in nodes:
-            out.json(one)
-        return
-    rows = [
-        ("NODE", "STATUS", "ADDRESS", "BLOCKS", "STORED", "AVAILABLE", "CAPACITY", "HEALTH", "LAST HEARTBEAT")
-    ]
-    rows += [
-        (
-            one["node_id"],
-            one["status"],
-            one["address"],
-            str(one["blocks_stored"]),
-            human_size(one["used_bytes"]),
-            human_size(one["available_space"]),
-            human_size(one["storage_capacity"]),
-            _health(one),
-            (one["last_heartbeat"] or "never")[:19].replace("T", " "),
-        )
-        for one in nodes
-    ]
-    out.table(rows, right=(3, 4, 5, 6))
-
-
-def _health(one: dict[str, Any]) -> str:
-    """What is wrong with its disks and its network; everything is in ``--json``."""
-    cut_off = [peer["node_id"] for peer in one["peers"] if not peer["reachable"]]
-    wrong = [
-        f"{one['failed_volumes']} of {len(one['volumes'])} disks failed" if one["failed_volumes"] else "",
-        f"{one['slow_volumes']} of {len(one['volumes'])} disks slow" if one["slow_volumes"] else "",
-        f"does not reach {', '.join(cut_off)}" if cut_off else "",
-    ]
-    return "; ".join(filter(None, wrong)) or "ok"
 
 
 def fsck(

@@ -48,6 +48,7 @@ STATUS: Final[dict[str, Exit]] = {
     "unreachable": Exit.UNREACHABLE,
     "unknown-datanode": Exit.REFUSED,
     "identity-conflict": Exit.REFUSED,
+    "too-few-serving": Exit.REFUSED,
     "membership-refused": Exit.REFUSED,
     "generation-fenced": Exit.REFUSED,
     "replica-not-found": Exit.REFUSED,

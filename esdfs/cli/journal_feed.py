@@ -99,7 +99,7 @@ def show(out: Output, page: "Page") -> None:
 
 def _where(what: "Changed") -> str:
     if what.path is None and what.old_path is None:
-        return ""
+        return ", ".join(f"{name} {field.new}" for name, field in what.fields.items() if field.new)
     shown = what.path or what.old_path or ""
     if what.path and what.old_path and what.path != what.old_path:
         shown = f"{what.old_path} -> {what.path}"

@@ -35,6 +35,9 @@ def up(
         bool, typer.Option("--witness", help="With --namenodes 2: a third vote without a namespace.")
     ] = False,
     datanodes: Annotated[int | None, typer.Option(help="Default 3, or as many as there are.")] = None,
+    racks: Annotated[
+        int, typer.Option(min=0, help="Spread the DataNodes over /rack-1, /rack-2, …; 0 = they name none.")
+    ] = 0,
     volumes: Annotated[int, typer.Option(help="Of each new DataNode, as if each were a disk.")] = 1,
     journal: Annotated[
         str,
@@ -70,6 +73,7 @@ def up(
         namenodes=namenodes,
         witness=witness,
         datanodes=datanodes or _DATANODES,
+        racks=racks,
         volumes=volumes,
         journals=journal_urls(journal, namenodes + witness),
         block_size_bytes=parse_size(block_size),

@@ -57,6 +57,7 @@ class Layout:
     """How to lay out a cluster that does not exist yet.
 
     Attributes:
+        racks: DataNodes are spread over so many; 0 = they name none.
         journals: SQLAlchemy URL of each NameNode's journal; "" = SQLite in its directory.
         volumes: Of each DataNode, directories as if each were a disk.
         namenode, datanode: Settings of ``namenode.toml`` and ``datanode.toml`` over our own.
@@ -71,6 +72,7 @@ class Layout:
         namenodes: int = 1,
         witness: bool = False,
         datanodes: int,
+        racks: int = 0,
         volumes: int = 1,
         journals: Sequence[str],
         block_size_bytes: int,
@@ -83,6 +85,7 @@ class Layout:
         self.namenodes = namenodes
         self.witness = witness
         self.datanodes = datanodes
+        self.racks = racks
         self.volumes = volumes
         self.journals = journals
         self.block_size_bytes = block_size_bytes
@@ -115,8 +118,12 @@ class Layout:
         """``record`` with ``count`` further DataNodes, laid out below ``root``."""
         configs = [load(Path(namenode.dir)) for namenode in record.namenodes if namenode.rest]
         there = len(record.datanodes)
-        more = [self._lay_out(root / f"dn-{there + number}", configs) for number in range(1, count + 1)]
+        numbers = range(there + 1, there + count + 1)
+        more = [self._lay_out(root / f"dn-{number}", self._rack(number), configs) for number in numbers]
         return ClusterRecord(record.namenodes, [*record.datanodes, *more])
+
+    def _rack(self, number: int) -> str:
+        return f"/rack-{(number - 1) % self.racks + 1}" if self.racks else ""
 
     def _format(self, homes: list[Path]) -> None:
         from esdfs.journal.databases import create_if_absent  # noqa: PLC0415 - as below
@@ -172,7 +179,7 @@ class Layout:
                 ts_us=ts_us,
             )
 
-    def _lay_out(self, home: Path, namenodes: list[NameNodeConfig]) -> DataNodeRecord:
+    def _lay_out(self, home: Path, rack: str, namenodes: list[NameNodeConfig]) -> DataNodeRecord:
         given: dict[str, Any] = {
             "node_id": home.name,
             "host": _HOST,
@@ -180,6 +187,7 @@ class Layout:
             "volumes": [str(home / name) for name in _volume_names(self.volumes)],
             "namenodes": [f"http://{each.rest_host}:{each.rest_port}" for each in namenodes],
             "token": namenodes[0].token,
+            "rack": rack,
             "heartbeat_interval_ms": namenodes[0].heartbeat_interval_ms,
             **self.datanode,
         }

@@ -11,6 +11,7 @@ from esdfs.blocks import MIB
 from esdfs.datanode.slowness import SLOW_FSYNC_MS
 
 _NODE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_RACK: Final = re.compile(r"(/[^\s/]{1,64}){1,4}")
 _DAY_S: Final = 86_400
 
 
@@ -40,6 +41,7 @@ class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         streams_max: Bulk streams served at once; further ones are refused.
         local_socket_dir: Where the Unix socket for clients of this host goes; empty = the first volume, or
             nothing when that path is too long for a socket. ``-`` = none.
+        rack: Where it stands, like "/rack-1"; empty = the NameNodes know, or it does not matter.
         scan_interval_s: How often trash, leftovers, and how full the volumes are, are looked at.
     """
 
@@ -64,6 +66,7 @@ class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     durability: str = "fsync"
     streams_max: int = 48
     local_socket_dir: str = ""
+    rack: str = ""
     scan_interval_s: int = 60
     log_level: str = "INFO"
 
@@ -83,6 +86,8 @@ class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         ]
         if len(set(self.namenodes)) != len(self.namenodes):
             problems.append("namenodes: a URL is named twice")
+        if self.rack and not _RACK.fullmatch(self.rack):
+            problems.append(f"rack {self.rack!r}: like /rack-1 or /room-2/rack-1; empty = none")
         if not self.host:
             problems.append("host: empty; use 0.0.0.0 for all addresses")
         if not 0 <= self.port <= 65535:

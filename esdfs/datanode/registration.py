@@ -169,6 +169,7 @@ class DataNodeRegistration:
             "hostname": host,
             "port": port,
             "local_socket": self._local_socket,
+            "rack": self._config.rack,
             **self._figures.space(),
         }
 

@@ -215,6 +215,24 @@ class DeleteSnapshot(_Command, frozen=True, tag="delete-snapshot"):
     name: str
 
 
+class SetDataNodeState(_Command, frozen=True, tag="set-datanode-state"):
+    """What is wanted of a DataNode, whatever becomes of the processes.
+
+    Attributes:
+        state: ``in-service``, ``maintenance`` or ``decommissioning``.
+        for_s, until_us: Of a maintenance, one of them: its length from now, or its end.
+        why: For people; one line.
+        force: Even if fewer DataNodes are left in service than a new file needs.
+    """
+
+    node_id: str
+    state: str
+    for_s: int = 0
+    until_us: int = 0
+    why: str = ""
+    force: bool = False
+
+
 Command: TypeAlias = (
     MakeDirectory
     | CreateFile
@@ -228,6 +246,7 @@ Command: TypeAlias = (
     | Copy
     | MoveCursor
     | DropCursor
+    | SetDataNodeState
     | SetRetention
     | CreateSnapshot
     | DeleteSnapshot

@@ -18,6 +18,7 @@ CHECKPOINT_RECORDS_MIN: Final = 10
 
 BALANCE_BYTES_PER_S_MIN: Final = 64 * 1024
 
+_RACK: Final = re.compile(r"(/[^\s/]{1,64}){1,4}")
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/]+):[1-9][0-9]{0,4}")
 
 
@@ -49,6 +50,9 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         balance_threshold: Move blocks whenever a DataNode's use (a part of its capacity, 0 to 1) is further
             than this from the cluster's; 0 = only when an operator says so.
         balance_bytes_per_s: Each DataNode sends at most so much of that, unless an operator says otherwise.
+        topology: Racks by DataNode id or host: "host" = "/rack-1". Before what DataNodes say themselves.
+        topology_script: A program that is called with a host and prints its rack; "" = none. It has five
+            seconds, and is asked once for each host.
     """
 
     node_id: str
@@ -80,6 +84,8 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     purge_grace_ms: int = 60_000
     balance_threshold: float = 0.0
     balance_bytes_per_s: int = 20_000_000
+    topology: dict[str, str] = {}
+    topology_script: str = ""
 
     def validate(self) -> list[str]:
         """Everything wrong, each naming its setting; empty when all is well."""
@@ -118,6 +124,11 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             f"{name} must be between 0 and 65535"
             for name in ("rest_port", "grpc_port")
             if not 0 <= getattr(self, name) <= 65535
+        ]
+        problems += [
+            f"topology: the rack of {name} must be like /rack-1, not {rack!r}"
+            for name, rack in self.topology.items()
+            if not is_rack(rack)
         ]
         problems += [
             f"peer_addresses: {node_id} must be host:port, not {address!r}"
@@ -164,6 +175,11 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     def socket_path(self) -> Path:
         """The engine's command socket."""
         return self.path / "engine.sock"
+
+
+def is_rack(text: str) -> bool:
+    """Whether it names a rack: like a path, ``/rack-1`` or ``/room-2/rack-1``."""
+    return _RACK.fullmatch(text) is not None
 
 
 def load(directory: Path) -> NameNodeConfig:

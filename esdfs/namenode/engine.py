@@ -72,6 +72,10 @@ class Placer(Protocol):
         """DataNode numbers per block, pipeline order; raises ``NotEnoughDataNodes``."""
         ...
 
+    def serving(self) -> frozenset[int]:
+        """Numbers of the DataNodes that take new blocks now."""
+        ...
+
 
 class _Situation:
     """``decide.Situation`` of one request."""
@@ -81,6 +85,7 @@ class _Situation:
         self.now_us = now_us
         self._placer = placer
         self.may_take_over = leases.may_take_over
+        self.serving = placer.serving
 
     def place(
         self, count: int, *, replication: int, exclude: list[str], block_size_bytes: int

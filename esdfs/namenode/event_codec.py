@@ -14,6 +14,7 @@ from esdfs.blocks import Block
 from esdfs.errors import JournalCorrupt
 from esdfs.namenode import events as ev
 from esdfs.namenode.cursor_codec import PAIRS as CURSOR_PAIRS
+from esdfs.namenode.datanode_codec import PAIRS as DATANODE_PAIRS
 from esdfs.namenode.events import Event, Kind
 from esdfs.namenode.history_codec import PAIRS as HISTORY_PAIRS
 from esdfs.namenode.upcasters import VERSIONS, upcasters, version_at
@@ -239,14 +240,6 @@ def _feature_level_raised(e: ev.FeatureLevelRaised) -> Message:
 
 def _to_feature_level_raised(m: pb.FeatureLevelRaised) -> Event:
     return ev.FeatureLevelRaised(m.level)
-
-
-def _datanode_added(e: ev.DataNodeAdded) -> Message:
-    return pb.DataNodeAdded(node_id=e.node_id, uuid=e.uuid, number=e.number)
-
-
-def _to_datanode_added(m: pb.DataNodeAdded) -> Event:
-    return ev.DataNodeAdded(m.node_id, m.uuid, m.number)
 
 
 def _voters_changed(e: ev.VotersChanged) -> Message:
@@ -495,7 +488,7 @@ _PAIRS: Final[tuple[tuple[Kind, Any, Any, Any, Any], ...]] = (
         _feature_level_raised,
         _to_feature_level_raised,
     ),
-    (Kind.DATANODE_ADDED, ev.DataNodeAdded, pb.DataNodeAdded, _datanode_added, _to_datanode_added),
+    *DATANODE_PAIRS,
     (Kind.VOTERS_CHANGED, ev.VotersChanged, pb.VotersChanged, _voters_changed, _to_voters_changed),
     (Kind.DIRECTORY_MADE, ev.DirectoryMade, pb.DirectoryMade, _directory_made, _to_directory_made),
     (Kind.FILE_OPENED, ev.FileOpened, pb.FileOpened, _file_opened, _to_file_opened),

@@ -24,6 +24,7 @@ class Kind(IntEnum):
     VOTERS_CHANGED = 5
     CHECKPOINT_MARKED = 6
     CHECKPOINT_TAKEN = 7
+    DATANODE_STATE_SET = 8
     FEATURE_LEVEL_RAISED = 9
     DIRECTORY_MADE = 10
     FILE_OPENED = 11
@@ -108,6 +109,22 @@ class DataNodeAdded(msgspec.Struct, frozen=True):
     node_id: str
     uuid: str
     number: int
+
+
+class DataNodeStateSet(msgspec.Struct, frozen=True):
+    """Versions: 1 (feature level 3). What an operator wants of a DataNode; whether it lives is not journaled.
+
+    Attributes:
+        state: ``in-service``, ``maintenance`` or ``decommissioning``.
+        until_us: When a maintenance ends by itself, by the leader's wall clock; 0 = never. No record follows.
+        why: For people; may be "".
+    """
+
+    number: int
+    node_id: str
+    state: str
+    until_us: int
+    why: str
 
 
 class VoterEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -356,6 +373,7 @@ Event: TypeAlias = (
     | CheckpointTaken
     | FeatureLevelRaised
     | DataNodeAdded
+    | DataNodeStateSet
     | VotersChanged
     | DirectoryMade
     | FileOpened

@@ -10,7 +10,7 @@ from esdfs.ids import Txid
 from esdfs.journal.entry import Entry, Identity
 from esdfs.journal.log import Journal
 from esdfs.journal.replication import Replication
-from esdfs.namenode.events import ClusterFormatted, VoterEntry
+from esdfs.namenode.events import ClusterFormatted, DataNodeStateSet, VoterEntry
 from esdfs.namenode.namespace.inodes import BlockRecord, OpenFile
 from esdfs.namenode.projection.horizon import Standing, standing
 from esdfs.namenode.projection.layout import Meta
@@ -81,6 +81,10 @@ class MetadataManager:
     def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
         """At most ``limit`` blocks with an id above ``block_id``, in order."""
         return self._read(lambda view: view.blocks_after(block_id, limit))
+
+    def datanode_states(self) -> list[DataNodeStateSet]:
+        """What operators want of DataNodes."""
+        return self._read(lambda view: view.datanode_states())
 
     def next_block_id(self) -> int:
         """No block with this id or a higher one exists."""

@@ -77,6 +77,8 @@ def _hidden(event: Event, say: Callable[[str, str], str]) -> Event:
         changes |= _fields(event, _NAMES, "n", say) | _fields(event, _PEOPLE, "u", say)
     if isinstance(event, ev.FileOpened):
         changes["lease"] = _HIDDEN
+    if isinstance(event, ev.DataNodeStateSet):
+        changes["why"] = event.why and _HIDDEN
     return replace(event, **changes)
 
 

@@ -200,6 +200,7 @@ class Service:
     async def _register(self, body: bytes, reply: "_Reply") -> None:
         try:
             try:
+                await self._blocks.racks.learn(body)
                 result = self._blocks.register(body)
             except NeedsJournal as needed:
                 await self._batches.propose(Internal(partial(_datanode_added, needed.node_id, needed.uuid)))

@@ -36,6 +36,7 @@ _SINCE: Final[dict[tuple[int, int], int]] = {
     (int(Kind.TREE_LINKED), 1): 3,
     (int(Kind.WORK_CONTINUED), 1): 3,
     (int(Kind.NAMESPACE_REWOUND), 1): 3,
+    (int(Kind.DATANODE_STATE_SET), 1): 3,
     (int(Kind.CURSOR_MOVED), 1): 3,
     (int(Kind.CURSOR_DROPPED), 1): 3,
 }

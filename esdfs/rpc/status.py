@@ -58,6 +58,7 @@ _STATUS: Final[dict[str, grpc.StatusCode]] = {
     "unreachable": grpc.StatusCode.UNAVAILABLE,
     "unknown-datanode": grpc.StatusCode.NOT_FOUND,
     "identity-conflict": grpc.StatusCode.PERMISSION_DENIED,
+    "too-few-serving": grpc.StatusCode.FAILED_PRECONDITION,
     "membership-refused": grpc.StatusCode.FAILED_PRECONDITION,
     "generation-fenced": grpc.StatusCode.PERMISSION_DENIED,
     "replica-not-found": grpc.StatusCode.NOT_FOUND,

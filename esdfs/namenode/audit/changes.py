@@ -151,6 +151,14 @@ def tell(event: Event, places: Places) -> Told:
             above = frozenset(event.ancestors) - {ROOT}
             fields = (("snapshot", None, event.name), ("source_txid", None, event.txid))
             return Told(Change(kind, event.inode, False, event.path, event.path, fields), (), above)
+        case ev.DataNodeStateSet():
+            fields = (
+                ("datanode", None, event.node_id),
+                ("state", None, event.state),
+                ("until_us", None, event.until_us or None),
+                ("why", None, event.why),
+            )
+            return Told(Change(kind, fields=fields))
         case _:
             return Told(Change(kind))
 

@@ -63,6 +63,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
         cluster_id: "" when its disks belong to no cluster yet.
         incarnation: Of its process: a later one is higher.
         local_socket: For readers on its host; "" = none.
+        rack: As its own settings say; "" = they do not.
     """
 
     node_id: str
@@ -72,6 +73,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     cluster_id: str = ""
     local_socket: str = ""
+    rack: str = ""
     storage_capacity: int = 0
     available_space: int = 0
     used_bytes: int = 0

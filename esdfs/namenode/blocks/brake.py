@@ -29,6 +29,7 @@ class Brake:
             for node in nodes
             if node.status is DataNodeStatus.DEAD
             and not node.long_dead
+            and not node.drains  # it was to be switched off
             and node.lost_ns >= window_ns
             and self._forgiven.get(node.number) != node.lost_ns
         ]

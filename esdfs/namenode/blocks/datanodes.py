@@ -2,16 +2,21 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from esdfs.blocks import DataNodeStatus
 from esdfs.errors import IdentityConflict, InvalidRequest, UnknownDataNode
+from esdfs.namenode.blocks.admin import Admin
 from esdfs.namenode.blocks.bodies import Heartbeat, Registration
 from esdfs.namenode.blocks.locations import DataNodeRow
 from esdfs.namenode.blocks.policy import Policy, ns
+from esdfs.namenode.blocks.slowness import slow_nodes
+from esdfs.namenode.events import DataNodeStateSet
+from esdfs.namenode.namespace.datanode_states import DECOMMISSIONING, MAINTENANCE, holds
 
+MAINTAINED: Final = DataNodeStatus.MAINTENANCE
 _ALIVE = frozenset({DataNodeStatus.ACTIVE, DataNodeStatus.INACTIVE, DataNodeStatus.MAINTENANCE})
 
 
@@ -26,7 +31,8 @@ class DataNode:
         report_due_ns: When to ask for the next regular full report.
         lost_ns: Since when it is dead.
         long_dead: It was dead already when this NameNode started.
-        maintenance_until_ns: An operator's promise; 0 = none.
+        late: Nothing was heard of it for as long as makes a DataNode INACTIVE.
+        wish: What an operator last wanted of it, also when that no longer holds.
     """
 
     def __init__(self, row: DataNodeRow, heard_ns: int, *, registered: bool) -> None:
@@ -38,7 +44,8 @@ class DataNode:
         self.lost_ns = heard_ns if row.status is DataNodeStatus.DEAD else 0
         self.long_dead = row.status is DataNodeStatus.DEAD
         self.report_due_ns = 0
-        self.maintenance_until_ns = 0
+        self.late = False
+        self.wish: DataNodeStateSet | None = None
 
     @property
     def number(self) -> int:
@@ -58,7 +65,27 @@ class DataNode:
     @property
     def obeys(self) -> bool:
         """Whether it can be expected to fetch an order soon."""
-        return self.registered and self.row.status in {DataNodeStatus.ACTIVE, DataNodeStatus.MAINTENANCE}
+        if self.row.status is DataNodeStatus.MAINTENANCE:
+            return self.registered and not self.late
+        return self.registered and self.row.status is DataNodeStatus.ACTIVE
+
+    @property
+    def drains(self) -> bool:
+        """Whether it is being, or was, decommissioned: its copies are read, and made anew elsewhere."""
+        return self.wish is not None and self.wish.state == DECOMMISSIONING
+
+    @property
+    def serves(self) -> bool:
+        """Whether new copies may go to it."""
+        return self.registered and self.row.status is DataNodeStatus.ACTIVE and not self.drains
+
+    def rests(self, now_us: int) -> bool:
+        """Whether an operator said that it may be silent now."""
+        return self.wish is not None and self.wish.state == MAINTENANCE and holds(self.wish, now_us)
+
+    def show(self, admin: Admin) -> None:
+        """What an operator wants of it, and how far that is."""
+        self.row = msgspec.structs.replace(self.row, admin=admin)
 
 
 class Change(NamedTuple):
@@ -76,6 +103,8 @@ class DataNodeTable:
         self._policy = policy
         self._by_number: dict[int, DataNode] = {}
         self._by_id: dict[str, DataNode] = {}
+        self._wishes: dict[int, DataNodeStateSet] = {}
+        self._racks: frozenset[str] | None = None
         self._ticked_ns: int | None = None
 
     def __iter__(self) -> Iterator[DataNode]:
@@ -97,6 +126,24 @@ class DataNodeTable:
         node = self._by_number.get(number)
         return node is not None and node.counts
 
+    @property
+    def racks(self) -> frozenset[str]:
+        """Those on which new copies may be put."""
+        if self._racks is None:
+            self._racks = frozenset(node.row.rack for node in self if node.serves)
+        return self._racks
+
+    @property
+    def slow(self) -> frozenset[int]:
+        """Those far slower than the others at making bytes durable or at serving them, as they last said."""
+        loads = {node.number: node.row.load for node in self if node.serves}
+        factor, floor_ms = self._policy.slow_factor, self._policy.slow_ms
+        fsyncs = {number: load.fsync_p99_ms for number, load in loads.items()}
+        reads = {number: load.read_p99_ms for number, load in loads.items()}
+        return slow_nodes(fsyncs, factor=factor, floor_ms=floor_ms) | slow_nodes(
+            reads, factor=factor, floor_ms=floor_ms
+        )
+
     def by_status(self) -> dict[str, int]:
         """How many are in each status."""
         found = Counter(node.status.value for node in self)
@@ -108,6 +155,8 @@ class DataNodeTable:
             self._add(DataNode(row, now_ns, registered=False))
 
     def _add(self, node: DataNode) -> None:
+        node.wish = self._wishes.get(node.number)
+        self._racks = None
         self._by_number[node.number] = node
         self._by_id[node.row.node_id] = node
 
@@ -132,11 +181,15 @@ class DataNodeTable:
                 f"a later process runs {body.node_id} (incarnation {known.row.incarnation}): stop one of them"
             )
 
-    def register(self, body: Registration, number: int, now_ns: int, now_us: int) -> Change | None:
+    def register(self, body: Registration, number: int, rack: str, now_ns: int, now_us: int) -> Change | None:
         """Take a DataNode in, or in again. None when its status and process are as they were."""
         self.vet(body)
         known = self._by_number.get(number)
-        keeps = known is not None and known.status is DataNodeStatus.MAINTENANCE
+        wish = self._wishes.get(number)
+        rests = wish is not None and wish.state == MAINTENANCE and holds(wish, now_us)
+        why = "registered for the first time here" if known is None else "registered again"
+        if known is not None and known.status is (MAINTAINED if rests else DataNodeStatus.ACTIVE):
+            why = known.row.status_why
         row = DataNodeRow(
             number=number,
             node_id=body.node_id,
@@ -145,7 +198,10 @@ class DataNodeTable:
             hostname=body.hostname,
             port=body.port,
             local_socket=body.local_socket,
-            status=DataNodeStatus.MAINTENANCE if keeps else DataNodeStatus.ACTIVE,
+            rack=rack,
+            status=MAINTAINED if rests else DataNodeStatus.ACTIVE,
+            status_why=why,
+            admin=Admin() if known is None else known.row.admin,
             storage_capacity=body.storage_capacity,
             available_space=body.available_space,
             used_bytes=body.used_bytes,
@@ -156,14 +212,10 @@ class DataNodeTable:
             volumes=body.volumes,
         )
         node = DataNode(row, now_ns, registered=True)
-        if known is not None:
-            node.maintenance_until_ns = known.maintenance_until_ns
         self._add(node)
         if known is None:
-            return Change(node, None, "registered for the first time here")
-        if known.status is not row.status:
-            return Change(node, known.status, "registered again")
-        return None
+            return Change(node, None, why)
+        return Change(node, known.status, why) if known.status is not row.status else None
 
     def speaker(self, node_id: str, incarnation: int) -> DataNode:
         """Who speaks.
@@ -186,6 +238,7 @@ class DataNodeTable:
         before = node.status
         keeps = before is DataNodeStatus.MAINTENANCE
         node.heard_ns = now_ns
+        node.late = False
         node.row = msgspec.structs.replace(
             node.row,
             status=before if keeps else DataNodeStatus.ACTIVE,
@@ -202,24 +255,31 @@ class DataNodeTable:
         )
         if before is node.status:
             return None
+        self._racks = None
         if before is DataNodeStatus.DEAD:
-            # What it had when it was last heard of is not what it has now.
-            node.confirmed = False
-            node.wants_report = True
+            _distrust(node)
+        node.row = msgspec.structs.replace(node.row, status_why="heard of again")
         return Change(node, before, "heard of again")
 
-    def maintain(self, number: int, until_ns: int, now_ns: int) -> Change | None:
-        """Set MAINTENANCE until then, or (0) end it: silence is expected, new blocks are not sent."""
-        node = self._by_number[number]
+    def want(self, wish: DataNodeStateSet, now_ns: int, now_us: int) -> Change | None:
+        """An operator wants this of a DataNode, known here or not yet; None = its status stays."""
+        self._wishes[wish.number] = wish
+        self._racks = None
+        node = self._by_number.get(wish.number)
+        if node is None:
+            return None
+        node.wish = wish
         before = node.status
-        node.maintenance_until_ns = until_ns
-        if until_ns:
-            return self._set(node, DataNodeStatus.MAINTENANCE, "set by an operator")
-        if before is DataNodeStatus.MAINTENANCE:
-            return self._set(node, self._by_age(node, now_ns), "maintenance ended")
+        if node.rests(now_us):
+            if before is DataNodeStatus.DEAD:
+                _distrust(node)
+            node.late = self._by_age(node, now_ns) is not DataNodeStatus.ACTIVE or not node.registered
+            return self._set(node, MAINTAINED, wish.why or "set by an operator")
+        if before is MAINTAINED:
+            return self._set(node, self._by_age(node, now_ns), wish.why or "maintenance ended by an operator")
         return None
 
-    def tick(self, now_ns: int) -> list[Change]:
+    def tick(self, now_ns: int, now_us: int) -> list[Change]:
         """Who became late, or too late, since the last time."""
         if self._ticked_ns is not None:
             gap_ns = now_ns - self._ticked_ns
@@ -230,8 +290,9 @@ class DataNodeTable:
         self._ticked_ns = now_ns
         changes = []
         for node in self:
-            if node.status is DataNodeStatus.MAINTENANCE:
-                if now_ns < node.maintenance_until_ns:
+            if node.status is MAINTAINED:
+                node.late = self._by_age(node, now_ns) is not DataNodeStatus.ACTIVE
+                if node.rests(now_us):
                     continue
                 change = self._set(node, self._by_age(node, now_ns), "maintenance ended by its deadline")
             elif node.status is DataNodeStatus.DEAD:
@@ -258,7 +319,8 @@ class DataNodeTable:
         before = node.status
         if before is status:
             return None
-        node.row = msgspec.structs.replace(node.row, status=status)
+        self._racks = None
+        node.row = msgspec.structs.replace(node.row, status=status, status_why=why)
         if status is DataNodeStatus.DEAD:
             node.lost_ns = node.heard_ns + ns(self._policy.dead_after_ms)
         return Change(node, before, why)
@@ -266,4 +328,11 @@ class DataNodeTable:
     def forget(self, number: int) -> None:
         """Drop a DataNode; should it come back, it registers under its old number."""
         node = self._by_number.pop(number)
+        self._racks = None
         del self._by_id[node.row.node_id]
+
+
+def _distrust(node: DataNode) -> None:
+    """It was dead: what it had when it was last heard of is not what it has now."""
+    node.confirmed = False
+    node.wants_report = node.registered

@@ -66,4 +66,4 @@ class Farewell:
         if record is None:
             return True
         health = self._replicator.check(block_id, record)
-        return health is not None and health.level is None
+        return health is not None and not health.lacking

@@ -12,11 +12,12 @@ from esdfs.namenode.namespace.inodes import BlockRecord
 
 @unique
 class Level(IntEnum):
-    """How badly a block needs copies; lower first."""
+    """How badly a block needs copies; lower first (the order of HDFS's ``LowRedundancyBlocks``)."""
 
-    ONE_LEFT = 0
+    ONE_LEFT = 0  # or none but on DataNodes that are to be switched off
     FAR_BELOW = 1
     BELOW = 2
+    BADLY_PLACED = 3  # enough copies, all on one rack
     CORRUPT_ONLY = 4  # nothing to copy from: listed for people, never deleted
     MISSING = 5  # no copy on any living DataNode
 
@@ -25,10 +26,13 @@ class Health(NamedTuple):
     """A block's copies by what they are worth; DataNode numbers in recorded order.
 
     Attributes:
-        good: Right generation, not corrupt, not ordered away, on a DataNode that counts.
-        sure: Those of ``good`` that a full report of their obeying DataNode vouches for.
+        good: Right generation, not corrupt, not ordered away, on a DataNode that counts and is to stay.
+        sure: Those of ``good`` that a full report of their obeying DataNode vouches for, and that stay.
         stale: Of another generation, on a DataNode that counts.
         corrupt: On a DataNode that counts.
+        draining: Good, on a DataNode that is being decommissioned: read and copied from, not counted.
+        serving: How many of ``good`` are not on a DataNode in maintenance.
+        one_rack: All of ``good`` are on one rack, and there are others.
     """
 
     target: int
@@ -36,18 +40,25 @@ class Health(NamedTuple):
     sure: tuple[int, ...]
     stale: tuple[int, ...]
     corrupt: tuple[int, ...]
+    draining: tuple[int, ...] = ()
+    serving: int = 0
+    one_rack: bool = False
+
+    @property
+    def lacking(self) -> int:
+        """Copies to be made. One at least is not in maintenance, if the block is to be read meanwhile."""
+        return max(self.target - len(self.good), 0 if self.serving else 1, 0)
 
     @property
     def level(self) -> Level | None:
         """How urgent it is; None when there are enough copies."""
-        count = len(self.good)
-        if count >= self.target:
-            return None
-        if not count:
+        if not self.lacking:
+            return Level.BADLY_PLACED if self.one_rack and self.target > 1 else None
+        if not self.good and not self.draining:
             return Level.CORRUPT_ONLY if self.corrupt else Level.MISSING
-        if count == 1:
+        if self.serving <= 1:
             return Level.ONE_LEFT
-        return Level.FAR_BELOW if count * 3 < self.target else Level.BELOW
+        return Level.FAR_BELOW if len(self.good) * 3 < self.target else Level.BELOW
 
 
 def examine(
@@ -59,7 +70,8 @@ def examine(
     leaving: Callable[[int], bool],
 ) -> Health:
     """Sort a block's copies; ``leaving`` tells whether a DataNode was ordered to delete its copy."""
-    good, sure, stale, corrupt = [], [], [], []
+    good, sure, stale, corrupt, draining = [], [], [], [], []
+    serving, racks = 0, set[str]()
     for number, generation, bad in replicas:
         node = nodes.get(number)
         if node is None or not node.counts:
@@ -68,12 +80,22 @@ def examine(
             corrupt.append(number)
         elif generation != record.generation:
             stale.append(number)
-        elif not leaving(number):
+        elif leaving(number):
+            continue
+        elif node.drains:
+            draining.append(number)
+        else:
             good.append(number)
-            if node.confirmed and node.obeys:
-                sure.append(number)
+            racks.add(node.row.rack)
+            if node.status is not DataNodeStatus.MAINTENANCE:
+                serving += 1
+                if node.confirmed and node.obeys:
+                    sure.append(number)
     target = record.replication or default_target
-    return Health(target, tuple(good), tuple(sure), tuple(stale), tuple(corrupt))
+    one_rack = len(racks) == 1 and len(nodes.racks) > 1
+    return Health(
+        target, tuple(good), tuple(sure), tuple(stale), tuple(corrupt), tuple(draining), serving, one_rack
+    )
 
 
 def located(

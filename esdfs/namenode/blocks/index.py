@@ -1,9 +1,10 @@
 """What the block manager asks of the namespace."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from esdfs.namenode.events import ClusterFormatted
-from esdfs.namenode.namespace.inodes import BlockRecord
+from esdfs.namenode.events import ClusterFormatted, DataNodeStateSet
+from esdfs.namenode.namespace.inodes import BlockRecord, OpenFile
 
 
 class BlockIndex(Protocol):
@@ -19,6 +20,14 @@ class BlockIndex(Protocol):
 
     def blocks_of_file(self, inode: int) -> list[int]:
         """The blocks a present file names."""
+        ...
+
+    def open_files(self) -> Sequence[OpenFile]:
+        """All files being written."""
+        ...
+
+    def datanode_states(self) -> Sequence[DataNodeStateSet]:
+        """What operators want of DataNodes."""
         ...
 
     def next_block_id(self) -> int:

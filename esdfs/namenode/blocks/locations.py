@@ -27,7 +27,9 @@ import msgspec
 from esdfs.blocks import DataNodeStatus
 from esdfs.env_os import boot_id
 from esdfs.errors import InsufficientStorage
+from esdfs.namenode.blocks.admin import Admin
 from esdfs.namenode.blocks.bodies import Load, PeerState, VolumeState
+from esdfs.namenode.blocks.racks import DEFAULT_RACK
 
 DIRECTORY: Final = "locations.mdb"
 FORMAT: Final = 1
@@ -64,6 +66,9 @@ class DataNodeRow(msgspec.Struct, frozen=True, kw_only=True):
         storage_capacity, available_space, used_bytes: Bytes, as it last said. Used are those of replicas: the
             disk may be shared with others.
         last_heartbeat_us: For display; liveness is decided by a monotonic age.
+        rack: Where it stands, like ``/rack-1``.
+        status_why: What its status came from.
+        admin: What an operator wants of it, and how far that is.
     """
 
     number: int
@@ -82,6 +87,9 @@ class DataNodeRow(msgspec.Struct, frozen=True, kw_only=True):
     failed_volumes: int = 0
     slow_volumes: int = 0
     load: Load = Load()
+    rack: str = DEFAULT_RACK
+    status_why: str = ""
+    admin: Admin = Admin()
     volumes: tuple[VolumeState, ...] = ()
     peers: tuple[PeerState, ...] = ()
 

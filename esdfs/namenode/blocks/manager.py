@@ -7,7 +7,7 @@ from structlog.typing import FilteringBoundLogger
 
 from esdfs.blocks import BlockLocation, DataNodeStatus
 from esdfs.env import Clock, Rng
-from esdfs.errors import IdentityConflict, InvalidRequest, NotFound
+from esdfs.errors import IdentityConflict, InvalidRequest
 from esdfs.namenode import events as ev
 from esdfs.namenode.blocks import bodies
 from esdfs.namenode.blocks.balancing import Balancer
@@ -20,9 +20,11 @@ from esdfs.namenode.blocks.index import BlockIndex
 from esdfs.namenode.blocks.intake import Intake
 from esdfs.namenode.blocks.locations import LocationsStore, Replica
 from esdfs.namenode.blocks.neighbours import Neighbours
-from esdfs.namenode.blocks.placement import candidates, choose, demand
+from esdfs.namenode.blocks.operating import Operating
+from esdfs.namenode.blocks.placing import Placing
 from esdfs.namenode.blocks.policy import Policy, from_config, ns
 from esdfs.namenode.blocks.promises import Promises
+from esdfs.namenode.blocks.racks import Racks
 from esdfs.namenode.blocks.redundancy import BlockReplicator
 from esdfs.namenode.blocks.releasing import Releasing
 from esdfs.namenode.blocks.safemode import SafeMode
@@ -45,7 +47,12 @@ class NeedsJournal(Exception):
 
 
 class BlockManager:
-    """DataNodes, and where blocks are and should be. Soft state, filled by reports."""
+    """DataNodes, and where blocks are and should be. Soft state, filled by reports.
+
+    Attributes:
+        place, serving: See ``Placing``.
+        racks: To be asked about a DataNode before it is registered.
+    """
 
     def __init__(
         self,
@@ -110,13 +117,29 @@ class BlockManager:
         )
         self._releasing = Releasing(clock, self._release)
         self.replicator.stopped = self._why_stopped()
+        self._operating = Operating(
+            index,
+            store,
+            self._nodes,
+            self.replicator,
+            clock,
+            logger,
+            on_changed=self._changed,
+            on_wish=self._worth_changed,
+            on_counted=self._shown,
+        )
+        placing = Placing(self._cluster, self._nodes, self._promises, self._policy, rng)
+        self.place, self.serving = placing.place, placing.serving
+        self.racks = Racks(config.topology, config.topology_script, logger)
         self._total = 0
         self._scanned_ns = now_ns
+        self._one_rack = True
         self._rows_ns = now_ns
         self._dirty: set[int] = set()
         self._farewell = Farewell(
             index, store, self._nodes, self._deletions, self.replicator, self._policy, logger
         )
+        self._operating.restore()
         self._walks.scan()
         if not store.fresh:
             # What happened between our predecessor's last record and its last breath may be missing.
@@ -148,15 +171,18 @@ class BlockManager:
             self.replicator.settled(self._deletions.restarted(number))
             self.replicator.lost(number)
         self._intake.restarted(number, anew=anew)
-        change = self._nodes.register(told, number, self._clock.monotonic_ns(), self._clock.wall_us())
+        rack = self.racks.of(told.node_id, told.hostname, told.rack)
+        now_ns, now_us = self._clock.monotonic_ns(), self._clock.wall_us()
+        change = self._nodes.register(told, number, rack, now_ns, now_us)
         node = self._nodes.get(number)
         assert node is not None, "a registered DataNode is known"
         node.report_due_ns = node.heard_ns + ns(self._spread(self._policy.full_report_every_ms))
         self._dirty.add(number)
         if change is not None:
+            self._operating.look(node)
             self._changed(change)
         self._write_rows()
-        self._log.info("DataNode registered", node_id=told.node_id, number=number, uuid=told.uuid)
+        self._log.info("DataNode registered", node_id=told.node_id, number=number, uuid=told.uuid, rack=rack)
         return {
             "cluster_id": self._cluster.cluster_id,
             "number": number,
@@ -221,34 +247,6 @@ class BlockManager:
 
     # --- the engine asks ------------------------------------------------------------------------
 
-    def place(
-        self, count: int, replication: int, exclude: set[str], block_size_bytes: int
-    ) -> list[tuple[int, ...]]:
-        """Homes for ``count`` new blocks: DataNode numbers, the pipeline's head first.
-
-        Args:
-            count: Blocks.
-            replication: Copies of each; 0 = the cluster's default.
-            exclude: Names of DataNodes the writer had trouble with.
-            block_size_bytes: Room needed per copy.
-
-        Raises:
-            NotEnoughDataNodes: Fewer than the minimum are live and have room.
-        """
-        wanted = replication or self._cluster.replication
-        minimum = 1 if self._cluster.allow_degraded else self._cluster.min_replication
-        shunned = {node.number for node in self._nodes if node.row.node_id in exclude}
-        among = candidates(
-            self._nodes,
-            scheduled=dict(self._promises.by_node),
-            size_bytes=block_size_bytes,
-            reserve_bytes=self._policy.reserve_bytes,
-            exclude=shunned,
-        )
-        live = sum(node.status is DataNodeStatus.ACTIVE and node.registered for node in self._nodes)
-        demand(len(among), wanted, minimum, live=live, size_bytes=block_size_bytes, excluded=len(shunned))
-        return [choose(among, wanted, self._rng) for _ in range(count)]
-
     def on_committed(self, events: Iterable[Event]) -> None:
         """These happened, in this order; the index shows them."""
         for event in events:
@@ -266,6 +264,8 @@ class BlockManager:
                         self._give_up(block_id)
                 case ev.AttributesSet(inode=inode, replication=int()):
                     self.replicator.settled(self._index.blocks_of_file(inode))
+                case ev.DataNodeStateSet():
+                    self._operating.apply(event)
                 case ev.FileLinked(blocks=blocks):
                     self.replicator.settled(block.block_id for block in blocks)
                 case _:
@@ -277,6 +277,7 @@ class BlockManager:
 
     def reloaded(self) -> None:
         """The index jumped to a later state: what happened in between is found by looking at everything."""
+        self._operating.restore()
         self._walks.scan()
         self._walks.strays()
 
@@ -327,21 +328,6 @@ class BlockManager:
 
     # --- operators ------------------------------------------------------------------------------
 
-    def maintain(self, node_id: str, for_ms: int) -> None:
-        """Expect a DataNode to be silent for so long; 0 ends it.
-
-        Raises:
-            NotFound: No such DataNode.
-        """
-        node = self._nodes.named(node_id)
-        if node is None:
-            raise NotFound(f"no DataNode is called {node_id}")
-        now_ns = self._clock.monotonic_ns()
-        change = self._nodes.maintain(node.number, now_ns + ns(for_ms) if for_ms else 0, now_ns)
-        if change is not None:
-            self._changed(change)
-            self._write_rows()
-
     def resume_copies(self) -> None:
         """Copy again after a mass failure: the DataNodes will not come back."""
         self._brake.release(self._nodes)
@@ -352,8 +338,10 @@ class BlockManager:
     def tick(self) -> bool:
         """Look at the clock and do a slice of waiting work; whether more waits."""
         now_ns = self._clock.monotonic_ns()
-        changes = self._nodes.tick(now_ns)
+        changes = self._nodes.tick(now_ns, self._clock.wall_us())
         for change in changes:
+            if change.before is DataNodeStatus.MAINTENANCE:
+                self._operating.look(change.node)
             self._changed(change)
         if changes or now_ns - self._rows_ns >= ns(_ROWS_EVERY_MS):
             self._write_rows()
@@ -366,6 +354,8 @@ class BlockManager:
         more = self._releasing.work(deadline_ns) or more
         self._start_scan(now_ns)
         more = self._walks.work(deadline_ns) or more
+        is_late = lambda: self._clock.monotonic_ns() >= deadline_ns  # noqa: E731 - one clock, one deadline
+        more = self._operating.work(now_ns, is_late) or more
         self.replicator.stopped = self._why_stopped()
         more = self.balancer.tick(now_ns) or more
         return self.replicator.tick(now_ns) or more
@@ -375,6 +365,9 @@ class BlockManager:
             return
         refill = self.replicator.overflowed and self.replicator.queued() < self._policy.queued_max // 2
         due = now_ns - self._scanned_ns >= ns(self._policy.scan_interval_ms)
+        # What was written while there was one rack only is on that one.
+        had_one, self._one_rack = self._one_rack, len(self._nodes.racks) < 2
+        due = due or (had_one and not self._one_rack)
         if refill or due or self._safe_mode.active:
             self.replicator.overflowed = False
             self._walks.scan()
@@ -415,9 +408,15 @@ class BlockManager:
             self.replicator.lost(number)
         if node.status is DataNodeStatus.DEAD:
             self._deletions.dead(number)
-        if DataNodeStatus.DEAD in {node.status, before}:
+        if {DataNodeStatus.DEAD, DataNodeStatus.MAINTENANCE} & {node.status, before}:
             # All its copies stopped to count, or count again.
             self._walks.node(number)
+
+    def _worth_changed(self, node: DataNode) -> None:
+        self._walks.node(node.number)
+
+    def _shown(self, node: DataNode) -> None:
+        self._dirty.add(node.number)
 
     def _write_rows(self) -> None:
         self._rows_ns = self._clock.monotonic_ns()

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from esdfs.blocks import DataNodeStatus
 from esdfs.env import Rng
 from esdfs.errors import NotEnoughDataNodes
 from esdfs.namenode.blocks.datanodes import DataNode
@@ -14,12 +13,16 @@ class Candidate(NamedTuple):
 
     Attributes:
         pressure: Streams and writes it has or is about to get.
+        rack: Where it stands.
+        slow: Its disk is far slower than the others'.
     """
 
     number: int
     host: str
     available_bytes: int
     pressure: int
+    rack: str = ""
+    slow: bool = False
 
 
 def candidates(
@@ -29,34 +32,52 @@ def candidates(
     size_bytes: int,
     reserve_bytes: int,
     exclude: Collection[int] = (),
+    slow: Collection[int] = (),
 ) -> list[Candidate]:
-    """The ACTIVE DataNodes with room. ``scheduled``: (count, bytes) of writes promised and not finished."""
+    """The ACTIVE DataNodes in service with room.
+
+    ``scheduled``: (count, bytes) of writes promised and not finished.
+    """
     found = []
     for node in nodes:
         row = node.row
-        if row.status is not DataNodeStatus.ACTIVE or not node.registered or row.number in exclude:
+        if not node.serves or row.number in exclude:
             continue
         count, promised_bytes = scheduled.get(row.number, (0, 0))
         # A promise is not a use: most blocks stay below their limit, so promises never block more than half.
         left_bytes = row.available_space - min(promised_bytes, row.available_space // 2)
         if left_bytes >= size_bytes + reserve_bytes:
-            found.append(Candidate(row.number, row.hostname, left_bytes, row.load.streams + count))
+            pressure = row.load.streams + count
+            is_slow = row.number in slow
+            found.append(Candidate(row.number, row.hostname, left_bytes, pressure, row.rack, is_slow))
     return found
 
 
-def choose(among: Sequence[Candidate], wanted: int, rng: Rng, hosts: Collection[str] = ()) -> tuple[int, ...]:
+def choose(
+    among: Sequence[Candidate],
+    wanted: int,
+    rng: Rng,
+    hosts: Collection[str] = (),
+    racks: Collection[str] = (),
+) -> tuple[int, ...]:
     """At most ``wanted`` of them, the pipeline's head first: by chance, weighted by free space and load.
 
-    None twice, and a host that has a copy (``hosts``: before this one) only when no other is left.
+    None twice. As far as there is a choice, in this order: not all on one rack, no two on one host, none on
+    a slow DataNode. ``hosts`` and ``racks`` have copies already.
     """
     left = list(among)
-    used = set(hosts)
+    used_hosts, used_racks = set(hosts), set(racks)
     chosen: list[int] = []
     while left and len(chosen) < wanted:
-        fresh = [candidate for candidate in left if candidate.host not in used]
-        candidate = _weighted(fresh or left, rng)
+        pool = left
+        if len(used_racks) == 1:
+            pool = [one for one in pool if one.rack not in used_racks] or pool
+        pool = [one for one in pool if one.host not in used_hosts] or pool
+        pool = [one for one in pool if not one.slow] or pool
+        candidate = _weighted(pool, rng)
         left.remove(candidate)
-        used.add(candidate.host)
+        used_hosts.add(candidate.host)
+        used_racks.add(candidate.rack)
         chosen.append(candidate.number)
     return tuple(chosen)
 

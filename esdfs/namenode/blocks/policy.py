@@ -34,6 +34,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             when an operator says so.
         balance_bytes_per_s: Each DataNode sends at most so much of that, unless an operator says otherwise.
         balance_pause_ms: Balancing that nobody asked for begins this long after the last at the earliest.
+        slow_factor, slow_ms: A DataNode whose fsyncs or first bytes (p99) take this many times the median of
+            all, and at least so long, gets new copies only when no other has room.
         queued_max: Blocks remembered as needing copies; the scan finds the others again.
     """
 
@@ -63,6 +65,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     scan_interval_ms: int = 600_000
     forget_after_ms: int = 86_400_000
     reserve_bytes: int = 0
+    slow_factor: float = 3.0
+    slow_ms: float = 200.0
     queued_max: int = 200_000
     balance_threshold: float = 0.0
     balance_bytes_per_s: int = 20_000_000

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
-from esdfs.blocks import DataNodeStatus
 from esdfs.env import Rng
 from esdfs.namenode.blocks import bodies
 from esdfs.namenode.blocks.copies import Copies, Copy
@@ -19,6 +18,7 @@ from esdfs.namenode.blocks.moves import Moves
 from esdfs.namenode.blocks.placement import candidates, choose
 from esdfs.namenode.blocks.policy import Policy, ns
 from esdfs.namenode.blocks.promises import Promises
+from esdfs.namenode.blocks.trimming import most_dispensable
 from esdfs.namenode.namespace.inodes import BlockRecord
 
 _LOOKED_AT: Final = 64
@@ -27,7 +27,7 @@ _LOOKED_AT: Final = 64
 _AGAIN: Final = 256
 """Blocks looked at again at a time."""
 
-_WORKABLE: Final = (Level.ONE_LEFT, Level.FAR_BELOW, Level.BELOW)
+_WORKABLE: Final = (Level.ONE_LEFT, Level.FAR_BELOW, Level.BELOW, Level.BADLY_PLACED)
 
 
 class BlockReplicator:
@@ -100,6 +100,7 @@ class BlockReplicator:
             self._surplus.pop(block_id, None)
         if health.level is None:
             self._copies.cancel_unsent(block_id)
+        if not health.lacking:
             self._trim(block_id, record, health)
         return health
 
@@ -143,27 +144,20 @@ class BlockReplicator:
             self._order_away(number, block_id, replicas[number].generation, Why.CORRUPT)
         sure = list(health.sure)
         while len(sure) > health.target:
-            leaver = self.moves.leaver(block_id)
-            victim = leaver if leaver in sure else self._most_dispensable(sure)
+            victim = self._leaver(block_id, sure) or most_dispensable([self._row(number) for number in sure])
             if victim is None:
                 return
-            sure.remove(victim)
-            self._order_away(victim, block_id, record.generation, Why.EXCESS)
+            sure.remove(victim.number)
+            self._order_away(victim.number, block_id, record.generation, Why.EXCESS)
+
+    def _leaver(self, block_id: int, sure: list[int]) -> DataNodeRow | None:
+        """The source of a move, whose copy is the one too many."""
+        number = self.moves.leaver(block_id)
+        return self._row(number) if number is not None and number in sure else None
 
     def _order_away(self, number: int, block_id: int, generation: int, why: Why) -> None:
         if self._deletions.add(number, block_id, generation, why, 0):
             self.logger.info("deletion wanted", block=block_id, datanode=number, why=why.value)
-
-    def _most_dispensable(self, numbers: list[int]) -> int | None:
-        """On a host that has another copy, then on the fullest ACTIVE DataNode; the leader last."""
-        hosts = [self._row(number).hostname for number in numbers]
-
-        def cost(number: int) -> tuple[bool, bool, int]:
-            row = self._row(number)
-            return hosts.count(row.hostname) == 1, number == numbers[0], row.available_space
-
-        active = [number for number in numbers if self._row(number).status is DataNodeStatus.ACTIVE]
-        return min(active, key=cost, default=None)
 
     def _row(self, number: int) -> DataNodeRow:
         node = self._nodes.get(number)
@@ -184,9 +178,14 @@ class BlockReplicator:
         replica = self._replica(block_id, number)
         if replica is None:
             return False
+        if order.why is Why.EXCESS and health.one_rack and not self._on_their_rack(number, health):
+            return False
         if order.why is Why.STALE:
             return replica.generation < record.generation
         return replica.corrupt == (order.why is Why.CORRUPT)
+
+    def _on_their_rack(self, number: int, health: Health) -> bool:
+        return self._row(number).rack in {self._row(other).rack for other in health.good}
 
     def _replica(self, block_id: int, number: int) -> Replica | None:
         found = (replica for replica in self._store.replicas(block_id) if replica.number == number)
@@ -197,8 +196,13 @@ class BlockReplicator:
         if block_id in self._copies:
             return ()
         health = self._examine(block_id, record)
-        as_it_should = len(health.good) == health.target and health.good == health.sure
-        return health.good if as_it_should and not health.stale and not health.corrupt else ()
+        as_it_should = health.level is None and len(health.good) == health.target
+        others = health.stale or health.corrupt or health.draining
+        return health.good if as_it_should and health.good == health.sure and not others else ()
+
+    def settling(self) -> bool:
+        """Whether copies are missing that can be made, or there are too many, as far as noticed."""
+        return bool(self._surplus or self._copies) or any(self._queues[level] for level in _WORKABLE)
 
     # --- what happened --------------------------------------------------------------------------
 
@@ -259,11 +263,13 @@ class BlockReplicator:
             self._file(block_id, None)
             return False
         health = self._examine(block_id, record)
-        if health.level not in _WORKABLE:
-            self._file(block_id, health.level)
+        level = health.level
+        if level not in _WORKABLE:
+            self._file(block_id, level)
             return False
         busy_sources, busy_targets = self._copies.busy()
-        sources = [number for number in health.good if number not in busy_sources and self._obeys(number)]
+        holders = (*health.good, *health.draining)
+        sources = [number for number in holders if number not in busy_sources and self._obeys(number)]
         if not sources:
             return False
         targets = self._targets(block_id, record, health, busy_targets)
@@ -278,7 +284,7 @@ class BlockReplicator:
             block=block_id,
             source=source,
             targets=list(targets),
-            why=f"{len(health.good)} of {health.target} copies",
+            why=f"{len(health.good)} of {health.target} copies, {level.name.lower()}",
         )
         return True
 
@@ -288,11 +294,14 @@ class BlockReplicator:
 
     def _targets(self, block_id: int, record: BlockRecord, health: Health, busy: set[int]) -> tuple[int, ...]:
         """New homes. The DataNode of a corrupt copy is one, too: it has set the bad file aside."""
-        wanted = health.target - len(health.good)
         everyone = [node.number for node in self._nodes]
         leaving = {number for number in everyone if self._deletions.leaving(number, block_id)}
-        never = busy | set(health.good) | leaving | self._copies.avoid(block_id, everyone)
-        hosts = [self._row(number).hostname for number in health.good]
+        held = [self._row(number) for number in health.good]
+        never = busy | {*health.good, *health.draining} | leaving | self._copies.avoid(block_id, everyone)
+        if not health.lacking:  # it needs another rack, and nothing else will do
+            racks = {row.rack for row in held}
+            never |= {number for number in everyone if self._row(number).rack in racks}
+        wanted = health.lacking or 1
         chosen: tuple[int, ...] = ()
         for last_resort in (set(health.corrupt), set[int]()):
             if len(chosen) < wanted:
@@ -302,9 +311,11 @@ class BlockReplicator:
                     size_bytes=record.length_bytes,
                     reserve_bytes=self._policy.reserve_bytes,
                     exclude=never | last_resort | set(chosen),
+                    slow=self._nodes.slow,
                 )
-                taken = [*hosts, *(self._row(number).hostname for number in chosen)]
-                chosen += choose(among, wanted - len(chosen), self._rng, taken)
+                taken = [*held, *(self._row(number) for number in chosen)]
+                hosts, used = [row.hostname for row in taken], [row.rack for row in taken]
+                chosen += choose(among, wanted - len(chosen), self._rng, hosts, used)
         return chosen
 
     def orders(self, number: int) -> list[dict[str, Any]]:

@@ -109,7 +109,7 @@ class Walks:
         return None
 
     def _reported_here(self, health: Health) -> bool:
-        for number in health.good:
+        for number in (*health.good, *health.draining):
             node = self._nodes.get(number)
             if node is not None and node.registered:
                 return True

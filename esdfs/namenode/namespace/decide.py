@@ -22,7 +22,7 @@ from esdfs.namenode import commands as cmd
 from esdfs.namenode import events as ev
 from esdfs.namenode.commands import Command
 from esdfs.namenode.events import Event
-from esdfs.namenode.namespace import cursors, keeping, linking, restoring, writing
+from esdfs.namenode.namespace import cursors, datanode_states, keeping, linking, restoring, writing
 from esdfs.namenode.namespace.inodes import Inode
 from esdfs.namenode.namespace.paths import normalise, split
 from esdfs.namenode.namespace.view import Present, path_of, resolve, resolve_id
@@ -51,6 +51,10 @@ class Situation(Protocol):
         Raises:
             NotEnoughDataNodes: Fewer live ones than copies must be kept.
         """
+        ...
+
+    def serving(self) -> frozenset[int]:
+        """Numbers of the DataNodes that take new blocks now."""
         ...
 
     def may_take_over(self, inode: int) -> bool:
@@ -98,6 +102,8 @@ def decide(view: Present, command: Command, situation: Situation) -> Decided:
             return Decided(*cursors.move(view, command, situation.principal, situation.now_us))
         case cmd.DropCursor():
             return Decided(cursors.drop(view, command), {})
+        case cmd.SetDataNodeState():
+            return Decided(*datanode_states.set_state(view, command, situation.now_us, situation.serving))
         case cmd.Copy():
             return Decided(linking.copy(view, command, situation.principal, situation.now_us), {})
         case cmd.SetRetention():

@@ -76,6 +76,8 @@ def evolve(tables: Tables, event: Event, *, txid: int, ts_us: int) -> None:
             tables.remove_cursor(name)
         case ev.DataNodeAdded():
             tables.add_datanode(event)
+        case ev.DataNodeStateSet():
+            tables.put_datanode_state(event)
         case ev.ClusterFormatted():
             tables.format(event)
             root = Inode(

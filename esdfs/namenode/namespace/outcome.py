@@ -41,6 +41,8 @@ def outcome(event: Event) -> dict[str, Any]:
             return {"name": event.name}
         case ev.DataNodeAdded():
             return {"number": event.number}
+        case ev.DataNodeStateSet():
+            return {"node_id": event.node_id, "state": event.state, "until_us": event.until_us}
         case ev.FeatureLevelRaised():
             return {"level": event.level}
         case ev.FileAborted() | ev.ClusterFormatted() | ev.LeaderChanged() | ev.VotersChanged():

@@ -12,6 +12,7 @@ from esdfs.namenode.events import (
     ClusterFormatted,
     CursorMoved,
     DataNodeAdded,
+    DataNodeStateSet,
     RetentionSet,
     SnapshotCreated,
     VotersChanged,
@@ -114,6 +115,10 @@ class Present(View, Protocol):
         """The block id to give out next; none at or above it exists."""
         ...
 
+    def datanode_state(self, number: int) -> DataNodeStateSet | None:
+        """What an operator wants of a DataNode; None when none ever said."""
+        ...
+
     def cursor(self, name: str) -> Cursor | None:
         """A named reader of the journal."""
         ...
@@ -168,6 +173,10 @@ class Tables(Present, Protocol):
 
     def add_datanode(self, event: DataNodeAdded) -> None:
         """A DataNode got its number."""
+        ...
+
+    def put_datanode_state(self, event: DataNodeStateSet) -> None:
+        """What an operator wants of a DataNode now."""
         ...
 
     def put_voters(self, event: VotersChanged) -> None:

@@ -14,6 +14,7 @@ open       inode 8                            OpenFile (msgpack)
 openp      parent 8 ‖ name                    inode 8
 blk        block 8                            inode 8 ‖ generation 8 ‖ length 8 ‖ target 1 ‖ complete 1
 dn         number 4                           DataNodeAdded (msgpack)
+dnstate    number 4                           DataNodeStateSet (msgpack)
 dnid       node id                            number 4
 results    client 16 ‖ seq 8                  [request_hash, txid, [result…]] (msgpack)
 results_at ts 8 ‖ txid 8                      client 16 ‖ seq 8
@@ -69,6 +70,7 @@ TABLES: Final = (
     b"held",
     b"dead",
     b"drain",
+    b"dnstate",
 )
 
 U64: Final = struct.Struct(">Q")

@@ -12,6 +12,7 @@ from esdfs.ids import ROOT
 from esdfs.namenode.events import (
     ClusterFormatted,
     DataNodeAdded,
+    DataNodeStateSet,
     RetentionSet,
     SnapshotCreated,
     VoterEntry,
@@ -27,6 +28,7 @@ from esdfs.namenode.upcasters import LEVEL_OLDEST
 
 _open_file = msgspec.msgpack.Decoder(OpenFile).decode
 _cluster = msgspec.msgpack.Decoder(ClusterFormatted).decode
+_datanode_state = msgspec.msgpack.Decoder(DataNodeStateSet).decode
 _datanode = msgspec.msgpack.Decoder(DataNodeAdded).decode
 _voters = msgspec.msgpack.Decoder(VotersChanged).decode
 _meta = msgspec.msgpack.Decoder(Meta).decode
@@ -251,6 +253,15 @@ class PresentView:
     def datanodes(self) -> list[DataNodeAdded]:
         """Every DataNode that ever registered."""
         return [_datanode(value) for _, value in self._txn.cursor(self._dbs[b"dn"])]
+
+    def datanode_state(self, number: int) -> DataNodeStateSet | None:
+        """See ``Present.datanode_state``."""
+        value = self._txn.get(U32.pack(number), db=self._dbs[b"dnstate"])
+        return None if value is None else _datanode_state(value)
+
+    def datanode_states(self) -> list[DataNodeStateSet]:
+        """What operators want of DataNodes, by number; those of which nobody ever said are not there."""
+        return [_datanode_state(value) for _, value in self._txn.cursor(self._dbs[b"dnstate"])]
 
     def next_datanode_number(self) -> int:
         """The number the next new DataNode gets."""

@@ -12,6 +12,7 @@ from esdfs.namenode.events import (
     ClusterFormatted,
     CursorMoved,
     DataNodeAdded,
+    DataNodeStateSet,
     Event,
     RetentionSet,
     SnapshotCreated,
@@ -346,6 +347,10 @@ class Writer(RememberingView):
         """See ``Tables.add_datanode``."""
         self._txn.put(U32.pack(event.number), _encode(event), db=self._dbs[b"dn"])
         self._txn.put(event.node_id.encode(), U32.pack(event.number), db=self._dbs[b"dnid"])
+
+    def put_datanode_state(self, event: DataNodeStateSet) -> None:
+        """See ``Tables.put_datanode_state``."""
+        self._txn.put(U32.pack(event.number), _encode(event), db=self._dbs[b"dnstate"])
 
     def put_voters(self, event: VotersChanged) -> None:
         """See ``Tables.put_voters``."""

@@ -144,6 +144,8 @@ class CommandResult(msgspec.Struct):
     blocks: list[tuple[int, int, list[int]]] = []
     name: str = ""
     txid: int = 0
+    state: str = ""
+    until_us: int = 0
 
 
 decode_results: Final = msgspec.msgpack.Decoder(list[CommandResult]).decode

@@ -14,7 +14,13 @@ from esdfs.namenode.rest.audit import Audit
 from esdfs.namenode.rest.balance import Balance
 from esdfs.namenode.rest.cluster import Cluster, Live, Ready
 from esdfs.namenode.rest.cursors import Cursor, Cursors
-from esdfs.namenode.rest.datanodes import DataNodeBlocks, DataNodeHeartbeat, DataNodeRegister, DataNodes
+from esdfs.namenode.rest.datanodes import (
+    DataNodeBlocks,
+    DataNodeHeartbeat,
+    DataNodeRegister,
+    DataNodes,
+    DataNodeState,
+)
 from esdfs.namenode.rest.diff import Diff
 from esdfs.namenode.rest.directories import Directories, Directory
 from esdfs.namenode.rest.edge import Edge
@@ -118,6 +124,7 @@ ROUTES: Final = {
     "/datanodes/{node_id}/heartbeat": DataNodeHeartbeat,
     "/datanodes/{node_id}/blocks": DataNodeBlocks,
     "/balance": Balance,
+    "/datanodes/{node_id}/state": DataNodeState,
     "/cluster": Cluster,
     "/quorum": Quorum,
     "/quorum/transfer": QuorumTransfer,

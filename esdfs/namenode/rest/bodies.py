@@ -22,9 +22,11 @@ from esdfs.namenode.commands import (
     Rename,
     Restore,
     SetAttributes,
+    SetDataNodeState,
     SetRetention,
 )
 from esdfs.namenode.config import BALANCE_BYTES_PER_S_MIN
+from esdfs.namenode.namespace.datanode_states import WHY_MAX
 from esdfs.namenode.namespace.keeping import NAME_BYTES_MAX, WINDOW_S_MAX, check_snapshot_name
 from esdfs.namenode.namespace.paths import check_name, normalise
 from esdfs.namenode.rest import request
@@ -184,6 +186,16 @@ class NewSnapshot(Body, frozen=True):
     ) = None
 
 
+class WantedState(Body, frozen=True):
+    """What an operator wants of a DataNode; ``until``: microseconds since 1970, or an ISO time."""
+
+    state: str
+    for_s: Annotated[int, Meta(ge=0, le=request.ID_MAX)] = 0
+    until: Annotated[int, Meta(ge=0, le=TIME_US_MAX)] | Annotated[str, Meta(max_length=64)] = 0
+    why: Annotated[str, Meta(max_length=WHY_MAX)] = ""
+    force: bool = False
+
+
 class Transaction(Body, frozen=True):
     """Commands to carry out, all or none."""
 
@@ -205,6 +217,7 @@ bring: Final = msgspec.json.Decoder(Bring).decode
 retain: Final = msgspec.json.Decoder(Retain).decode
 new_snapshot: Final = msgspec.json.Decoder(NewSnapshot).decode
 transaction: Final = msgspec.json.Decoder(Transaction).decode
+wanted_state: Final = msgspec.json.Decoder(WantedState).decode
 anything: Final = msgspec.json.Decoder(dict[str, object]).decode
 
 
@@ -217,6 +230,8 @@ _BOUNDS: Final = {
     "txid": request.ID_MAX,
     "block_size_bytes": request.ID_MAX,
     "mtime_us": TIME_US_MAX,
+    "until_us": TIME_US_MAX,
+    "for_s": request.ID_MAX,
     "mode": 0o7777,
     "replication": REPLICATION_MAX,
     "blocks": BLOCKS_MAX,
@@ -275,7 +290,7 @@ def checked(command: Command, place: str, owner: str, group: str) -> Command:
             check_name(command.name)
         case CreateSnapshot() | DeleteSnapshot():
             check_snapshot_name(command.name)
-        case SetRetention():
+        case SetRetention() | SetDataNodeState():
             pass  # decided upon as they are
     return msgspec.structs.replace(command, **changed) if changed else command
 

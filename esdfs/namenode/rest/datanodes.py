@@ -6,7 +6,9 @@ import msgspec
 from falcon.asgi import Request, Response
 
 from esdfs.errors import InvalidRequest
+from esdfs.namenode.commands import SetDataNodeState
 from esdfs.namenode.frames import BlockReport, NodeHeartbeat, Register
+from esdfs.namenode.namespace.datanode_states import IN_SERVICE
 from esdfs.namenode.rest import bodies, request
 from esdfs.namenode.rest.answers import by_number, iso
 from esdfs.namenode.rest.edge import Edge, answer
@@ -64,6 +66,33 @@ class DataNodeBlocks:
         answer(resp, msgspec.msgpack.decode(told.result))
 
 
+class DataNodeState:
+    """/datanodes/{node_id}/state."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    async def on_post(self, req: Request, resp: Response, node_id: str) -> None:
+        """What an operator wants of a DataNode; journaled on return, `GET /datanodes` shows how far it is."""
+        body = await request.read_body(req)
+        wanted = request.parse(bodies.wanted_state, body)
+        until_us = wanted.until if isinstance(wanted.until, int) else request.time_us(wanted.until, "until")
+        wish = SetDataNodeState(
+            _named(node_id), wanted.state, wanted.for_s, until_us, wanted.why, wanted.force
+        )
+        done = await self._edge.execute(req, resp, body, [wish])
+        result = done.results[0]
+        answer(
+            resp,
+            {
+                "node_id": node_id,
+                "state": result.state or wanted.state,
+                "until": iso(result.until_us) if result.until_us else None,
+                "txid": done.txid,
+            },
+        )
+
+
 async def _packed(req: Request) -> msgspec.Raw:
     """The JSON body as msgpack: parsing JSON is the workers' job, the engine has one thread."""
     body = request.parse(bodies.anything, await request.read_body(req))
@@ -82,4 +111,14 @@ def _named(node_id: str) -> str:
 def _shown(row: DataNodeRow) -> dict[str, Any]:
     shown: dict[str, Any] = msgspec.to_builtins(row)
     last_us = shown.pop(_TIME_FIELD, 0)
-    return shown | {"address": row.address, "last_heartbeat": iso(last_us) if last_us else None}
+    admin = row.admin
+    return shown | {
+        "address": row.address,
+        "last_heartbeat": iso(last_us) if last_us else None,
+        "admin": admin.state,
+        "admin_until": iso(admin.until_us) if admin.until_us else None,
+        "admin_why": admin.why,
+        "progress": None
+        if admin.state == IN_SERVICE
+        else {"blocks_left": admin.blocks_left, "files_open": admin.files_open, "ready": admin.ready},
+    }

@@ -47,6 +47,7 @@ STATUS: Final[dict[str, HTTPStatus]] = {
     "unreachable": HTTPStatus.SERVICE_UNAVAILABLE,
     "unknown-datanode": HTTPStatus.NOT_FOUND,
     "identity-conflict": HTTPStatus.CONFLICT,
+    "too-few-serving": HTTPStatus.CONFLICT,
     "membership-refused": HTTPStatus.CONFLICT,
     "generation-fenced": HTTPStatus.CONFLICT,
     "replica-not-found": HTTPStatus.NOT_FOUND,

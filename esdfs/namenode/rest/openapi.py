@@ -298,6 +298,15 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/balance"): Operation("How evenly DataNodes are filled, and how far balancing is"),
     ("POST", "/balance"): Operation("Move blocks until they are filled evenly", dict, (), bodies.Balance),
     ("DELETE", "/balance"): Operation("Move no further blocks"),
+    ("POST", "/datanodes/{node_id}/state"): Operation(
+        "What an operator wants of it: in-service, maintenance (with a deadline) or decommissioning",
+        dict,
+        (),
+        bodies.WantedState,
+        (200,),
+        (404, 409),
+        _CHANGE,
+    ),
     ("GET", "/cluster"): Operation("The cluster in one object"),
     ("GET", "/quorum"): Operation(
         "Who votes, who leads, and how far each one is, as the leader knows it", dict, ("consistency",)

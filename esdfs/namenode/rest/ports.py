@@ -10,6 +10,7 @@ from typing import Protocol
 from esdfs.blocks import DataNodeStatus
 from esdfs.ids import Txid
 from esdfs.journal.entry import Entry
+from esdfs.namenode.blocks.admin import Admin
 from esdfs.namenode.blocks.bodies import Load, PeerState, VolumeState
 from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, RetentionSet, SnapshotCreated
 from esdfs.namenode.frames import Answer, Body
@@ -179,6 +180,8 @@ class DataNodeRow(Protocol):
     def local_socket(self) -> str: ...  # noqa: D102 - for readers on its host
     @property
     def status(self) -> DataNodeStatus: ...  # noqa: D102 - see blocks.DataNodeStatus
+    @property
+    def admin(self) -> Admin: ...  # noqa: D102 - what an operator wants of it
     @property
     def storage_capacity(self) -> int: ...  # noqa: D102 - bytes
     @property

@@ -60,14 +60,15 @@ def _event(entry: Entry) -> dict[str, Any]:
 
 
 def change_as_json(change: Change) -> dict[str, Any]:
-    """What an event was about; of one that was about no file or directory, its kind alone."""
+    """What an event was about; of one that was about no file or directory, only its kind and fields."""
     told: dict[str, Any] = {"kind": event_codec.kind_name(change.kind)}
+    fields = {name: {"old": old, "new": new} for name, old, new in change.fields}
     if not change.inode:
-        return told
+        return told | ({"fields": fields} if fields else {})
     return told | {
         "file_id": str(change.inode),
         "type": "directory" if change.is_directory else "file",
         "path": change.path,
         "old_path": change.old_path,
-        "fields": {name: {"old": old, "new": new} for name, old, new in change.fields},
+        "fields": fields,
     }

@@ -62,6 +62,7 @@ SAMPLES_3: tuple[Event, ...] = (
     ev.NamespaceRewound(12),
     ev.CursorMoved("año ☃", 12, "ann"),
     ev.CursorDropped("año ☃"),
+    ev.DataNodeStateSet(1, "dn-1", "maintenance", 1_700_000_000_000_000, "a new disk ☃"),
 )
 SAMPLES_AT = {1: SAMPLES, 2: SAMPLES_2, 3: SAMPLES_3}
 
@@ -133,7 +134,7 @@ def test_what_a_newer_release_wrote_stops_this_one(kind: int, version: int) -> N
 def test_every_kind_has_a_version_at_every_level_that_is_read_from_its_own_on(level: int) -> None:
     since_3 = {Kind.RETENTION_SET, Kind.HORIZON_MOVED, Kind.HISTORY_PURGED, Kind.SNAPSHOT_CREATED}
     since_3 |= {Kind.SNAPSHOT_DELETED, Kind.TREE_LINKED, Kind.WORK_CONTINUED, Kind.NAMESPACE_REWOUND}
-    since_3 |= {Kind.CURSOR_MOVED, Kind.CURSOR_DROPPED}
+    since_3 |= {Kind.CURSOR_MOVED, Kind.CURSOR_DROPPED, Kind.DATANODE_STATE_SET}
     since_2 = {Kind.CHECKPOINT_MARKED, Kind.CHECKPOINT_TAKEN}
     new_kinds = {1: since_2 | since_3, 2: since_3, 3: set[Kind]()}[level]
     assert {kind for kind in VERSIONS if not version_at(kind, level)} == new_kinds

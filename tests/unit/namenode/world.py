@@ -90,6 +90,9 @@ class FixedPlacer:
             raise NotEnoughDataNodes(f"{self.live} live DataNodes, 2 copies are needed")
         return [(1, 2)] * count
 
+    def serving(self) -> frozenset[int]:
+        return frozenset(range(1, self.live + 1))
+
 
 class World:
     """One NameNode core in a directory; closing and opening it again is a restart."""

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from esdfs.blocks import DataNodeStatus
-from esdfs.errors import IdentityConflict, InvalidRequest, NotFound, UnknownDataNode
+from esdfs.errors import IdentityConflict, InvalidRequest, UnknownDataNode
 from tests.unit.namenode.blocks.world import World
 
 ACTIVE, INACTIVE, DEAD, MAINTENANCE = DataNodeStatus
@@ -39,21 +39,19 @@ def test_nobody_is_late_by_our_own_pause(blocks: World) -> None:
 
 def test_maintenance_expects_silence_until_its_deadline(blocks: World) -> None:
     (number,) = blocks.join("dn-1")
-    blocks.manager.maintain("dn-1", 60_000)
+    blocks.want("dn-1", "maintenance", 60_000)
     blocks.wait(50_000)
     assert status(blocks, number) is MAINTENANCE
     blocks.heartbeat("dn-1")
     assert status(blocks, number) is MAINTENANCE
     blocks.wait(30_000)
     assert status(blocks, number) is DEAD
-    with pytest.raises(NotFound, match="dn-9"):
-        blocks.manager.maintain("dn-9", 1)
 
 
 def test_an_operator_ends_maintenance(blocks: World) -> None:
     (number,) = blocks.join("dn-1")
-    blocks.manager.maintain("dn-1", 60_000)
-    blocks.manager.maintain("dn-1", 0)
+    blocks.want("dn-1", "maintenance", 60_000)
+    blocks.want("dn-1", "in-service")
     assert status(blocks, number) is ACTIVE
 
 

@@ -32,7 +32,7 @@ def test_free_space_and_load_decide_how_often_one_is_chosen() -> None:
 def test_the_late_the_full_and_the_excluded_get_nothing(blocks: World) -> None:
     blocks.join("dn-1", "dn-2", "dn-3", "dn-4", "dn-5")
     blocks.heartbeat("dn-2", available_space=BLOCK_BYTES - 1)
-    blocks.manager.maintain("dn-3", 60_000)
+    blocks.want("dn-3", "maintenance", 60_000)
     assert {n for _ in range(20) for n in place(blocks, exclude={"dn-1"})} == {4, 5}
     blocks.wait(6_000, "dn-1", "dn-4")
     assert set(place(blocks)) == {1, 4}

@@ -2,6 +2,7 @@
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,11 +14,12 @@ from esdfs.blocks import Block
 from esdfs.errors import IdentityConflict
 from esdfs.ids import Micros, Nanos
 from esdfs.namenode import events as ev
+from esdfs.namenode.blocks.admin import Admin
 from esdfs.namenode.blocks.locations import LocationsStore, Replica
 from esdfs.namenode.blocks.manager import BlockManager, NeedsJournal
 from esdfs.namenode.blocks.policy import Policy
 from esdfs.namenode.config import NameNodeConfig
-from esdfs.namenode.namespace.inodes import BlockRecord
+from esdfs.namenode.namespace.inodes import BlockRecord, OpenFile
 
 T = TypeVar("T")
 BLOCK_BYTES = 1 << 20
@@ -70,6 +72,8 @@ class Index:
         self.numbers: dict[str, tuple[int, str]] = {}
         self.next_id = 1
         self.reign = 1
+        self.files: dict[int, OpenFile] = {}
+        self.wishes: dict[int, ev.DataNodeStateSet] = {}
         self._cluster = ev.ClusterFormatted("c-1", BLOCK_BYTES, replication, minimum, allow_degraded)
 
     def block(self, block_id: int) -> BlockRecord | None:
@@ -80,6 +84,12 @@ class Index:
 
     def blocks_of_file(self, inode: int) -> list[int]:
         return [key for key, record in self.records.items() if record.inode == inode]
+
+    def open_files(self) -> list[OpenFile]:
+        return list(self.files.values())
+
+    def datanode_states(self) -> list[ev.DataNodeStateSet]:
+        return [self.wishes[number] for number in sorted(self.wishes)]
 
     def next_block_id(self) -> int:
         return self.next_id
@@ -124,6 +134,7 @@ class World:
         self.index = index or Index()
         self.policy = policy(**changes)
         self.seed = seed
+        self.racks: dict[str, str] = {}
         self.open()
 
     def open(self) -> None:
@@ -168,6 +179,7 @@ class World:
             "incarnation": incarnation,
             "hostname": host or f"host of {node_id}",
             "port": 9000,
+            "rack": self.racks.get(node_id, ""),
             "storage_capacity": 1 << 40,
             "available_space": 1 << 39,
             "blocks_stored": 0,
@@ -200,6 +212,42 @@ class World:
         """Orders of a kind in the next heartbeat's answer."""
         return [order for order in self.heartbeat(node_id)["commands"] if order["kind"] == kind]
 
+    # --- operators ---
+
+    def want(self, node_id: str, state: str, for_ms: int = 0, why: str = "") -> None:
+        """An operator's wish is committed."""
+        number = self.index.numbers[node_id][0]
+        until_us = self.clock.wall_us() + for_ms * 1_000 if for_ms else 0
+        wish = ev.DataNodeStateSet(number, node_id, state, until_us, why)
+        self.index.wishes[number] = wish
+        self.manager.on_committed([wish])
+
+    def admin(self, node_id: str) -> Admin:
+        """What is shown of it soon: its row is written every second."""
+        self.wait(2_000)
+        return self.store.datanodes()[self.index.numbers[node_id][0]].admin
+
+    def live(self, ms: int, *alive: str) -> Counter[str]:
+        """Time passes, and these DataNodes do what they are ordered to; how many orders there were."""
+        done = Counter[str]()
+        end = self.clock.now_ms + ms
+        while self.clock.now_ms < end:
+            self.wait(1_000)
+            for node_id in alive:
+                for order in self.heartbeat(node_id)["commands"]:
+                    done[order["kind"]] += 1
+                    self.obey(node_id, order)
+            self.settle()
+        return done
+
+    def obey(self, node_id: str, order: dict[str, Any]) -> None:
+        block_id = int(order["block_id"])
+        if order["kind"] == "delete":
+            self.report(node_id, removed=[(block_id, order["generation"])])
+            return
+        for target in order["targets"]:
+            self.report(target["node_id"], stored=[(block_id, order["generation"], BLOCK_BYTES)])
+
     # --- the namespace ---
 
     def write(self, *numbers: int, replication: int = 2, inode: int = 7) -> int:
@@ -213,11 +261,15 @@ class World:
         self.index.next_id += 1
         self.index.records[block_id] = BlockRecord(inode, 1, 0, replication, False)
         block = ev.AllocatedBlock(block_id, 1, targets)
+        self.index.files[block_id] = OpenFile(
+            inode, 1, "f", 0o644, "ann", "users", replication, BLOCK_BYTES, "lease", False, (block,), 0
+        )
         self.manager.on_committed([ev.BlocksAllocated(inode, (block,), ())])
         return block_id
 
     def complete(self, block_id: int, *numbers: int) -> None:
         record = self.index.records[block_id]
+        del self.index.files[block_id]
         self.index.records[block_id] = record._replace(complete=True, length_bytes=BLOCK_BYTES)
         block = Block(block_id, 1, BLOCK_BYTES, BLOCK_BYTES, 0)
         done = ev.CompletedBlock(block, numbers)
@@ -225,6 +277,7 @@ class World:
 
     def abort(self, block_id: int) -> None:
         record = self.index.records.pop(block_id)
+        del self.index.files[block_id]
         self.manager.on_committed([ev.FileAborted(record.inode, "a test", (block_id,))])
 
     def holders(self, block_id: int) -> list[int]:

@@ -16,6 +16,7 @@ from esdfs.ids import Epoch, Txid
 from esdfs.journal.entry import Base, Entry
 from esdfs.namenode.audit.index import IndexStore
 from esdfs.namenode.audit.reading import AuditReader
+from esdfs.namenode.blocks.admin import Admin
 from esdfs.namenode.blocks.bodies import Load, PeerState, VolumeState
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.event_codec import pack
@@ -205,6 +206,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     peers: tuple[PeerState, ...] = (PeerState(node_id="dn-9", reachable=False),)
     last_heartbeat_us: int = MTIME_US
     blocks_stored: int = 0
+    rack: str = "/rack-1"
+    admin: Admin = Admin()
 
 
 class Copy(msgspec.Struct, frozen=True):

@@ -1,0 +1,19 @@
+"""Who is far slower than the others. Pure."""
+
+from collections.abc import Mapping
+from statistics import median
+from typing import Final
+
+_COMPARED_MIN: Final = 3
+
+
+def slow_nodes(p99_ms: Mapping[int, float], *, factor: float, floor_ms: float) -> frozenset[int]:
+    """Those that take ``factor`` times as long as most, and at least ``floor_ms``.
+
+    Who had nothing to do lately (0) is not compared, and three are needed to say what is usual.
+    """
+    told = {number: ms for number, ms in p99_ms.items() if ms > 0}
+    if len(told) < _COMPARED_MIN:
+        return frozenset()
+    limit_ms = max(floor_ms, factor * median(told.values()))
+    return frozenset(number for number, ms in told.items() if ms >= limit_ms)

@@ -1,0 +1,129 @@
+"""Racks: who says where a DataNode stands, and that no rack holds all copies."""
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from esdfs.errors import InvalidRequest
+from esdfs.namenode.blocks.health import Level
+from esdfs.namenode.blocks.locations import DataNodeRow
+from esdfs.namenode.blocks.racks import DEFAULT_RACK, Racks
+from esdfs.namenode.blocks.trimming import most_dispensable
+from tests.unit.namenode.blocks.test_draining import queue
+from tests.unit.namenode.blocks.world import BLOCK_BYTES, SILENT, World
+
+ALL = ("dn-1", "dn-2", "dn-3", "dn-4")
+
+
+def spread(world: World, **racks: str) -> None:
+    """DataNodes of one host, with the racks they name themselves."""
+    for name, rack in racks.items():
+        node_id = name.replace("_", "-")
+        world.register(node_id, host="127.0.0.1", rack=rack)
+        world.report(node_id, full=True, first=True, last=True)
+    world.settle()
+
+
+def registration(node_id: str, host: str) -> bytes:
+    body = {"node_id": node_id, "uuid": "u", "incarnation": 1, "hostname": host, "port": 9}
+    return msgspec.msgpack.encode(body)
+
+
+def script(directory: Path, body: str) -> str:
+    file = directory / "topology"
+    file.write_text(f"#!/bin/sh\n{body}\n")
+    file.chmod(0o755)
+    return str(file)
+
+
+def test_settings_go_before_the_script_and_the_script_before_what_it_says_itself(tmp_path: Path) -> None:
+    racks = Racks({"dn-1": "/a", "h-2": "/b"}, script(tmp_path, 'echo "/of/$1"; echo x >> $0.calls'), SILENT)
+
+    async def learn() -> None:
+        for node_id, host in (("dn-1", "h-1"), ("dn-2", "h-2"), ("dn-3", "h-3"), ("dn-4", "h-3")):
+            await racks.learn(registration(node_id, host))
+
+    asyncio.run(learn())
+    assert racks.of("dn-1", "h-1", "/own") == "/a"
+    assert racks.of("dn-2", "h-2", "/own") == "/b"
+    assert racks.of("dn-3", "h-3", "/own") == "/of/h-3"
+    assert (tmp_path / "topology.calls").read_text() == "x\n", "once for each host that the settings lack"
+
+
+@pytest.mark.parametrize("body", ["exit 3", "echo nonsense", "echo", "exec sleep 60"])
+def test_without_an_answer_of_the_script_its_own_word_counts(
+    tmp_path: Path, body: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("esdfs.namenode.blocks.racks._SCRIPT_S", 0.3)
+    racks = Racks({}, script(tmp_path, body), SILENT)
+    asyncio.run(racks.learn(registration("dn-1", "h-1")))
+    assert racks.of("dn-1", "h-1", "/own") == "/own"
+    assert racks.of("dn-1", "h-1", "") == DEFAULT_RACK
+    assert racks.of("dn-1", "h-1", "no rack") == DEFAULT_RACK
+
+
+def test_a_script_that_is_not_there_and_a_body_that_is_no_registration(tmp_path: Path) -> None:
+    racks = Racks({}, str(tmp_path / "nothing"), SILENT)
+    asyncio.run(racks.learn(registration("dn-1", "h-1")))
+    with pytest.raises(InvalidRequest):
+        asyncio.run(racks.learn(b"\xc1"))
+
+
+def test_on_one_host_copies_still_go_to_two_racks(blocks: World) -> None:
+    spread(blocks, dn_1="/a", dn_2="/a", dn_3="/a", dn_4="/b")
+    for targets in blocks.manager.place(100, 2, set(), BLOCK_BYTES):
+        assert 4 in targets
+        assert len(set(targets)) == 2
+    for targets in blocks.manager.place(100, 3, set(), BLOCK_BYTES):
+        assert 4 in targets
+        assert len(set(targets)) == 3
+
+
+def test_copies_on_one_rack_are_mended_and_the_racks_remain(blocks: World) -> None:
+    spread(blocks, dn_1="/a", dn_2="/a", dn_3="/b")
+    block_id = blocks.write(1, 2)
+    blocks.report("dn-1", stored=[(block_id, 1, BLOCK_BYTES)])
+    blocks.report("dn-2", stored=[(block_id, 1, BLOCK_BYTES)])
+    assert queue(blocks, Level.BADLY_PLACED) == 1
+    assert blocks.blocks()["under_replicated"] == 0
+    assert blocks.live(5_000, "dn-1", "dn-2", "dn-3") == {"replicate": 1, "delete": 1}
+    assert 3 in blocks.holders(block_id)
+    assert len(blocks.holders(block_id)) == 2
+    assert queue(blocks, Level.BADLY_PLACED) == 0
+
+
+def test_without_room_on_another_rack_nothing_is_copied_in_vain(blocks: World) -> None:
+    spread(blocks, dn_1="/a", dn_2="/a", dn_3="/a", dn_4="/b")
+    block_id = blocks.write(1, 2)
+    blocks.heartbeat("dn-4", available_space=BLOCK_BYTES - 1)
+    assert blocks.live(3_000, "dn-1", "dn-2", "dn-3") == {}
+    assert blocks.holders(block_id) == [1, 2]
+
+
+def test_what_lacks_copies_goes_before_what_is_badly_placed(tmp_path: Path) -> None:
+    world = World(tmp_path, streams_per_source=1)
+    spread(world, dn_1="/a", dn_2="/a", dn_3="/b")
+    badly = world.write(1, 2)
+    alone = world.write(1)
+    orders = world.commands("dn-1", "replicate")
+    assert [int(order["block_id"]) for order in orders][:1] == [alone]
+    assert badly != alone
+    world.close()
+
+
+def test_the_only_copy_of_a_rack_is_deleted_only_when_no_rack_has_two() -> None:
+    def row(number: int, rack: str, available: int, host: str = "h") -> DataNodeRow:
+        return DataNodeRow(
+            number=number, node_id="", uuid="", incarnation=1, hostname=host, port=1, rack=rack,
+            available_space=available,
+        )  # fmt: skip
+
+    first, second, third = row(1, "/a", 50), row(2, "/a", 90), row(3, "/b", 1)
+    assert most_dispensable([first, second, third]) is second
+    assert most_dispensable([third, first, second]) is first
+    assert most_dispensable([first, third]) is third
+    x, y, z = row(1, "/a", 5, "x"), row(2, "/a", 5, "y"), row(3, "/a", 9, "y")
+    assert most_dispensable([x, y, z]) is y
+    assert most_dispensable([]) is None
