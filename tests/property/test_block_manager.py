@@ -73,7 +73,8 @@ class Simulation:
         self.balances = balances
         self.moved = 0
         self.chance = random.Random(seed)
-        self.world = World(directory, seed=seed, forget_after_ms=60_000)
+        # A block that is lost for good keeps safe mode up no longer than the quiet time lasts.
+        self.world = World(directory, seed=seed, forget_after_ms=60_000, safe_mode_max_ms=120_000)
         self.nodes: dict[str, Node] = {}
         self.trouble = True
         self.writing: list[tuple[int, list[Node]]] = []

@@ -10,7 +10,7 @@ from esdfs.namenode.blocks.copies import Copy
 from esdfs.namenode.blocks.datanodes import DataNode, DataNodeTable
 from esdfs.namenode.blocks.evenness import Share
 from esdfs.namenode.blocks.index import BlockIndex
-from esdfs.namenode.blocks.locations import LocationsStore
+from esdfs.namenode.blocks.locations import DataNodeRow, LocationsStore
 from esdfs.namenode.blocks.placement import candidates
 from esdfs.namenode.blocks.policy import Policy, ns
 from esdfs.namenode.blocks.promises import Promises
@@ -22,6 +22,11 @@ UNDER_WAY_MAX: Final = 1_000
 
 _LOOKED_AT: Final = 64
 """Blocks considered in one tick: each costs a few reads."""
+
+_CALM_HEARTBEATS: Final = 3
+"""Nothing changed for so long: all have said how full they are since."""
+
+_RESTLESS_MS: Final = 120_000
 
 _STUCK: Final = (
     "no block of the fuller DataNodes can go to an emptier one: those have a copy of it, or no room, or "
@@ -75,6 +80,8 @@ class Balancer:
         self._why = "nobody asked for it"
         self._ended_ns: int | None = None
         self._laps: dict[int, _Lap] = {}
+        self._calm_since_ns: int | None = None
+        self._restless_since_ns: int | None = None
 
     # --- operators ------------------------------------------------------------------------------
 
@@ -165,16 +172,32 @@ class Balancer:
         if self._wish is None:
             self._start_unasked(now_ns)
             return False
+        calm = self._is_calm(now_ns)
         shares = self._shares(self._moves.coming_bytes())
         if evenness.spread(shares) <= self._wish.threshold:
             # What is under way counts as done in there; it is over when it really is.
             over = not self._moves and evenness.spread(self._shares({})) <= self._wish.threshold
-            if over and not self._missing():
+            if over and calm:
                 self._end("balanced", "", now_ns)
             return False
         if self._replicator.copying() or len(self._moves) >= UNDER_WAY_MAX:
             return False
-        return self._choose(shares, self._wish, now_ns)
+        return self._choose(shares, self._wish, now_ns, calm=calm)
+
+    def _is_calm(self, now_ns: int) -> bool:
+        """Whether what DataNodes last said is how it is: no copies are made or trimmed, nobody is silent.
+
+        Copies that are trimmed for ever (their DataNode cannot be asked) are not waited for to the end.
+        """
+        if self._missing() or self._replicator.settling():
+            self._calm_since_ns = None
+            if self._restless_since_ns is None:
+                self._restless_since_ns = now_ns
+            return not self._missing() and now_ns - self._restless_since_ns >= ns(_RESTLESS_MS)
+        self._restless_since_ns = None
+        if self._calm_since_ns is None:
+            self._calm_since_ns = now_ns
+        return now_ns - self._calm_since_ns >= _CALM_HEARTBEATS * ns(self._policy.heartbeat_interval_ms)
 
     def _start_unasked(self, now_ns: int) -> None:
         threshold = self._policy.balance_threshold
@@ -185,7 +208,7 @@ class Balancer:
         if evenness.spread(self._shares({})) > threshold:
             self.start(threshold)
 
-    def _choose(self, shares: list[Share], wish: Wish, now_ns: int) -> bool:
+    def _choose(self, shares: list[Share], wish: Wish, now_ns: int, *, calm: bool) -> bool:
         looked_at = 0
         around = _Round(shares, wish.threshold, self._room())
         givers = evenness.sources(shares, wish.threshold)
@@ -197,7 +220,7 @@ class Balancer:
                 continue
             page = self._store.blocks_of(number, after=lap.after, limit=_LOOKED_AT - looked_at)
             if not page:
-                lap.end(now_ns)
+                lap.end(now_ns, fruitless=calm and not lap.found)
             for block_id in page:
                 lap.after = block_id
                 looked_at += 1
@@ -207,7 +230,7 @@ class Balancer:
                         break
             if looked_at >= _LOOKED_AT:
                 return True
-        if self._moves or self._missing():
+        if self._moves or not calm:
             return False
         if all(self._hopeless(giver.number, around, now_ns) for giver in givers):
             self._end("stuck", _STUCK, now_ns)
@@ -252,15 +275,12 @@ class Balancer:
 
     def _keeps_apart(self, source: int, target: int, others: list[int]) -> bool:
         """Whether the copies are on as many hosts and racks after the move as before."""
-        before, after = ([self._place(number) for number in (first, *others)] for first in (source, target))
-        return all(
-            len({place[of] for place in after}) >= len({place[of] for place in before}) for of in (0, 1)
-        )
+        before, after = self._rows(source, *others), self._rows(target, *others)
+        hosts = len({row.hostname for row in after}) >= len({row.hostname for row in before})
+        return hosts and len({row.rack for row in after}) >= len({row.rack for row in before})
 
-    def _place(self, number: int) -> tuple[str, str]:
-        """(host, rack)."""
-        node = self._nodes.get(number)
-        return ("", "") if node is None else (node.row.hostname, node.row.rack)
+    def _rows(self, *numbers: int) -> list[DataNodeRow]:
+        return [node.row for number in numbers if (node := self._nodes.get(number)) is not None]
 
     def _obeys(self, number: int) -> bool:
         node = self._nodes.get(number)
@@ -282,7 +302,7 @@ class Balancer:
         return [
             node
             for node in self._nodes
-            if node.status in alive and not node.drains and node.row.storage_capacity
+            if node.status in alive and node.row.storage_capacity and not node.drains
         ]
 
     def _shares(self, coming: dict[int, int]) -> list[Share]:
@@ -355,9 +375,9 @@ class _Lap:
         self.found = False
         self._fruitless_until_ns = 0
 
-    def end(self, now_ns: int) -> None:
-        """All were considered."""
-        if not self.found:
+    def end(self, now_ns: int, *, fruitless: bool) -> None:
+        """All were considered, and none of them will do soon."""
+        if fruitless:
             self._fruitless_until_ns = now_ns + ns(self.AGAIN_MS)
         self.after = 0
         self.found = False

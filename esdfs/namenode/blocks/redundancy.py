@@ -148,13 +148,16 @@ class BlockReplicator:
             self._order_away(number, block_id, replicas[number].generation, Why.CORRUPT)
         sure = list(health.sure)
         while len(sure) > health.target:
-            leaver = self.moves.leaver(block_id)
-            rows = [self._row(number) for number in sure]
-            victim = next((row for row in rows if row.number == leaver), None) or most_dispensable(rows)
+            victim = self._leaver(block_id, sure) or most_dispensable([self._row(number) for number in sure])
             if victim is None:
                 return
             sure.remove(victim.number)
             self._order_away(victim.number, block_id, record.generation, Why.EXCESS)
+
+    def _leaver(self, block_id: int, sure: list[int]) -> DataNodeRow | None:
+        """The source of a move, whose copy is the one too many."""
+        number = self.moves.leaver(block_id)
+        return self._row(number) if number is not None and number in sure else None
 
     def _order_away(self, number: int, block_id: int, generation: int, why: Why) -> None:
         if self._deletions.add(number, block_id, generation, why, 0):
@@ -197,8 +200,13 @@ class BlockReplicator:
         if block_id in self._copies:
             return ()
         health = self._examine(block_id, record)
-        as_it_should = len(health.good) == health.target and health.good == health.sure
-        return health.good if as_it_should and not health.stale and not health.corrupt else ()
+        as_it_should = health.level is None and len(health.good) == health.target
+        others = health.stale or health.corrupt or health.draining
+        return health.good if as_it_should and health.good == health.sure and not others else ()
+
+    def settling(self) -> bool:
+        """Whether copies are missing that can be made, or there are too many, as far as noticed."""
+        return bool(self._surplus or self._copies) or any(self._queues[level] for level in _WORKABLE)
 
     # --- what happened --------------------------------------------------------------------------
 
