@@ -206,7 +206,7 @@ class BlockReplicator:
 
     def settling(self) -> bool:
         """Whether copies are missing that can be made, or there are too many, as far as noticed."""
-        return bool(self._surplus or self._copies) or any(self._queues[level] for level in _WORKABLE)
+        return bool(self._surplus or self._copies) or any(self._queues.at(level) for level in _WORKABLE)
 
     # --- what happened --------------------------------------------------------------------------
 
