@@ -211,6 +211,18 @@ def test_copies_are_never_brought_closer_together_and_it_says_why_it_cannot_go_o
     assert {source for _, source, _ in cluster.moved} == {"dn-1"}
 
 
+def test_copies_on_two_racks_stay_on_two_racks(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    cluster.world.racks.update({"dn-1": "/a", "dn-2": "/b", "dn-3": "/a"})
+    cluster.add("dn-1")
+    cluster.add("dn-2")
+    cluster.fill(60, "dn-1", "dn-2")
+    cluster.add("dn-3")
+    cluster.balancer.start(0.02)
+    cluster.run(400)
+    assert {source for _, source, _ in cluster.moved} == {"dn-1"}
+
+
 def test_a_datanode_without_room_gets_nothing(uneven: Cluster) -> None:
     uneven.balancer.start(0.05)
     for _ in range(3):
