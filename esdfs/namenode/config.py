@@ -16,9 +16,8 @@ from esdfs.namenode.features import SUPPORTED, FeatureRange, limited
 CHECKPOINT_RECORDS_MIN: Final = 10
 """A checkpoint takes two records itself."""
 
-BALANCE_BYTES_PER_S_MIN: Final = 64 * 1024
-
 _RACK: Final = re.compile(r"(/[^\s/]{1,64}){1,4}")
+BALANCE_BYTES_PER_S_MIN: Final = 64 * 1024
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/]+):[1-9][0-9]{0,4}")
 
 
@@ -47,12 +46,12 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             often, or after so many transactions.
         purge_grace_ms: Blocks of forgotten history, and replicas that no block of ours has, are deleted this
             much later: who began to read them may finish.
-        balance_threshold: Move blocks whenever a DataNode's use (a part of its capacity, 0 to 1) is further
-            than this from the cluster's; 0 = only when an operator says so.
-        balance_bytes_per_s: Each DataNode sends at most so much of that, unless an operator says otherwise.
         topology: Racks by DataNode id or host: "host" = "/rack-1". Before what DataNodes say themselves.
         topology_script: A program that is called with a host and prints its rack; "" = none. It has five
             seconds, and is asked once for each host.
+        balance_threshold: Move blocks whenever a DataNode's use (a part of its capacity, 0 to 1) is further
+            than this from the cluster's; 0 = only when an operator says so.
+        balance_bytes_per_s: Each DataNode sends at most so much of that, unless an operator says otherwise.
     """
 
     node_id: str
@@ -82,10 +81,10 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     horizon_step_ms: int = 60_000
     horizon_step_records: int = 10_000
     purge_grace_ms: int = 60_000
-    balance_threshold: float = 0.0
-    balance_bytes_per_s: int = 20_000_000
     topology: dict[str, str] = {}
     topology_script: str = ""
+    balance_threshold: float = 0.0
+    balance_bytes_per_s: int = 20_000_000
 
     def validate(self) -> list[str]:
         """Everything wrong, each naming its setting; empty when all is well."""

@@ -10,7 +10,7 @@ from esdfs.namenode.blocks.copies import Copy
 from esdfs.namenode.blocks.datanodes import DataNode, DataNodeTable
 from esdfs.namenode.blocks.evenness import Share
 from esdfs.namenode.blocks.index import BlockIndex
-from esdfs.namenode.blocks.locations import DataNodeRow, LocationsStore
+from esdfs.namenode.blocks.locations import LocationsStore
 from esdfs.namenode.blocks.placement import candidates
 from esdfs.namenode.blocks.policy import Policy, ns
 from esdfs.namenode.blocks.promises import Promises
@@ -104,6 +104,7 @@ class Balancer:
         self._moves.limit(rate)
         self._wish = Wish(threshold, rate)
         self._state, self._why = "running", ""
+        self._calm_since_ns = self._restless_since_ns = None
         self._laps.clear()
         self._log.info("balancing", threshold=threshold, bytes_per_s=rate)
 
@@ -275,12 +276,15 @@ class Balancer:
 
     def _keeps_apart(self, source: int, target: int, others: list[int]) -> bool:
         """Whether the copies are on as many hosts and racks after the move as before."""
-        before, after = self._rows(source, *others), self._rows(target, *others)
-        hosts = len({row.hostname for row in after}) >= len({row.hostname for row in before})
-        return hosts and len({row.rack for row in after}) >= len({row.rack for row in before})
+        before, after = ([self._place(number) for number in (first, *others)] for first in (source, target))
+        return all(
+            len({place[of] for place in after}) >= len({place[of] for place in before}) for of in (0, 1)
+        )
 
-    def _rows(self, *numbers: int) -> list[DataNodeRow]:
-        return [node.row for number in numbers if (node := self._nodes.get(number)) is not None]
+    def _place(self, number: int) -> tuple[str, str]:
+        """(host, rack)."""
+        node = self._nodes.get(number)
+        return ("", "") if node is None else (node.row.hostname, node.row.rack)
 
     def _obeys(self, number: int) -> bool:
         node = self._nodes.get(number)
@@ -302,7 +306,7 @@ class Balancer:
         return [
             node
             for node in self._nodes
-            if node.status in alive and node.row.storage_capacity and not node.drains
+            if node.status in alive and not node.drains and node.row.storage_capacity
         ]
 
     def _shares(self, coming: dict[int, int]) -> list[Share]:

@@ -34,12 +34,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         scan_interval_ms: All blocks are walked this often, whatever events said.
         forget_after_ms: A dead DataNode whose blocks are all safe elsewhere is forgotten.
         reserve_bytes: Kept free on a target beyond the block; DataNodes keep a reserve of their own.
+        slow_factor, slow_ms: A DataNode whose fsyncs or first bytes (p99) take this many times the median of
+            all, and at least so long, gets new copies only when no other has room.
         balance_threshold: Balance whenever a DataNode's use is further than this from the cluster's; 0 = only
             when an operator says so.
         balance_bytes_per_s: Each DataNode sends at most so much of that, unless an operator says otherwise.
         balance_pause_ms: Balancing that nobody asked for begins this long after the last at the earliest.
-        slow_factor, slow_ms: A DataNode whose fsyncs or first bytes (p99) take this many times the median of
-            all, and at least so long, gets new copies only when no other has room.
         queued_max: Blocks remembered as needing copies; the scan finds the others again.
     """
 

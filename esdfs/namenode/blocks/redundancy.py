@@ -148,16 +148,13 @@ class BlockReplicator:
             self._order_away(number, block_id, replicas[number].generation, Why.CORRUPT)
         sure = list(health.sure)
         while len(sure) > health.target:
-            victim = self._leaver(block_id, sure) or most_dispensable([self._row(number) for number in sure])
+            leaver = self.moves.leaver(block_id)
+            rows = [self._row(number) for number in sure]
+            victim = next((row for row in rows if row.number == leaver), None) or most_dispensable(rows)
             if victim is None:
                 return
             sure.remove(victim.number)
             self._order_away(victim.number, block_id, record.generation, Why.EXCESS)
-
-    def _leaver(self, block_id: int, sure: list[int]) -> DataNodeRow | None:
-        """The source of a move, whose copy is the one too many."""
-        number = self.moves.leaver(block_id)
-        return self._row(number) if number is not None and number in sure else None
 
     def _order_away(self, number: int, block_id: int, generation: int, why: Why) -> None:
         if self._deletions.add(number, block_id, generation, why, 0):
