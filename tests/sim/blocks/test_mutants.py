@@ -1,0 +1,28 @@
+"""Rules of the block manager, each broken, are noticed: the cheapest seed that does."""
+
+import pytest
+
+from tests.sim.blocks.mutants import MUTANTS
+from tests.sim.blocks.run import simulate
+
+KILLED_BY = {
+    "deletes-on-unsure-copies": (0, "B5"),
+    "counts-leaving-copies": (0, "B5"),
+    "counts-corrupt": (1, "B2"),
+    "trusts-dead-nodes": (1, "B8"),
+    "ignores-brake": (1, "B8"),
+    "deletes-future-ids": (0, "B3"),
+    "sweeps-early": (0, "B11"),
+    "trusts-what-it-heard-as-a-follower": (5, "B6"),
+}
+
+
+@pytest.mark.parametrize("name", KILLED_BY)
+def test_a_broken_rule_is_noticed(name: str) -> None:
+    seed, invariant = KILLED_BY[name]
+
+    assert f": {invariant}: " in simulate(seed, name).broken
+
+
+def test_every_mutant_there_is_can_be_named() -> None:
+    assert set(KILLED_BY) <= set(MUTANTS)
