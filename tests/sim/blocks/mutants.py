@@ -95,7 +95,7 @@ def _counts_corrupt(manager: BlockManager) -> None:
 
 
 def _trusts_dead_nodes(manager: BlockManager) -> None:
-    _replace(manager._nodes, "tick", lambda _now_ns: [])
+    _replace(manager._nodes, "tick", lambda _now_ns, _now_us: [])
 
 
 def _ignores_brake(manager: BlockManager) -> None:
