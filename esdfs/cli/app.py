@@ -42,6 +42,7 @@ COMMANDS: Final[dict[str, str]] = {
     "cluster": "cluster:cluster",
     "node": "node:node",
     "fsck": "cluster:fsck",
+    "balance": "balance:balance",
     "quorum": "quorum:quorum",
     "upgrade": "upgrade:upgrade",
     "doctor": "doctor:doctor",

@@ -42,7 +42,7 @@ class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         local_socket_dir: Where the Unix socket for clients of this host goes; empty = the first volume, or
             nothing when that path is too long for a socket. ``-`` = none.
         rack: Where it stands, like "/rack-1"; empty = the NameNodes know, or it does not matter.
-        scan_interval_s: How often trash and leftovers are looked at.
+        scan_interval_s: How often trash, leftovers, and how full the volumes are, are looked at.
     """
 
     node_id: str

@@ -17,6 +17,7 @@ from esdfs.datanode.fence import EpochFence
 from esdfs.datanode.figures import Figures
 from esdfs.datanode.load import Load
 from esdfs.datanode.local import open_local, socket_path
+from esdfs.datanode.mover import VolumeMover
 from esdfs.datanode.namenode_link import Broadcast
 from esdfs.datanode.orders import Orders
 from esdfs.datanode.pacing import Pace
@@ -120,6 +121,13 @@ class DataNode:
             bytes_per_s=config.scrub_bytes_per_s,
             idle_ns=self._load.idle_ns,
         )
+        self._mover = VolumeMover(
+            self.store,
+            clock,
+            Pace(config.balance_bytes_per_s, clock, self.stopping.wait),
+            threshold=config.balance_threshold_percent / 100,
+            look_s=config.scan_interval_s,
+        )
         self._sweeper = threading.Thread(target=self._sweep, name="trash", daemon=True)
 
     def start(self) -> None:
@@ -131,6 +139,7 @@ class DataNode:
         self._peer_watch.start()
         self._disk_watch.start()
         self._scrubber.start()
+        self._mover.start()
         self._sweeper.start()
 
     def stop(self) -> None:
@@ -144,6 +153,7 @@ class DataNode:
         self._peer_watch.stop()
         self._disk_watch.stop()
         self._scrubber.stop()
+        self._mover.stop()
         self._sweeper.join()
         self._channels.close()
         self.store.close()

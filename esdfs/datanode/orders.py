@@ -47,8 +47,12 @@ class Hands(Protocol):
         """Push a copy."""
         ...
 
-    def move(self, request: ReplicationRequest, bytes_per_s: int) -> BlockResult:
+    def move(self, request: ReplicationRequest) -> BlockResult:
         """Push a copy that balances."""
+        ...
+
+    def limit_moves(self, bytes_per_s: int) -> None:
+        """How fast all of these together may be."""
         ...
 
     def delete(self, request: BlockRequest) -> BlockResult:
@@ -91,6 +95,8 @@ class Orders:
         if run is None or not command.block_id.isdecimal():
             _log.warning("order not understood", kind=command.kind, block=command.block_id)
             return
+        if command.kind == "transfer":
+            self._hands.limit_moves(command.bytes_per_s)  # those under way may have begun far slower
         with self._lock:
             if name in self._running:
                 return
@@ -115,7 +121,7 @@ class Orders:
                 block_id=key.block_id, generation=key.generation, targets=command.targets, epoch=epoch
             )
             if command.kind == "transfer":
-                result = self._hands.move(request, command.bytes_per_s)
+                result = self._hands.move(request)
             else:
                 result = self._hands.replicate(request)
             reached = {receipt.node_id for receipt in result.receipts}

@@ -65,8 +65,10 @@ class Pace:
         """So much is about to be moved: rests as long as that takes at our rate. False = end now."""
         with self._lock:
             now_ns = self._clock.monotonic_ns()
-            due_ns = now_ns + self._bucket.take(size_bytes, now_ns)
-        while (left_ns := due_ns - self._clock.monotonic_ns()) > 0:
+            bucket = self._bucket
+            due_ns = now_ns + bucket.take(size_bytes, now_ns)
+        # Another rate counts for who rests already, too.
+        while bucket is self._bucket and (left_ns := due_ns - self._clock.monotonic_ns()) > 0:
             if self._rest(min(REST_MOST_S, left_ns / 1e9)):
                 return False
         return True

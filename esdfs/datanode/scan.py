@@ -108,6 +108,13 @@ def set_aside(volume: Volume, key: BlockKey, state: ReplicaState, clock: Clock) 
                 _log.warning("replica lacked a file", path=str(path))
 
 
+def unlink(volume: Volume, key: BlockKey) -> None:
+    """Remove a replica's files for good: it is on another volume. A missing one is no error."""
+    with volume.changing("removing a replica that was moved"):
+        for suffix in ("data", "meta"):  # in this order: without its data file the replica is not there
+            volume.final_path(key.block_id, key.generation, suffix).unlink(missing_ok=True)
+
+
 def empty_trash(volume: Volume, older_than_us: int) -> int:
     """Unlink what was deleted before that wall time; answers how many files."""
     gone = 0

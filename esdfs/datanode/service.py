@@ -103,13 +103,16 @@ class DataNodeService:
             self._store.delete(replica.block_id, replica.generation)
         return result
 
-    def move(self, request: ReplicationRequest, bytes_per_s: int) -> BlockResult:
+    def limit_moves(self, bytes_per_s: int) -> None:
+        """How fast all `move`s together may be, from now on; 0 = no limit of their own."""
+        self._moving.limit(bytes_per_s)
+
+    def move(self, request: ReplicationRequest) -> BlockResult:
         """The first half of a transfer that a leader directs: push a copy, no faster than it says.
 
         Ours stays until the leader, told of both, orders it away: it alone knows who counts on which copy.
         """
         self._fence.admit(request.epoch)
-        self._moving.limit(bytes_per_s)
         return self._push(request, self._copying, self._moving)[1]
 
     def _push(self, request: ReplicationRequest, *paces: Pace) -> tuple[Replica, BlockResult]:

@@ -171,18 +171,20 @@ class BlockStore:
             ReplicaNotFound: Not here.
             ReplicaCorrupt: Its meta file does not verify; it was set aside.
         """
-        replica = self.find(block_id, generation)
-        try:
-            return ReplicaReader(self.volumes[replica.volume], replica)
-        except ReplicaCorrupt as error:
-            self.doubt(replica, error.message)
-            raise
-        except ReplicaNotFound:
-            with self._lock:
-                if self._replicas.get(block_id) is replica:  # not deleted: somebody took its files away
-                    _log.error("replica's files are gone", block=block_id)
-                    self._forget([replica])
-            raise
+        while True:
+            replica = self.find(block_id, generation)
+            try:
+                return ReplicaReader(self.volumes[replica.volume], replica)
+            except ReplicaCorrupt as error:
+                self.doubt(replica, error.message)
+                raise
+            except ReplicaNotFound:
+                with self._lock:
+                    if self._replicas.get(block_id) is replica:  # not deleted: somebody took its files away
+                        _log.error("replica's files are gone", block=block_id)
+                        self._forget([replica])
+                        raise
+                # It was moved, replaced or deleted under our hands: what is there now?
 
     def verify(self, replica: Replica) -> None:
         """Read and verify every byte, from a thread that has time.
@@ -243,21 +245,34 @@ class BlockStore:
         volume: Volume | None = None
         try:
             volume = choose(self.volumes, promise)
-            return BlockWriter(first, volume, promise, self._written)
+            return BlockWriter(first, volume, promise, self.unclaim)
         except BaseException:
             if volume is not None:
                 volume.release(promise)
-            self._written(key)
+            self.unclaim(key)
             raise
-
-    def _written(self, key: BlockKey) -> None:
-        with self._lock:
-            self._writing.discard(key)
 
     def finalize(self, writers: list[BlockWriter]) -> list[Receipt]:
         """Make finished blocks durable and visible: data, meta and names are fsynced on return.
 
         All or none are visible to this process; on an error the caller drops them.
+
+        Raises:
+            DiskFailed: A volume went out of service.
+            VolumeFull: No room for the meta files.
+        """
+        self.harden(writers)
+        with self._lock:
+            for writer in writers:
+                if writer.volume.failed:
+                    raise DiskFailed(f"volume {writer.volume.root.name} went out of service")
+            replicas = [self._add(writer) for writer in writers]
+        for writer in writers:
+            writer.end()
+        return [self.receipt(replica) for replica in replicas]
+
+    def harden(self, writers: list[BlockWriter]) -> None:
+        """Make finished blocks durable under their final names; the map does not know them yet.
 
         Raises:
             DiskFailed: A volume went out of service.
@@ -272,14 +287,6 @@ class BlockStore:
         parents = [(writer.volume, writer.rename()) for writer in writers]
         if self._durable:
             sync_parents(parents)
-        with self._lock:
-            for writer in writers:
-                if writer.volume.failed:
-                    raise DiskFailed(f"volume {writer.volume.root.name} went out of service")
-            replicas = [self._add(writer) for writer in writers]
-        for writer in writers:
-            writer.end()
-        return [self.receipt(replica) for replica in replicas]
 
     def _add(self, writer: BlockWriter) -> Replica:
         meta = writer.arrival.meta
@@ -303,6 +310,36 @@ class BlockStore:
             del self._corrupt[key]
         self._listener.stored(writer.key, meta.length_bytes)
         return replica
+
+    # --- between volumes ---
+
+    def claim(self, replica: Replica) -> None:
+        """Let nobody write this replica's generation until it is `unclaim`ed: it is being moved.
+
+        Raises:
+            ReplicaNotFound: It was deleted, replaced or set aside meanwhile.
+            ReplicaExists: Another stream writes it.
+        """
+        key = BlockKey(replica.block_id, replica.generation)
+        with self._lock:
+            if self._replicas.get(replica.block_id) is not replica:
+                raise ReplicaNotFound(f"block {key.block_id}: it changed before it was moved")
+            if key in self._writing:
+                raise ReplicaExists(f"block {key.block_id}: it is being written by another stream")
+            self._writing.add(key)
+
+    def unclaim(self, key: BlockKey) -> None:
+        """It may be written again."""
+        with self._lock:
+            self._writing.discard(key)
+
+    def exchange(self, replica: Replica, copy: Replica) -> bool:
+        """Name ``copy``, which is durable, instead of ``replica``; False when that is not here any more."""
+        with self._lock:
+            stays = self._replicas.get(replica.block_id) is replica and not self.volumes[copy.volume].failed
+            if stays:
+                self._put(copy)
+            return stays
 
     # --- dropping ---
 

@@ -17,6 +17,7 @@ CHECKPOINT_RECORDS_MIN: Final = 10
 """A checkpoint takes two records itself."""
 
 _RACK: Final = re.compile(r"(/[^\s/]{1,64}){1,4}")
+BALANCE_BYTES_PER_S_MIN: Final = 64 * 1024
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/]+):[1-9][0-9]{0,4}")
 
 
@@ -48,6 +49,9 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         topology: Racks by DataNode id or host: "host" = "/rack-1". Before what DataNodes say themselves.
         topology_script: A program that is called with a host and prints its rack; "" = none. It has five
             seconds, and is asked once for each host.
+        balance_threshold: Move blocks whenever a DataNode's use (a part of its capacity, 0 to 1) is further
+            than this from the cluster's; 0 = only when an operator says so.
+        balance_bytes_per_s: Each DataNode sends at most so much of that, unless an operator says otherwise.
     """
 
     node_id: str
@@ -79,6 +83,8 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     purge_grace_ms: int = 60_000
     topology: dict[str, str] = {}
     topology_script: str = ""
+    balance_threshold: float = 0.0
+    balance_bytes_per_s: int = 20_000_000
 
     def validate(self) -> list[str]:
         """Everything wrong, each naming its setting; empty when all is well."""
@@ -109,6 +115,10 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             problems.append("horizon_step_ms must be at least 100 and horizon_step_records at least 1")
         if self.purge_grace_ms < 0:
             problems.append("purge_grace_ms must not be negative")
+        if not 0 <= self.balance_threshold < 1:
+            problems.append("balance_threshold must be 0 (off) or a part of a DataNode's capacity, like 0.1")
+        if self.balance_bytes_per_s < BALANCE_BYTES_PER_S_MIN:
+            problems.append(f"balance_bytes_per_s must be at least {BALANCE_BYTES_PER_S_MIN}")
         problems += [
             f"{name} must be between 0 and 65535"
             for name in ("rest_port", "grpc_port")
@@ -200,12 +210,12 @@ def save(config: NameNodeConfig) -> None:
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _toml(value: str | int | tuple[str, ...] | dict[str, str]) -> str:
+def _toml(value: str | float | tuple[str, ...] | dict[str, str]) -> str:
     """JSON's strings and numbers are TOML's; its objects are not."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_toml(key)} = {_toml(item)}" for key, item in value.items()) + "}"
     return msgspec.json.encode(value).decode()
 
 
-def _fields(config: NameNodeConfig) -> list[tuple[str, str | int | tuple[str, ...] | dict[str, str]]]:
+def _fields(config: NameNodeConfig) -> list[tuple[str, str | float | tuple[str, ...] | dict[str, str]]]:
     return [(name, getattr(config, name)) for name in config.__struct_fields__]

@@ -5,7 +5,7 @@ answers. Many calls travel in one frame; answers come back in any order, matched
 """
 
 import struct
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -96,6 +96,19 @@ class RemoveVoter(msgspec.Struct, frozen=True, tag="remove-voter"):
     node_id: str
 
 
+class Balance(msgspec.Struct, frozen=True, tag="balance"):
+    """Balancing DataNodes: how it stands, begin, or end. Only the leader knows.
+
+    Attributes:
+        threshold: See ``blocks.evenness``.
+        bytes_per_s: Each DataNode sends at most so much; 0 = as configured.
+    """
+
+    action: Literal["status", "start", "stop"]
+    threshold: float = 0.1
+    bytes_per_s: int = 0
+
+
 QuorumChange: TypeAlias = TransferLeadership | AddVoter | RemoveVoter
 
 Body: TypeAlias = (
@@ -107,6 +120,7 @@ Body: TypeAlias = (
     | ReadIndex
     | Status
     | Upgrade
+    | Balance
     | QuorumStatus
     | TransferLeadership
     | AddVoter

@@ -32,6 +32,7 @@ from esdfs.namenode.fleet import namenodes
 from esdfs.namenode.frames import (
     AddVoter,
     Answer,
+    Balance,
     BlockReport,
     Call,
     Execute,
@@ -165,6 +166,9 @@ class Service:
                     result = self._renew(files)
                 case Status():
                     result = self.status()
+                case Balance():
+                    self._require_leader()
+                    result = self._blocks.balancer.ask(call.body, self._clock.monotonic_ns())
                 case Upgrade(finalize):
                     self._require_leader()
                     if finalize:

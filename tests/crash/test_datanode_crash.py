@@ -14,6 +14,7 @@ from esdfs.rpc import datanode as dn
 from esdfs.rpc.channel import Channels
 from esdfs.rpc.messages import BlockRequest
 from tests.blocks import content, flip, plain_frames
+from tests.cluster import eventually
 from tests.datanodes import NameNode, Process, running
 
 
@@ -121,3 +122,42 @@ def test_the_scrubber_reports_what_nobody_reads(tmp_path: Path, channels: Channe
             assert get(channels, node, 1) == content(200_000)
     finally:
         namenode.close()
+
+
+def test_through_kills_while_replicas_move_to_an_added_volume_each_is_there_once_and_whole(
+    tmp_path: Path, channels: Channels
+) -> None:
+    draw = random.Random(5)
+    namenode = NameNode()
+    try:
+        with running(tmp_path, [namenode.url], 1, capacity_bytes=64 << 20, scan_interval_s=1) as (node,):
+            written = {number: content(700_000 + number, seed=number) for number in range(1, 25)}
+            for number, data in written.items():
+                dn.store_blocks(channels.get(node.address), plain_frames(number, data), timeout_s=30)
+            node.stop()
+            roots = [node.volume, tmp_path / "added"]
+
+            def on(root: Path) -> list[str]:
+                return sorted(path.name for path in (root / "current").rglob("*.data"))
+
+            node.start(volumes=[str(root) for root in roots], balance_bytes_per_s=6_000_000)
+            for _ in range(3):
+                some = len(on(roots[1])) + draw.randrange(1, 3)
+                eventually(lambda some=some: len(on(roots[1])) >= some, what="replicas move")  # type: ignore[misc]  # a default argument
+                node.kill()
+                node.start()
+                for number, data in written.items():
+                    assert get(channels, node, number) == data
+            namenode.wait_for(lambda: evenly(namenode), "both volumes are used evenly")
+            names = on(roots[0]) + on(roots[1])
+            assert sorted(names) == sorted(f"{number}_1.data" for number in written)
+            assert namenode.reported("removed", "dn-1") == namenode.reported("corrupt", "dn-1") == []
+            for number, data in written.items():
+                assert get(channels, node, number) == data
+    finally:
+        namenode.close()
+
+
+def evenly(namenode: NameNode) -> bool:
+    used = [volume["used_bytes"] for volume in namenode.bodies("/heartbeat")[-1]["volumes"]]
+    return len(used) == 2 and abs(used[0] - used[1]) < 0.1 * (64 << 20)

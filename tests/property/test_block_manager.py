@@ -2,6 +2,7 @@
 
 Whatever happens: no order of ours takes the last good copy of a block somebody names, and once the faults
 end every block with a good copy left has all of them again, garbage is gone, and nothing waits.
+The same holds while blocks are balanced.
 """
 
 import random
@@ -68,7 +69,9 @@ class Node:
 
 
 class Simulation:
-    def __init__(self, directory: Path, seed: int) -> None:
+    def __init__(self, directory: Path, seed: int, *, balances: bool = False) -> None:
+        self.balances = balances
+        self.moved = 0
         self.chance = random.Random(seed)
         self.world = World(directory, seed=seed, forget_after_ms=60_000)
         self.nodes: dict[str, Node] = {}
@@ -104,6 +107,8 @@ class Simulation:
         if self.trouble:
             self.write()
             self.break_something()
+            if self.balances and self.often(0.3):
+                self.world.manager.balancer.start(0.001)
         for node in list(self.disks()):
             if node.up:
                 self.obey(node)
@@ -191,6 +196,7 @@ class Simulation:
                     self.delete(node, int(order["block_id"]))
                 else:
                     self.copy(node, int(order["block_id"]), order["targets"])
+                    self.moved += order["kind"] == "transfer"
         node.orders = later
 
     def delete(self, node: Node, block_id: int) -> None:
@@ -231,6 +237,9 @@ class Simulation:
                 node.name,
                 incarnation=node.incarnation,
                 available_space=self.chance.randrange(1 << 30, 1 << 39),
+                # Small enough that a block more or less makes a difference.
+                storage_capacity=200 * BLOCK_BYTES,
+                used_bytes=BLOCK_BYTES * len(node.good | node.rotten),
             )
         except UnknownDataNode:
             node.registered = False
@@ -273,6 +282,7 @@ class Simulation:
 
     def heal(self) -> None:
         self.trouble = False
+        self.world.manager.balancer.stop(self.world.clock.monotonic_ns())
         for node in self.disks():
             node.reachable = True
             if not node.up:
@@ -321,9 +331,9 @@ class Simulation:
 _HOPELESS = {"missing", "corrupt_only"}
 
 
-def run(seed: int) -> Simulation:
+def run(seed: int, *, balances: bool = False) -> Simulation:
     directory = Path(tempfile.mkdtemp())
-    simulation = Simulation(directory, seed)
+    simulation = Simulation(directory, seed, balances=balances)
     try:
         for _ in range(FAULTY_STEPS):
             simulation.step()
@@ -354,3 +364,9 @@ def test_no_order_takes_a_last_copy_and_all_blocks_recover(first: int) -> None:
     assert sum(simulation.copied for simulation in ran) > 100
     assert sum(simulation.deleted for simulation in ran) > 50
     assert sum(simulation.rotted for simulation in ran) > 10
+
+
+@pytest.mark.parametrize("first", range(1000, 1060, 20))
+def test_balancing_takes_no_last_copy_and_leaves_no_copy_too_many(first: int) -> None:
+    ran = [run(seed, balances=True) for seed in range(first, first + 20)]
+    assert sum(simulation.moved for simulation in ran) > 100

@@ -150,6 +150,15 @@ def replicate(block_id: int, generation: int, targets: list[tuple[str, str]]) ->
     }
 
 
+def transfer(block_id: int, generation: int, target: tuple[str, str], bytes_per_s: int) -> dict[str, Any]:
+    """The order to copy a block to ``target`` no faster than that; the copy here goes by another order."""
+    return {
+        **replicate(block_id, generation, [target]),
+        "kind": "transfer",
+        "bytes_per_s": bytes_per_s,
+    }
+
+
 def delete(block_id: int, generation: int) -> dict[str, Any]:
     """The order to drop a replica of at most ``generation``."""
     return {"kind": "delete", "block_id": str(block_id), "generation": generation}

@@ -10,6 +10,7 @@ from esdfs.env import Clock, Rng
 from esdfs.errors import IdentityConflict, InvalidRequest
 from esdfs.namenode import events as ev
 from esdfs.namenode.blocks import bodies
+from esdfs.namenode.blocks.balancing import Balancer
 from esdfs.namenode.blocks.brake import Brake
 from esdfs.namenode.blocks.datanodes import Change, DataNode, DataNodeTable
 from esdfs.namenode.blocks.farewell import Farewell
@@ -90,6 +91,9 @@ class BlockManager:
             promises=self._promises,
             policy=self._policy,
             rng=rng,
+        )
+        self.balancer = Balancer(
+            index, store, self._nodes, self.replicator, self._promises, self._policy, logger
         )
         self._intake = Intake(
             index,
@@ -219,7 +223,7 @@ class BlockManager:
         if self.replicator.stopped or not node.obeys:
             return []
         self.replicator.schedule_soon(now_ns, node.number)
-        orders = self.replicator.orders(node.number)
+        orders = self.replicator.orders(node.number) + self.balancer.orders(node.number)
         due = self._deletions.due(node.number, now_ns, self.replicator.permits)
         for block_id, generation in due:
             self._log.info("deletion ordered", block=block_id, datanode=node.number)
@@ -353,6 +357,7 @@ class BlockManager:
         is_late = lambda: self._clock.monotonic_ns() >= deadline_ns  # noqa: E731 - one clock, one deadline
         more = self._operating.work(now_ns, is_late) or more
         self.replicator.stopped = self._why_stopped()
+        more = self.balancer.tick(now_ns) or more
         behind = self.replicator.waits_for_reports and not self._safe_mode.active
         return self.replicator.tick(now_ns) or more or behind
 
@@ -384,6 +389,8 @@ class BlockManager:
         if leading and not self._leads:
             # What our predecessor ordered may still happen: no report made before is trusted.
             self._nodes.doubt(self._clock.monotonic_ns(), self._rng)
+        if leading is not self._leads:
+            self.balancer.forget(self._clock.monotonic_ns())
         self._leads = leading
         self.replicator.stopped = self._why_stopped()
 

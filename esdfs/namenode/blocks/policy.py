@@ -36,6 +36,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         reserve_bytes: Kept free on a target beyond the block; DataNodes keep a reserve of their own.
         slow_factor, slow_ms: A DataNode whose fsyncs or first bytes (p99) take this many times the median of
             all, and at least so long, gets new copies only when no other has room.
+        balance_threshold: Balance whenever a DataNode's use is further than this from the cluster's; 0 = only
+            when an operator says so.
+        balance_bytes_per_s: Each DataNode sends at most so much of that, unless an operator says otherwise.
+        balance_pause_ms: Balancing that nobody asked for begins this long after the last at the earliest.
         queued_max: Blocks remembered as needing copies; the scan finds the others again.
     """
 
@@ -72,6 +76,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     slow_factor: float = 3.0
     slow_ms: float = 200.0
     queued_max: int = 200_000
+    balance_threshold: float = 0.0
+    balance_bytes_per_s: int = 20_000_000
+    balance_pause_ms: int = 600_000
 
 
 def from_config(config: NameNodeConfig) -> Policy:
@@ -83,6 +90,8 @@ def from_config(config: NameNodeConfig) -> Policy:
         safe_mode_min_ms=config.safe_mode_min_ms,
         purge_grace_ms=config.purge_grace_ms,
         orphan_grace_ms=config.purge_grace_ms,
+        balance_threshold=config.balance_threshold,
+        balance_bytes_per_s=config.balance_bytes_per_s,
     )
 
 

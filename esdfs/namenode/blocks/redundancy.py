@@ -15,6 +15,7 @@ from esdfs.namenode.blocks.garbage import Deletions, Order, Why
 from esdfs.namenode.blocks.health import Health, Level, examine
 from esdfs.namenode.blocks.index import BlockIndex
 from esdfs.namenode.blocks.locations import DataNodeRow, LocationsStore, Replica
+from esdfs.namenode.blocks.moves import Moves
 from esdfs.namenode.blocks.placement import candidates, choose
 from esdfs.namenode.blocks.policy import Policy, ns
 from esdfs.namenode.blocks.promises import Promises
@@ -44,6 +45,7 @@ class BlockReplicator:
         metadata_manager: The namespace.
         waits_for_reports: Safe mode: reports are not followed block by block, a scan follows.
         stopped: Why nothing is ordered (safe mode, brake); empty = it is.
+        moves: Blocks that change their DataNode though they lack nothing.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class BlockReplicator:
         self._policy = policy
         self._rng = rng
         self._copies = Copies(policy)
+        self.moves = Moves(policy, nodes)
         self._queues = RepairQueues()
         self._scheduled_ns = 0
         self._surplus: dict[int, None] = {}
@@ -145,7 +148,9 @@ class BlockReplicator:
             self._order_away(number, block_id, replicas[number].generation, Why.CORRUPT)
         sure = list(health.sure)
         while len(sure) > health.target:
-            victim = most_dispensable([self._row(number) for number in sure])
+            leaver = self.moves.leaver(block_id)
+            rows = [self._row(number) for number in sure]
+            victim = next((row for row in rows if row.number == leaver), None) or most_dispensable(rows)
             if victim is None:
                 return
             sure.remove(victim.number)
@@ -187,22 +192,32 @@ class BlockReplicator:
         found = (replica for replica in self._store.replicas(block_id) if replica.number == number)
         return next(found, None)
 
+    def movable(self, block_id: int, record: BlockRecord) -> tuple[int, ...]:
+        """The holders of a block that has exactly the copies it should have, all sure; else none."""
+        if block_id in self._copies:
+            return ()
+        health = self._examine(block_id, record)
+        as_it_should = len(health.good) == health.target and health.good == health.sure
+        return health.good if as_it_should and not health.stale and not health.corrupt else ()
+
     # --- what happened --------------------------------------------------------------------------
 
     def arrived(self, block_id: int, number: int) -> None:
         """A DataNode reported a good copy."""
-        if self._copies.arrived(block_id, number):
+        if self._copies.arrived(block_id, number) or self.moves.arrived(block_id, number):
             self.logger.info("block copied", block=block_id, datanode=number)
 
     def failed(self, block_id: int, number: int, now_ns: int) -> None:
         """A source reported that a target did not get its copy."""
         self.logger.warning("copy failed", block=block_id, datanode=number)
         self._copies.failed(block_id, number, now_ns)
+        self.moves.failed(block_id, number, now_ns)
         self._again.append(block_id)
 
     def lost(self, number: int) -> None:
         """A DataNode is late, dead, or another process: nothing is on its way from or to it."""
         self._again.extend(self._copies.lost(number))
+        self.moves.lost(number)
 
     # --- orders ---------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from esdfs.namenode.audit.reading import AuditReader
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.rest import errors
 from esdfs.namenode.rest.audit import Audit
+from esdfs.namenode.rest.balance import Balance
 from esdfs.namenode.rest.cluster import Cluster, Live, Ready
 from esdfs.namenode.rest.cursors import Cursor, Cursors
 from esdfs.namenode.rest.datanodes import (
@@ -123,6 +124,7 @@ ROUTES: Final = {
     "/datanodes/{node_id}/heartbeat": DataNodeHeartbeat,
     "/datanodes/{node_id}/blocks": DataNodeBlocks,
     "/datanodes/{node_id}/state": DataNodeState,
+    "/balance": Balance,
     "/cluster": Cluster,
     "/quorum": Quorum,
     "/quorum/transfer": QuorumTransfer,

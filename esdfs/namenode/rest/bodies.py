@@ -25,6 +25,7 @@ from esdfs.namenode.commands import (
     SetDataNodeState,
     SetRetention,
 )
+from esdfs.namenode.config import BALANCE_BYTES_PER_S_MIN
 from esdfs.namenode.namespace.datanode_states import WHY_MAX
 from esdfs.namenode.namespace.keeping import NAME_BYTES_MAX, WINDOW_S_MAX, check_snapshot_name
 from esdfs.namenode.namespace.paths import check_name, normalise
@@ -42,6 +43,7 @@ Bytes = Annotated[int, Meta(ge=0, le=request.ID_MAX)]
 Copies = Annotated[int, Meta(ge=0, le=REPLICATION_MAX)]
 Count = Annotated[int, Meta(ge=0, le=BLOCKS_MAX)]
 Crc = Annotated[int, Meta(ge=0, lt=1 << 32)] | Annotated[str, Meta(pattern="^[0-9a-fA-F]{1,8}$")]
+Bandwidth = Annotated[int, Meta(ge=BALANCE_BYTES_PER_S_MIN, le=1 << 40)] | None
 Mode = Annotated[str, Meta(pattern="^[0-7]{1,4}$", description="octal")]
 Name = Annotated[str, Meta(max_length=255)]
 Nodes = Annotated[list[Name], Meta(max_length=NODES_MAX)]
@@ -52,6 +54,13 @@ Lease = Annotated[str, Meta(min_length=1, max_length=255)]
 
 class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base: an object without surprises."""
+
+
+class Balance(Body, frozen=True):
+    """How close each DataNode's use gets to the cluster's; bytes a second each sends (null: as set)."""
+
+    threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.1
+    bandwidth: Bandwidth = None
 
 
 class Transfer(Body, frozen=True):
@@ -198,6 +207,7 @@ more_blocks: Final = msgspec.json.Decoder(MoreBlocks).decode
 complete: Final = msgspec.json.Decoder(Complete).decode
 lease_only: Final = msgspec.json.Decoder(LeaseOnly).decode
 attributes: Final = msgspec.json.Decoder(Attributes).decode
+balance: Final = msgspec.json.Decoder(Balance).decode
 transfer: Final = msgspec.json.Decoder(Transfer).decode
 new_voter: Final = msgspec.json.Decoder(NewVoter).decode
 cursor: Final = msgspec.json.Decoder(Position).decode

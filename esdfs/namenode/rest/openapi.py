@@ -304,6 +304,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         (404, 409),
         _CHANGE,
     ),
+    ("GET", "/balance"): Operation("How evenly DataNodes are filled, and how far balancing is"),
+    ("POST", "/balance"): Operation("Move blocks until they are filled evenly", dict, (), bodies.Balance),
+    ("DELETE", "/balance"): Operation("Move no further blocks"),
     ("GET", "/cluster"): Operation("The cluster in one object"),
     ("GET", "/quorum"): Operation(
         "Who votes, who leads, and how far each one is, as the leader knows it", dict, ("consistency",)

@@ -106,9 +106,12 @@ def _forgets_priority(manager: BlockManager) -> None:
     """What is least urgent comes first."""
     queues = manager.replicator._queues
     sources, of = queues.sources, queues.of
-    upside_down = {Level.ONE_LEFT: Level.BELOW, Level.BELOW: Level.ONE_LEFT}
-    _replace(queues, "sources", lambda level: sources(upside_down.get(level, level)))
-    _replace(queues, "of", lambda level, number: of(upside_down.get(level, level), number))
+
+    def flip(level: Level) -> Level:
+        return {Level.ONE_LEFT: Level.BELOW, Level.BELOW: Level.ONE_LEFT}.get(level, level)
+
+    _replace(queues, "sources", lambda level: sources(flip(level)))
+    _replace(queues, "of", lambda level, number: of(flip(level), number))
 
 
 def _sweeps_early(manager: BlockManager) -> None:

@@ -64,3 +64,16 @@ def test_who_is_stopped_does_not_rest_to_the_end() -> None:
     assert not Pace(64 * 1024, clock, stop).spend(100 * MIB)
     assert len(rests) == 1
     assert rests[0] <= 0.25
+
+
+def test_who_rests_at_a_low_rate_goes_on_when_it_is_raised() -> None:
+    clock = HandClock()
+
+    def raised(seconds: float) -> bool:
+        pace.limit(0)
+        return clock.rest(seconds)
+
+    pace = Pace(64 * 1024, clock, raised)
+    before_ns = clock.now_ns
+    assert pace.spend(100 * MIB)
+    assert (clock.now_ns - before_ns) / 1e9 < 1

@@ -76,6 +76,13 @@ def test_metrics_are_prometheus_text_of_engine_datanodes_and_this_worker(world: 
     world.get("/files", params={"path": "/"})
     world.get("/files", params={"path": "/missing"})
     answer = world.get("/metrics")
+    for line in (
+        'esdfs_datanode_stored_bytes{node_id="dn-1"} 30.0',
+        'esdfs_datanode_volumes_slow{node_id="dn-1"} 1.0',
+        'esdfs_datanode_peers_unreachable{node_id="dn-2"} 1.0',
+        'esdfs_datanode_read_seconds{node_id="dn-3",quantile="0.99"} 0.02',
+    ):
+        assert line in answer.text
     assert answer.headers["Content-Type"].startswith("text/plain")
     lines = answer.text.splitlines()
     assert "esdfs_journal_seq 9.0" in lines
