@@ -386,11 +386,11 @@ class BlockManager:
 
     def leads(self, leading: bool) -> None:
         """Only the leader's orders are obeyed, so only it gives any."""
-        if leading is not self._leads:
-            self.balancer.forget(self._clock.monotonic_ns())
         if leading and not self._leads:
             # What our predecessor ordered may still happen: no report made before is trusted.
             self._nodes.doubt(self._clock.monotonic_ns(), self._rng)
+        if leading is not self._leads:
+            self.balancer.forget(self._clock.monotonic_ns())
         self._leads = leading
         self.replicator.stopped = self._why_stopped()
 

@@ -78,8 +78,9 @@ class Checkers:
         lost = alive = 0
         for number, heard_ns in namenode.heard_ns.items():
             age_ns = now_ns - heard_ns
-            alive += age_ns <= dead_ns
-            lost += dead_ns + NOTICED_NS < age_ns < dead_ns + BRAKE_FRESH_NS and not self._expected(number)
+            expected = self._expected(number) or number in namenode.manager._brake._forgiven
+            alive += age_ns <= dead_ns or expected
+            lost += dead_ns + NOTICED_NS < age_ns < dead_ns + BRAKE_FRESH_NS and not expected
         policy = self._cluster.policy
         many = lost >= policy.brake_nodes_min and lost > (policy.brake_share + BRAKE_MARGIN) * (alive + lost)
         if many:
