@@ -41,7 +41,7 @@ COMMANDS: Final[dict[str, str]] = {
     "journal": "journal:journal",
     "cluster": "cluster:cluster",
     "node": "node:node",
-    "fsck": "cluster:fsck",
+    "fsck": "fsck:fsck",
     "balance": "balance:balance",
     "quorum": "quorum:quorum",
     "upgrade": "upgrade:upgrade",

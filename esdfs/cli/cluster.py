@@ -1,19 +1,15 @@
 """`cluster status`, `fsck`: how the cluster is doing."""
 
-from typing import Annotated, Any, Final
+from typing import Any
 
 import typer
 
 from esdfs.cli import session
-from esdfs.cli.completion import remote_paths
 from esdfs.cli.journal_feed import told_of
 from esdfs.cli.output import human_size
 from esdfs.cli.session import Json
-from esdfs.errors import Unavailable
 
 cluster = typer.Typer(no_args_is_help=True, help="The cluster as a whole.")
-
-_PAGE: Final = 1000
 
 
 @cluster.command("status")
@@ -62,35 +58,3 @@ def _state(told: dict[str, Any]) -> str:
     if told["safe_mode"]:
         return "safe mode: waiting for block reports"
     return "read-only" if told.get("read_only") else "normal"
-
-
-def fsck(
-    ctx: typer.Context,
-    path: Annotated[str, typer.Argument(help="At and below it.", autocompletion=remote_paths)] = "/",
-    *,
-    every: Annotated[bool, typer.Option("--all", help="Healthy files, too.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Hold every file's blocks against the replicas that were reported; fails when data is missing."""
-    here = session.of(ctx)
-    out = here.output(as_json=as_json)
-    totals: dict[str, int] = {}
-    after: str | None = None
-    top = here.resolve(path)
-    while True:
-        page = here.client.control.get("/fsck", dict[str, Any], path=top, after=after, limit=_PAGE)
-        for name, count in page["totals"].items():
-            totals[name] = totals.get(name, 0) + count
-        for file in page["files"]:
-            if out.as_json:
-                out.json(file)
-            elif every or file["state"] != "healthy":
-                out.line(f"{file['state']}: {file['path']}{''.join(f'; {why}' for why in file['problems'])}")
-        after = page["next"]
-        if after is None:
-            break
-    if not out.as_json:
-        out.line(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in totals.items()))
-    lost = totals.get("missing", 0) + totals.get("corrupt", 0)
-    if lost:
-        raise Unavailable(f"{lost} files cannot be read in full: bring their DataNodes back")

@@ -1,16 +1,18 @@
 """A client's way to DataNodes. Apart from `dfs`, so that a program which moves no bytes never loads gRPC."""
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from esdfs.client import files, transfers, tree
+from esdfs.client.checking import Checked, check_replicas
 from esdfs.client.control import Control
 from esdfs.client.leases import LeaseKeeper
 from esdfs.client.pipeline import Compress, Progress
 from esdfs.client.reader import ReaderMeans, RemoteFile
 from esdfs.client.tree import Copied
-from esdfs.client.values import FileStatus
+from esdfs.client.values import FileStatus, LocatedBlock
 from esdfs.client.writer import Upload, WriteOptions, WriterMeans
 from esdfs.env import Clock, Rng
 from esdfs.errors import InvalidRequest
@@ -61,6 +63,10 @@ class DataPath:
     def put_tree(self, source: Path, path: str, options: WriteOptions, progress: Progress | None) -> Copied:
         """See `tree.put_tree`."""
         return tree.put_tree(self._writing, source, path, options, progress)
+
+    def check_replicas(self, blocks: Iterable[LocatedBlock]) -> Iterator[Checked]:
+        """See `checking.check_replicas`."""
+        return check_replicas(self._channels, blocks)
 
     def remote(self, info: FileStatus, txid: int) -> RemoteFile:
         """A file whose blocks are located, open for reading."""

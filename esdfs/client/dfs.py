@@ -2,7 +2,7 @@
 
 import getpass
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import NotFound
 
 if TYPE_CHECKING:
+    from esdfs.client.checking import Checked
     from esdfs.client.data import DataPath
     from esdfs.client.reader import RemoteFile
     from esdfs.client.tree import Copied
@@ -114,6 +115,13 @@ class DFSClient(Past):
         """A file's blocks and who has them."""
         found = self.control.get("/files", FileStatus, path=path, blocks="true", as_of=self._moment(as_of))
         return found.located or []
+
+    def check_replicas(self, blocks: Iterable[LocatedBlock]) -> "Iterator[Checked]":
+        """Have each replica of ``blocks`` read and verified by its DataNode, which sets bad ones aside.
+
+        A replica that is not good, or not reached, is told and never raised.
+        """
+        return self._data().check_replicas(blocks)
 
     def list_directory(self, path: str, *, as_of: Point | None = None) -> list[FileStatus]:
         """A directory's entries by name, all as of one transaction. Raises `NotFound`, `NotADirectory`."""

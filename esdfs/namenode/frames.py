@@ -109,6 +109,16 @@ class Balance(msgspec.Struct, frozen=True, tag="balance"):
     bytes_per_s: int = 0
 
 
+class Recheck(msgspec.Struct, frozen=True, tag="recheck"):
+    """Look at every block now, and have every DataNode report everything. Only the leader does.
+
+    Attributes:
+        begin: False = only say how far that is.
+    """
+
+    begin: bool = True
+
+
 QuorumChange: TypeAlias = TransferLeadership | AddVoter | RemoveVoter
 
 Body: TypeAlias = (
@@ -121,6 +131,7 @@ Body: TypeAlias = (
     | Status
     | Upgrade
     | Balance
+    | Recheck
     | QuorumStatus
     | TransferLeadership
     | AddVoter

@@ -41,6 +41,7 @@ from esdfs.namenode.frames import (
     QuorumChange,
     QuorumStatus,
     ReadIndex,
+    Recheck,
     Register,
     RemoveVoter,
     RenewLeases,
@@ -169,6 +170,9 @@ class Service:
                 case Balance():
                     self._require_leader()
                     result = self._blocks.balancer.ask(call.body, self._clock.monotonic_ns())
+                case Recheck(begin):
+                    self._require_leader()
+                    result = self._blocks.recheck(begin=begin)
                 case Upgrade(finalize):
                     self._require_leader()
                     if finalize:

@@ -328,6 +328,28 @@ class BlockManager:
 
     # --- operators ------------------------------------------------------------------------------
 
+    def recheck(self, *, begin: bool) -> dict[str, Any]:
+        """Look at all blocks now, and ask every DataNode for a full report. Answers how it stands.
+
+        ``busy``: Why it is not done yet; "" = all that can be mended is. ``left``: Blocks that lack copies.
+        """
+        if begin:
+            for node in self._nodes:
+                node.wants_report = node.wants_report or node.registered
+            self._walks.scan()
+            self._walks.strays()
+            self._log.info("everything is looked at", why="an operator asked for it")
+        silent = [node.row.node_id for node in self._nodes if node.wants_report and node.obeys]
+        reasons = {
+            self.replicator.stopped: self.replicator.stopped,
+            "DataNodes are to report": silent,
+            "reports are being read": len(self._intake),
+            "blocks are being looked at": self._walks.scanning,
+            "copies are being made": self.replicator.settling(),
+        }
+        busy = next((why for why, holds in reasons.items() if holds), "")
+        return self.status() | {"busy": busy, "left": self.replicator.queued()}
+
     def resume_copies(self) -> None:
         """Copy again after a mass failure: the DataNodes will not come back."""
         self._brake.release(self._nodes)

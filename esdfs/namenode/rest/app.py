@@ -37,7 +37,7 @@ from esdfs.namenode.rest.files import (
     Files,
     FileUpload,
 )
-from esdfs.namenode.rest.fsck import Fsck
+from esdfs.namenode.rest.fsck import Fsck, FsckRepair
 from esdfs.namenode.rest.history import History
 from esdfs.namenode.rest.journal import JournalDigest, JournalHead
 from esdfs.namenode.rest.metrics import Metrics
@@ -132,6 +132,7 @@ ROUTES: Final = {
     "/quorum/voters/{node_id}": QuorumVoter,
     "/quorum/feature-level": FeatureLevel,
     "/fsck": Fsck,
+    "/fsck/repair": FsckRepair,
     "/health/live": Live,
     "/health/ready": Ready,
 }

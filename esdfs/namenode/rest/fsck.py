@@ -8,6 +8,7 @@ import msgspec
 from falcon.asgi import Request, Response
 
 from esdfs.errors import InvalidPath, NotFound
+from esdfs.namenode.frames import Recheck
 from esdfs.namenode.namespace.inodes import Inode
 from esdfs.namenode.namespace.paths import join, normalise
 from esdfs.namenode.rest import request
@@ -70,6 +71,27 @@ class Fsck:
             if upto is not None and next(entries, None) is None:
                 upto = None
         answer(resp, {"files": files, "next": upto, "totals": totals})
+
+
+class FsckRepair:
+    """/fsck/repair."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """How far the leader is."""
+        del req
+        await self._ask(resp, begin=False)
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """Have the leader look at every block now; what can be mended is, as always, but at once."""
+        del req
+        await self._ask(resp, begin=True)
+
+    async def _ask(self, resp: Response, *, begin: bool) -> None:
+        told = await self._edge.ask(resp, Recheck(begin))
+        answer(resp, msgspec.msgpack.decode(told.result))
 
 
 def check(

@@ -324,6 +324,8 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/quorum/feature-level"): Operation(
         "Raise it to the newest that every node reads; 409 names who does not", dict, (), None, (200,), (409,)
     ),
+    ("GET", "/fsck/repair"): Operation("How far the leader is with looking at every block"),
+    ("POST", "/fsck/repair"): Operation("Have the leader look at every block now"),
     ("GET", "/fsck"): Operation(
         "Files and their replicas, one page; totals are of the page",
         dict,
