@@ -345,7 +345,7 @@ class BlockManager:
             "DataNodes are to report": silent,
             "reports are being read": len(self._intake),
             "blocks are being looked at": self._walks.scanning,
-            "copies are being made": self.replicator.settling(),
+            "copies are being made": self.replicator.mending(),
         }
         busy = next((why for why, holds in reasons.items() if holds), "")
         return self.status() | {"busy": busy, "left": self.replicator.queued()}

@@ -201,9 +201,13 @@ class BlockReplicator:
         others = health.stale or health.corrupt or health.draining
         return health.good if as_it_should and health.good == health.sure and not others else ()
 
+    def mending(self) -> bool:
+        """Whether copies are missing that can be made, as far as noticed."""
+        return bool(self._copies) or any(self._queues.at(level) for level in _WORKABLE)
+
     def settling(self) -> bool:
         """Whether copies are missing that can be made, or there are too many, as far as noticed."""
-        return bool(self._surplus or self._copies) or any(self._queues.at(level) for level in _WORKABLE)
+        return bool(self._surplus) or self.mending()
 
     # --- what happened --------------------------------------------------------------------------
 
