@@ -135,11 +135,15 @@ def restart(name: Name, directory: Dir) -> None:
 
 
 @local.command()
-def add(directory: Dir) -> None:
+def add(
+    directory: Dir,
+    *,
+    rack: Annotated[str, typer.Option(help="Where it stands, like /rack-1; default: as the last one.")] = "",
+) -> None:
     """Start one more DataNode, with the settings of the last one and empty volumes, beside those that run."""
     cluster = LocalCluster(directory, OsClock())
     with cluster.locked():
-        datanode = another(cluster.dir, cluster.record(), OsRng())
+        datanode = another(cluster.dir, cluster.record(), OsRng(), rack)
         cluster.add(datanode)
     typer.echo(f"{datanode.id} is ready. Move data to it with `esdfs balance`")
 

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -178,13 +179,11 @@ class Wear:
         self._chance.shuffle(files)
         rotten: dict[str, Path] = {}
         for file in files:
-            rotten.setdefault(file.name.split("_")[0], file)
+            block = file.name.split("_")[0]
+            if block not in rotten and self._flip(file):
+                rotten[block] = file
             if len(rotten) == count:
                 break
-        for file in rotten.values():
-            data = bytearray(file.read_bytes())
-            data[self._chance.randrange(len(data))] ^= 1 << self._chance.randrange(8)
-            file.write_bytes(data)  # in place: the same file, as a disk would have it
         began = time.monotonic()
         told = self.live.cli("fsck", "--repair", "--deep").stdout.decode().splitlines()
         found = sum(1 for node in self._running() for _ in self._aside(node))
@@ -193,6 +192,18 @@ class Wear:
         if again:
             raise AssertionError(f"still there and rotten: {again}")
         return Step("flip bits", time.monotonic() - began, f"{count} flipped, {found} set aside; {told[-1]}")
+
+    def _flip(self, file: Path) -> bool:
+        """In place: the same file, as a disk would have it. False when it was moved or removed just now."""
+        try:
+            with file.open("r+b") as open_file:
+                data = bytearray(open_file.read())
+                data[self._chance.randrange(len(data))] ^= 1 << self._chance.randrange(8)
+                open_file.seek(0)
+                open_file.write(data)
+        except FileNotFoundError:
+            return False
+        return True
 
     def decommission(self) -> Step:
         """A node is drained and switched off."""
@@ -206,23 +217,31 @@ class Wear:
             raise AssertionError(f"blocks were still needed on dn-3: {self.blocks()}")
         return Step("decommission a node", drained_s, f"{had} replicas were on it, none needed")
 
-    def add_and_balance(self, threshold_percent: int = 10) -> Step:
-        """A new, empty node takes its share."""
-        self.live.cli("local", "add", "--dir", str(self.live.dir))
+    def add_and_balance(self, threshold_percent: int = 4) -> Step:
+        """A new, empty node on the rack of the one that left takes its share."""
+        self.live.cli("local", "add", "--dir", str(self.live.dir), "--rack", self.nodes()["dn-3"]["rack"])
         began = time.monotonic()
+        before = self._spread()
         self.live.cli("balance", "--threshold", str(threshold_percent), "--bandwidth", "200M")
+        after = self._spread()
         balanced_s = time.monotonic() - began
         self.until_whole()
-        stored = [one["blocks_stored"] for one in self.nodes().values() if one["status"] == "ACTIVE"]
-        return Step("add a node, balance", balanced_s, f"replicas by node: {sorted(stored)}")
+        if not before > threshold_percent / 100 >= after:
+            raise AssertionError(f"spread {before} before, {after} after: more than {threshold_percent} %")
+        stored = sorted(one["blocks_stored"] for one in self.nodes().values() if one["status"] == "ACTIVE")
+        seen = f"furthest from the mean {before:.1%} before, {after:.1%} after; replicas by node {stored}"
+        return Step("add a node, balance", balanced_s, seen)
+
+    def _spread(self) -> float:
+        return float(self.live.rest("GET", "/balance").body["spread"])
 
     def fill_disk(self, volumes: Sequence[Path]) -> Step:
         """Somebody else fills a node's disks: it takes no more, and nothing is refused to clients."""
         node = volumes[0].parent.name
         began = time.monotonic()
         for volume in volumes:
-            free = shutil.disk_usage(volume).free
-            subprocess.run(["fallocate", "-l", str(free), str(volume / "filler")], check=True)
+            # Clients write meanwhile: what was free a moment ago may not be.
+            eventually(partial(_fill, volume), what=f"{volume} to be filled")
         eventually(lambda: self.nodes()[node]["available_space"] == 0, what=f"{node} to be full")
         had = self.nodes()[node]["blocks_stored"]
         before = len(self.traffic.written)
@@ -259,6 +278,12 @@ class Wear:
     def _sound(self, file: Path) -> bool:
         copies = [each for node in self._running() for each in self._replicas(node) if each.name == file.name]
         return len({each.read_bytes() for each in copies}) == 1
+
+
+def _fill(volume: Path) -> bool:
+    free = str(shutil.disk_usage(volume).free)
+    done = subprocess.run(["fallocate", "-l", free, str(volume / "filler")], check=False, capture_output=True)
+    return done.returncode == 0
 
 
 @contextmanager
@@ -300,7 +325,9 @@ def through_it_all(blocks: int) -> Iterator[Step]:
     with small_disk("dn-5") as mount:
         options = ("--datanodes", str(NODES), "--racks", "2", "--volumes", str(VOLUMES), "--block-size", "1M")
         full: list[Path] = []
-        with cluster(*options, settings=SETTINGS, prepare=lambda path: full.extend(mount(path))) as live:
+        # So much of each disk that a new node is empty by more than the threshold.
+        settings = SETTINGS | {"dn.capacity_bytes": str(2_200_000 + 1_000 * blocks)}
+        with cluster(*options, settings=settings, prepare=lambda path: full.extend(mount(path))) as live:
             try:
                 yield from _through_it_all(live, blocks, full)
             finally:
