@@ -35,18 +35,25 @@ def command(directory: Path) -> list[str]:
 
 
 class StateDigest:
-    """The same, pair by pair: of each table its name, then its pairs in key order."""
+    """The same, pair by pair: of each table with any its name, then its pairs in key order.
+
+    A table that a later release adds and that is still empty changes nothing.
+    """
 
     def __init__(self) -> None:
         self._total = hashlib.sha256(bytes([layout.FORMAT]))
         self._applied = 0
+        self._begun = b""
 
     def table(self, name: bytes) -> None:
         """The pairs of ``name`` follow."""
-        self._total.update(name)
+        self._begun = name
 
     def pair(self, table: bytes, key: bytes, value: bytes, packed: bytes) -> None:
         """One pair; ``packed`` is its two lengths, 4 bytes each, and then both."""
+        if self._begun:
+            self._total.update(self._begun)
+            self._begun = b""
         if key == b"meta" and table == b"meta":
             # Caches of what the tables already say are not part of the state.
             meta = msgspec.msgpack.decode(value, type=Meta)
