@@ -309,7 +309,7 @@ def _format(root: Path, version: VersionFile) -> None:
 
 
 def choose(volumes: list[Volume], size_bytes: int) -> Volume:
-    """The volume in service with most room; room for ``size_bytes`` is promised on return.
+    """The volume in service with most room, then with least on it; room for ``size_bytes`` is promised on return.
 
     Raises:
         VolumeFull: None that takes new blocks has so much.
@@ -321,7 +321,8 @@ def choose(volumes: list[Volume], size_bytes: int) -> Volume:
     fast = [volume for volume in usable if not volume.fsyncs.slow]
     if not fast:
         raise VolumeFull("every volume of this DataNode is slow: try another DataNode")
-    best = max(fast, key=Volume.available_bytes)
+    # Those that share a disk have the same room.
+    best = max(fast, key=lambda volume: (volume.available_bytes(), -volume.used_bytes))
     best.promise(size_bytes)
     return best
 

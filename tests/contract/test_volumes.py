@@ -25,6 +25,15 @@ def figures(shelf: Shelf) -> dict[str, object]:
     return Figures(shelf.store, Load(OsClock()), PeerTable(OsClock()), OsClock()).heartbeat()
 
 
+def test_volumes_that_share_a_disk_are_filled_alike(tmp_path: Path) -> None:
+    """They have the same room: the one that holds less comes first."""
+    shelf = Shelf(tmp_path, volumes=2)
+    for block_id in range(1, 21):
+        shelf.put(plain_frames(block_id, DATA[:1000]))
+    one, two = (volume.used_bytes for volume in shelf.volumes)
+    assert min(one, two) >= 4 * 1000, "other processes change a disk's room meanwhile, so not exactly half"
+
+
 def test_used_bytes_are_what_replicas_take_on_disk_through_everything_that_happens_to_them(
     tmp_path: Path,
 ) -> None:

@@ -88,7 +88,7 @@ class Moves:
             if node is None or not known(block_id):
                 self._forget(block_id)
                 continue
-            copy.sent = True
+            self._copies.sent(block_id)
             target = (node.row.node_id, node.row.address)
             found.append(bodies.transfer(block_id, copy.generation, target, self._bytes_per_s))
         return found

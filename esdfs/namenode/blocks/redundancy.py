@@ -265,7 +265,7 @@ class BlockReplicator:
         for level in _WORKABLE:
             sources = self._queues.sources(level)
             if number in sources:
-                sources = [number, *sources]
+                sources = [number, *(source for source in sources if source != number)]
             left, begun = budget, len(self._copies)
             for source in sources:
                 left -= self._schedule_from(level, source, left, now_ns)
@@ -337,6 +337,7 @@ class BlockReplicator:
             never |= {number for number in everyone if self._row(number).rack in racks}
         wanted = health.lacking or 1
         chosen: tuple[int, ...] = ()
+        slow = self._nodes.slow
         for last_resort in (set(health.corrupt), set[int]()):
             if len(chosen) < wanted:
                 among = candidates(
@@ -345,7 +346,7 @@ class BlockReplicator:
                     size_bytes=record.length_bytes,
                     reserve_bytes=self._policy.reserve_bytes,
                     exclude=never | last_resort | set(chosen),
-                    slow=self._nodes.slow,
+                    slow=slow,
                 )
                 taken = [*held, *(self._row(number) for number in chosen)]
                 hosts, used = [row.hostname for row in taken], [row.rack for row in taken]

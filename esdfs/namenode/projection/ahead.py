@@ -96,9 +96,13 @@ def _send(stream: IO[bytes], data: bytes) -> None:
 
 
 def _read(stream: IO[bytes]) -> bytes:
-    """A message; b"" at the end."""
+    """A message; b"" at the end, also of one that was cut off."""
     head = stream.read(_LENGTH.size)
-    return stream.read(_LENGTH.unpack(head)[0]) if len(head) == _LENGTH.size else b""
+    if len(head) < _LENGTH.size:
+        return b""
+    (length,) = _LENGTH.unpack(head)
+    data = stream.read(length)
+    return data if len(data) == length else b""
 
 
 def main() -> None:

@@ -126,6 +126,14 @@ def test_orders_name_the_rate_and_change_it_while_it_runs(uneven: Cluster) -> No
     assert uneven.balancer.status()["bytes_per_s"] == 2_000_000
 
 
+def test_an_order_is_told_once(uneven: Cluster) -> None:
+    uneven.balancer.start(0.05)
+    assert [uneven.beat(name) for name in uneven.disks] == [[], [], [], []]
+    uneven.world.settle()
+    told = [order["block_id"] for _ in range(3) for name in uneven.disks for order in uneven.beat(name)]
+    assert len(told) == len(set(told)) > 0
+
+
 def test_the_copy_that_goes_is_the_sources(uneven: Cluster) -> None:
     uneven.balancer.start(0.05)
     uneven.run()

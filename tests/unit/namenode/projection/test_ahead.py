@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,15 @@ def test_when_it_is_killed_in_the_middle_the_rest_is_decoded_here() -> None:
             (process,) = children() - before
             os.kill(process, signal.SIGKILL)
     assert found == list(decoded_here(pages_of(journal)))
+
+
+def test_an_answer_that_was_cut_off_is_decoded_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dying = tmp_path / "dying"
+    dying.write_text("#!/bin/sh\nprintf '\\000\\020\\000\\000abc'\n")
+    dying.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(dying))
+    journal = journal_of(RECORDS)
+    assert list(decoded_ahead(pages_of(journal))) == list(decoded_here(pages_of(journal)))
 
 
 def test_a_record_of_a_newer_program_stops_the_replay_where_it_is(tmp_path: Path) -> None:
