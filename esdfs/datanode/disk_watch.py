@@ -1,11 +1,11 @@
 """A thread that looks for volumes that became slow (`slowness`), and probes those under suspicion."""
 
 import os
-import threading
 from typing import Final
 
 import structlog
 
+from esdfs.datanode.background import Background
 from esdfs.datanode.replica import ReplicaState
 from esdfs.datanode.volumes import Volume
 from esdfs.env import Clock
@@ -17,24 +17,13 @@ _LOOK_S: Final = 5.0
 _PROBE: Final = "probe"
 
 
-class DiskWatch:
+class DiskWatch(Background):
     """The thread."""
 
     def __init__(self, volumes: list[Volume], clock: Clock) -> None:
+        super().__init__("disks")
         self._volumes = volumes
         self._clock = clock
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="disks", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop; waits for a probe under way."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.wait(_LOOK_S):

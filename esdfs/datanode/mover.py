@@ -4,13 +4,13 @@ A move is a new replica, verified while it is copied, durable under its final na
 before the old one is unlinked. A DataNode killed in between finds two and keeps one (`BlockStore`).
 """
 
-import threading
 from typing import Final
 
 import structlog
 from msgspec.structs import replace
 
 from esdfs.datanode import scan
+from esdfs.datanode.background import Background
 from esdfs.datanode.evening import VolumeUse, helps, uneven, worth_moving
 from esdfs.datanode.pacing import Pace
 from esdfs.datanode.replica import BlockKey, Replica
@@ -27,8 +27,8 @@ _log = structlog.get_logger()
 _BATCH: Final = 64
 
 
-class VolumeMover:
-    """The thread.
+class VolumeMover(Background):
+    """The thread; it stops within one frame, and drops what was begun.
 
     Args:
         threshold: Replicas move while the used shares of two volumes differ by more; 0 = never. Once begun,
@@ -40,24 +40,17 @@ class VolumeMover:
     def __init__(
         self, store: BlockStore, clock: Clock, pace: Pace, *, threshold: float, look_s: float
     ) -> None:
+        super().__init__("volumes")
         self._store = store
         self._clock = clock
         self._pace = pace
         self._threshold = threshold
         self._look_s = look_s
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="volumes", daemon=True)
 
     def start(self) -> None:
         """Start the thread, if there is anything to even out."""
         if self._threshold > 0 and len(self._store.volumes) > 1:
-            self._thread.start()
-
-    def stop(self) -> None:
-        """Stop within one frame; what was begun is dropped."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+            super().start()
 
     def _run(self) -> None:
         while not self._stop.wait(self._look_s):

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from esdfs.datanode.background import Background
 from esdfs.datanode.pipeline import Forward, Peers
 from esdfs.env import Clock
 from esdfs.errors import DeadlineExceeded, EsdfsError, Unreachable
@@ -133,24 +134,13 @@ class _Watched:
         return results
 
 
-class PeerWatch:
+class PeerWatch(Background):
     """A thread that connects to peers nothing is known of."""
 
     def __init__(self, table: PeerTable, clock: Clock) -> None:
+        super().__init__("peers")
         self._table = table
         self._clock = clock
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="peers", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop; waits for a connection attempt under way."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.wait(_LOOK_S):

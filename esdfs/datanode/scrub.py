@@ -1,12 +1,12 @@
 """Reading replicas nobody reads, before the last good copy is needed: a pure schedule, and its thread."""
 
 import heapq
-import threading
 from collections.abc import Callable
 from typing import Final
 
 import structlog
 
+from esdfs.datanode.background import Background
 from esdfs.datanode.replica import BlockKey, Replica
 from esdfs.datanode.store import BlockStore
 from esdfs.env import Clock
@@ -56,7 +56,7 @@ def _urgency(replica: Replica) -> tuple[int, int]:
     return 1, replica.verified_us
 
 
-class Scrubber:
+class Scrubber(Background):
     """A thread that verifies every replica once per period, at a bounded rate.
 
     A replica that is deleted, replaced or doubted while it is read is no alarm: `BlockStore.doubt` acts on
@@ -76,24 +76,17 @@ class Scrubber:
         bytes_per_s: float,
         idle_ns: Callable[[], int | None] = lambda: None,
     ) -> None:
+        super().__init__("scrub")
         self._store = store
         self._clock = clock
         self._period_s = period_s
         self._bytes_per_s = bytes_per_s
         self._idle_ns = idle_ns
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="scrub", daemon=True)
 
     def start(self) -> None:
         """Start the thread; nothing to do when the period is 0."""
         if self._period_s > 0:
-            self._thread.start()
-
-    def stop(self) -> None:
-        """Stop within one read."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+            super().start()
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -309,7 +309,9 @@ def _format(root: Path, version: VersionFile) -> None:
 
 
 def choose(volumes: list[Volume], size_bytes: int) -> Volume:
-    """The volume in service with most room, then with least on it; room for ``size_bytes`` is promised on return.
+    """The volume in service with most room; of equal ones, as on one disk, that which holds least.
+
+    Room for ``size_bytes`` is promised on return.
 
     Raises:
         VolumeFull: None that takes new blocks has so much.
@@ -321,7 +323,6 @@ def choose(volumes: list[Volume], size_bytes: int) -> Volume:
     fast = [volume for volume in usable if not volume.fsyncs.slow]
     if not fast:
         raise VolumeFull("every volume of this DataNode is slow: try another DataNode")
-    # Those that share a disk have the same room.
     best = max(fast, key=lambda volume: (volume.available_bytes(), -volume.used_bytes))
     best.promise(size_bytes)
     return best

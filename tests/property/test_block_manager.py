@@ -8,9 +8,9 @@ The same holds while blocks are balanced.
 import random
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -329,12 +329,18 @@ class Simulation:
         return any(node.number == number for node in self.disks())
 
 
+S = TypeVar("S", bound=Simulation)
 _HOPELESS = {"missing", "corrupt_only"}
 
 
 def run(seed: int, *, balances: bool = False) -> Simulation:
+    return through(lambda directory: Simulation(directory, seed, balances=balances), seed)
+
+
+def through(make: Callable[[Path], S], seed: int) -> S:
+    """A simulation through its faults to its peace, in which it settles."""
     directory = Path(tempfile.mkdtemp())
-    simulation = Simulation(directory, seed, balances=balances)
+    simulation = make(directory)
     try:
         for _ in range(FAULTY_STEPS):
             simulation.step()

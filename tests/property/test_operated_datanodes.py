@@ -4,13 +4,11 @@ No order takes a last good copy. Once the faults end, every block has its copies
 all on one rack if there are two, and what is to be switched off is shown as such, and kept.
 """
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.property.test_block_manager import FAULTY_STEPS, QUIET_STEPS, Node, Simulation
+from tests.property.test_block_manager import Node, Simulation, through
 
 OUT_MAX = 2
 """DataNodes out of service at a time, of five: three copies still have a place."""
@@ -88,28 +86,7 @@ class Operated(Simulation):
 
 
 def run(seed: int) -> Operated:
-    directory = Path(tempfile.mkdtemp())
-    simulation = Operated(directory, seed)
-    try:
-        for _ in range(FAULTY_STEPS):
-            simulation.step()
-        simulation.heal()
-        for _ in range(QUIET_STEPS):
-            simulation.step()
-            if not simulation.problems():
-                break
-        deleted, copied = simulation.deleted, simulation.copied
-        for _ in range(5):
-            simulation.step()
-        simulation.check()
-        assert (simulation.deleted, simulation.copied) == (deleted, copied), "it settled and went on"
-    except AssertionError as error:
-        error.add_note(f"seed {seed}, at {simulation.world.clock.now_ms} ms")
-        raise
-    finally:
-        simulation.world.close()
-        shutil.rmtree(directory)
-    return simulation
+    return through(lambda directory: Operated(directory, seed), seed)
 
 
 @pytest.mark.parametrize("first", range(0, 80, 20))

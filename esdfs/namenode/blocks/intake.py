@@ -69,6 +69,11 @@ class Intake:
     def __len__(self) -> int:
         return self._waiting
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything that was said has not taken effect, the ends of full reports included."""
+        return bool(self._queue)
+
     def expect(self, block_id: int, number: int) -> None:
         """A writer has a DataNode's word for a copy: a full report made before does not refute it."""
         self._hints[number, block_id] = self._clock.monotonic_ns() + ns(self._policy.hint_ms)

@@ -8,17 +8,17 @@ from structlog.typing import FilteringBoundLogger
 from esdfs.blocks import BlockLocation, DataNodeStatus
 from esdfs.env import Clock, Rng
 from esdfs.errors import IdentityConflict, InvalidRequest
-from esdfs.namenode import events as ev
 from esdfs.namenode.blocks import bodies
 from esdfs.namenode.blocks.balancing import Balancer
 from esdfs.namenode.blocks.brake import Brake
 from esdfs.namenode.blocks.datanodes import Change, DataNode, DataNodeTable
 from esdfs.namenode.blocks.farewell import Farewell
-from esdfs.namenode.blocks.garbage import Deletions, Why
+from esdfs.namenode.blocks.following import Following
+from esdfs.namenode.blocks.garbage import Deletions
 from esdfs.namenode.blocks.health import located
 from esdfs.namenode.blocks.index import BlockIndex
 from esdfs.namenode.blocks.intake import Intake
-from esdfs.namenode.blocks.locations import LocationsStore, Replica
+from esdfs.namenode.blocks.locations import LocationsStore
 from esdfs.namenode.blocks.neighbours import Neighbours
 from esdfs.namenode.blocks.operating import Operating
 from esdfs.namenode.blocks.placing import Placing
@@ -106,18 +106,6 @@ class BlockManager:
             logger,
             self._on_confirmed,
         )
-        self._walks = Walks(
-            index,
-            store,
-            self._nodes,
-            self.replicator,
-            clock,
-            on_scanned=self._on_scanned,
-            on_stray=self._release,
-        )
-        self._releasing = Releasing(clock, self._release)
-        self.replicator.stopped = self._why_stopped()
-        self.replicator.waits_for_reports = True
         self._operating = Operating(
             index,
             store,
@@ -129,6 +117,30 @@ class BlockManager:
             on_wish=self._worth_changed,
             on_counted=self._shown,
         )
+        self._following = Following(
+            index,
+            store,
+            self._nodes,
+            self._deletions,
+            self._promises,
+            self.replicator,
+            self._intake,
+            self._policy,
+            clock,
+            self._operating.apply,
+        )
+        self._walks = Walks(
+            index,
+            store,
+            self._nodes,
+            self.replicator,
+            clock,
+            on_scanned=self._on_scanned,
+            on_stray=self._following.release,
+        )
+        self._releasing = Releasing(clock, self._following.release)
+        self.replicator.stopped = self._why_stopped()
+        self.replicator.waits_for_reports = True
         placing = Placing(self._cluster, self._nodes, self._promises, self._policy, rng)
         self.place, self.serving = placing.place, placing.serving
         self.racks = Racks(config.topology, config.topology_script, logger)
@@ -249,27 +261,7 @@ class BlockManager:
 
     def on_committed(self, events: Iterable[Event]) -> None:
         """These happened, in this order; the index shows them."""
-        for event in events:
-            match event:
-                case ev.FileOpened(block_size_bytes=size_bytes, blocks=blocks):
-                    self._promises.make(blocks, size_bytes)
-                case ev.BlocksAllocated(blocks=blocks, abandoned=abandoned):
-                    self._promises.make(blocks, self._cluster.block_size_bytes)
-                    for block_id in abandoned:
-                        self._give_up(block_id)
-                case ev.FileCompleted(blocks=blocks):
-                    self._completed(blocks)
-                case ev.FileAborted(blocks=blocks):
-                    for block_id in blocks:
-                        self._give_up(block_id)
-                case ev.AttributesSet(inode=inode, replication=int()):
-                    self.replicator.settled(self._index.blocks_of_file(inode))
-                case ev.DataNodeStateSet():
-                    self._operating.apply(event)
-                case ev.FileLinked(blocks=blocks):
-                    self.replicator.settled(block.block_id for block in blocks)
-                case _:
-                    continue
+        self._total += self._following.on_committed(events)
 
     def on_released(self, block_ids: Iterable[int]) -> None:
         """No version that is kept names these blocks any more, and that is committed."""
@@ -280,44 +272,6 @@ class BlockManager:
         self._operating.restore()
         self._walks.scan()
         self._walks.strays()
-
-    def _completed(self, blocks: tuple[ev.CompletedBlock, ...]) -> None:
-        with self._store.write() as locations:
-            for completed in blocks:
-                block = completed.block
-                self._promises.settle(block.block_id)
-                pipeline = [Replica(number, block.generation) for number in completed.replicas]
-                known = {replica.number for replica in locations.replicas(block.block_id)}
-                locations.lead(block.block_id, pipeline)
-                for replica in pipeline:
-                    if replica.number not in known:
-                        self._intake.expect(block.block_id, replica.number)
-        self._total += len(blocks)
-        for completed in blocks:
-            self.replicator.check(completed.block.block_id)
-
-    def _release(self, block_id: int) -> None:
-        """A block that history named: its copies are garbage, once those who began to read them are done."""
-        due_ns = self._clock.monotonic_ns() + ns(self._policy.purge_grace_ms)
-        self._give_up(block_id, Why.PURGED, due_ns)
-
-    def _give_up(self, block_id: int, why: Why = Why.GIVEN_UP, due_ns: int = 0) -> None:
-        """A block that no file will ever name: its copies are garbage wherever they are, or arrive yet."""
-        generations = {replica.number: replica.generation for replica in self._store.replicas(block_id)}
-        reported = set(generations)
-        promised = self._promises.settle(block_id)
-        if generations:
-            with self._store.write() as locations:
-                for number in generations:
-                    locations.remove(block_id, number)
-        if promised is not None:
-            generations |= dict.fromkeys(promised.targets, promised.generation)
-        for number, generation in generations.items():
-            # A dead DataNode that returns names its garbage itself.
-            if self._nodes.counts(number):
-                sure = number in reported
-                self._deletions.add(number, block_id, generation, why, due_ns, certain=sure)
-        self.replicator.check(block_id)
 
     def locations(self, block_id: int) -> list[BlockLocation]:
         """Where a block can be read, its leader marked."""
@@ -339,16 +293,18 @@ class BlockManager:
             self._walks.scan()
             self._walks.strays()
             self._log.info("everything is looked at", why="an operator asked for it")
-        silent = [node.row.node_id for node in self._nodes if node.wants_report and node.obeys]
-        reasons = {
-            self.replicator.stopped: self.replicator.stopped,
-            "DataNodes are to report": silent,
-            "reports are being read": len(self._intake),
-            "blocks are being looked at": self._walks.scanning,
-            "copies are being made": self.replicator.mending(),
-        }
-        busy = next((why for why, holds in reasons.items() if holds), "")
-        return self.status() | {"busy": busy, "left": self.replicator.queued()}
+        return self.status() | {"busy": self._busy(), "left": self.replicator.queued()}
+
+    def _busy(self) -> str:
+        if self.replicator.stopped:
+            return self.replicator.stopped
+        if any(node.wants_report and node.obeys for node in self._nodes):
+            return "DataNodes are to report"
+        if self._intake.busy:
+            return "reports are being read"
+        if self._walks.walking:
+            return "blocks are being looked at"
+        return "copies are being made" if self.replicator.mending() else ""
 
     def resume_copies(self) -> None:
         """Copy again after a mass failure: the DataNodes will not come back."""

@@ -50,6 +50,11 @@ class Walks:
         """Whether a scan is under way."""
         return self._scan_after is not None
 
+    @property
+    def walking(self) -> bool:
+        """Whether there is anything left to look at."""
+        return bool(self._of_node) or self._stray_after is not None or self.scanning
+
     def node(self, number: int) -> None:
         """Check every block of a DataNode, from the first."""
         self._of_node[number] = 0
