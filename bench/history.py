@@ -4,14 +4,9 @@
 """
 
 import gc
-import http.client
-import json
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,26 +14,17 @@ from random import Random
 from statistics import median
 from typing import Any, Final
 
+from bench.making import Making
+from bench.serving import ask, fresh_config, row, running, until
 from esdfs.blocks import Block
-from esdfs.env_os import OsClock, OsRng
-from esdfs.ids import ROOT, Txid
-from esdfs.journal.chain import seal
-from esdfs.journal.entry import Draft, Head
-from esdfs.journal.floor import FILE as FLOOR_FILE
-from esdfs.journal.floor import AckFloor
-from esdfs.journal.sql import open_journal
+from esdfs.ids import ROOT
 from esdfs.journal.verify import verify
 from esdfs.namenode import events as ev
-from esdfs.namenode.config import NameNodeConfig
-from esdfs.namenode.event_codec import pack_all
-from esdfs.namenode.events import Event
-from esdfs.namenode.formatting import cluster_settings, format_namenode
 from esdfs.namenode.namespace.inodes import Inode
 from esdfs.namenode.projection.lmdb import ProjectionReader, ProjectionStore, open_reader
 from esdfs.namenode.projection.rebuild import catch_up
 from esdfs.namenode.rest import answers
 from esdfs.namenode.rest.answers import Listing
-from esdfs.namenode.upcasters import LEVEL_NEWEST
 
 VERSIONS: Final = 3
 IN_DIRECTORY: Final = 1_000
@@ -72,19 +58,12 @@ class _Made:
     """
 
     def __init__(self, path: Path, files: int, in_transaction: int) -> None:
-        self.config = NameNodeConfig(
-            node_id="nn-1", dir=str(path), rest_port=_free_port(), grpc_port=_free_port()
-        )
-        clock, rng = OsClock(), OsRng()
-        format_namenode(self.config, cluster_settings(rng), clock=clock, rng=rng)
+        self.config = fresh_config(path)
+        self._making = Making(self.config)
+        self.journal = self._making.journal
         self.directories = max(10, files // IN_DIRECTORY)
         self.paths: list[str] = []
-        self.journal = open_journal(self.config.database_url)
-        self._head = self.journal.head()
-        self._drafts: list[Draft] = []
-        self._now_us = int(clock.wall_us())
         self._inode, self._block = int(ROOT), 0
-        self.events = 0
         self._fill(files, in_transaction)
 
     def _fill(self, files: int, in_transaction: int) -> None:
@@ -108,17 +87,17 @@ class _Made:
             for first in range(0, len(names), in_transaction):
                 some = range(first, min(first + in_transaction, len(names)))
                 written = [self._written(*names[index][1:], held[index]) for index in some]
-                self._record([opened for opened, _ in written])
-                self._record([completed for _, completed in written])
+                self._making.record([opened for opened, _ in written])
+                self._making.record([completed for _, completed in written])
                 for index, (opened, _) in zip(some, written, strict=True):
                     held[index] = opened.inode
-            self._flush()
+            last_txid = self._making.flush()
             if version == 0:
-                self.middle_txid = int(self._head.last_txid)
+                self.middle_txid = last_txid
 
     def _directory(self, parent: int, name: str) -> int:
         self._inode += 1
-        self._record([ev.DirectoryMade(parent, name, self._inode, 0o755, "ann", "users")])
+        self._making.record([ev.DirectoryMade(parent, name, self._inode, 0o755, "ann", "users")])
         return self._inode
 
     def _written(self, parent: int, name: str, replaced: int) -> tuple[ev.FileOpened, ev.FileCompleted]:
@@ -134,64 +113,38 @@ class _Made:
         )
         block = ev.CompletedBlock(Block(self._block, 1, size, size, self._block, compressed=False), (1, 2))
         return opened, ev.FileCompleted(
-            inode, parent, name, size, self._now_us, (block,), self._block, replaced
+            inode, parent, name, size, self._making.now_us, (block,), self._block, replaced
         )
 
-    def _record(self, events: Sequence[Event]) -> None:
-        packed = pack_all(events, range(len(events)), level=LEVEL_NEWEST)
-        self.events += len(events)
-        self._now_us += 1
-        self._drafts.append(
-            Draft(
-                ts_us=self._now_us,
-                kind=packed.kind,
-                version=packed.version,
-                payload=packed.payload,
-                client_id=b"0123456789abcdef",
-                seq=self.events,
-                principal="ann",
-                peer="192.0.2.1",
-            )
-        )
-        if len(self._drafts) >= 1_000:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._drafts:
-            entries = seal(self._head, self._head.epoch, self._drafts)
-            self.journal.append(entries)
-            self._head = Head(entries[-1].epoch, entries[-1].txid, entries[-1].chain)
-            self._drafts = []
+    @property
+    def events(self) -> int:
+        """How many are in the journal."""
+        return self._making.events
 
     def proven_and_replayed(self, how: str) -> Iterator[dict[str, Any]]:
         """How fast the journal is proven and replayed; the projection is there then."""
         started = time.perf_counter()
         verify(self.journal)
         rate = self.events / (time.perf_counter() - started)
-        yield _row(f"verify, {how}", rate, "events/s", 250_000, "target")
+        yield row(f"verify, {how}", rate, "events/s", 250_000, "target")
         store = ProjectionStore(self.config.path, bytes_max=1 << 36)
         gc.collect()
         gc.freeze()  # the names of all files, which a NameNode does not have in its memory
         started = time.perf_counter()
         catch_up(store, self.journal)
         rate = self.events / (time.perf_counter() - started)
-        yield _row(f"replay, {how}", rate, "events/s", 120_000, "target")
+        yield row(f"replay, {how}", rate, "events/s", 120_000, "target")
         store.close()
 
     def at_rest(self) -> Iterator[dict[str, Any]]:
         """The same, and what both take on the disk."""
         yield from self.proven_and_replayed(f"{IN_TRANSACTION} events a record")
-        identity = self.journal.identity()
-        assert identity is not None, "format_namenode gives one"
-        (last,) = self.journal.read(Txid(self.journal.head().last_txid - 1), limit=1)
-        with closing(AckFloor(self.config.path / FLOOR_FILE, identity)) as floor:
-            floor.write(last.position)
-        self.journal.close()
+        self._making.close()
         journal_bytes = sum(file.stat().st_size for file in self.config.path.glob("journal.sqlite*"))
         store_bytes = (self.config.path / "namespace.mdb" / "data.mdb").stat().st_blocks * 512
-        yield _row("disk per event, journal", journal_bytes / self.events, "bytes", None, "")
+        yield row("disk per event, journal", journal_bytes / self.events, "bytes", None, "")
         both = (journal_bytes + store_bytes) / self.events
-        yield _row("disk per event, journal and namespace with its history", both, "bytes", 500, "target")
+        yield row("disk per event, journal and namespace with its history", both, "bytes", 500, "target")
 
 
 def _lookups(reader: ProjectionReader, made: _Made) -> Iterator[dict[str, Any]]:
@@ -204,8 +157,8 @@ def _lookups(reader: ProjectionReader, made: _Made) -> Iterator[dict[str, Any]]:
 
     look(None)
     now, then = median(look(None) for _ in range(5)), median(look(made.middle_txid) for _ in range(5))
-    yield _row("lookup of the present, depth 3", now, "us", None, "")
-    yield _row("lookup of the past, two versions ago", then, "us", now, "the same in the present")
+    yield row("lookup of the present, depth 3", now, "us", None, "")
+    yield row("lookup of the past, two versions ago", then, "us", now, "the same in the present")
 
 
 def _listings(reader: ProjectionReader, made: _Made) -> Iterator[dict[str, Any]]:
@@ -220,76 +173,35 @@ def _listings(reader: ProjectionReader, made: _Made) -> Iterator[dict[str, Any]]
 
     now = median(list_it(None) for _ in range(LISTINGS))
     then = median(list_it(made.middle_txid) for _ in range(LISTINGS))
-    yield _row("listing of 1,000 entries of the present, answered in process", now, "ms", None, "")
-    yield _row("listing of 1,000 entries of the past, answered in process", then, "ms", 3, "target")
+    yield row("listing of 1,000 entries of the present, answered in process", now, "ms", None, "")
+    yield row("listing of 1,000 entries of the past, answered in process", then, "ms", 3, "target")
 
 
 def _served(made: _Made) -> Iterator[dict[str, Any]]:
     """What a client sees of a NameNode that has all of this."""
-    with _running(made.config) as url:
+    with running(made.config) as url:
         for name, suffix in (("present", ""), ("past", f"&as_of={made.middle_txid}")):
             target = f"/directories{made.list_path}?limit=1000{suffix}"
-            ms = median(_timed(partial(_ask, url, "GET", target)) for _ in range(LISTINGS)) * 1000
-            yield _row(f"listing of 1,000 entries of the {name} over REST", ms, "ms", None, "")
+            ms = median(_timed(partial(ask, url, "GET", target)) for _ in range(LISTINGS)) * 1000
+            yield row(f"listing of 1,000 entries of the {name} over REST", ms, "ms", None, "")
         body = {"path": "/top-1", "as_of": str(made.middle_txid), "target": "/back"}
         started = time.perf_counter()
-        _ask(url, "POST", "/restore", body)
+        ask(url, "POST", "/restore", body)
         answered = time.perf_counter()
-        _until(lambda: _ask(url, "GET", "/directories/back?limit=1")["entries"])
+        until(lambda: ask(url, "GET", "/directories/back?limit=1")["entries"])
         readable = time.perf_counter()
         number = f"{made.per_top:,}"
-        yield _row(
+        yield row(
             f"restore of {number} files, until answered", (answered - started) * 1000, "ms", 50, "target"
         )
-        yield _row(f"restore of {number} files, until read", (readable - started) * 1000, "ms", None, "")
-        last = _ask(url, "GET", "/journal/head")["last_txid"]
+        yield row(f"restore of {number} files, until read", (readable - started) * 1000, "ms", None, "")
+        last = ask(url, "GET", "/journal/head")["last_txid"]
         started = time.perf_counter()
-        _ask(url, "DELETE", "/directories/top-2?recursive=true")
-        _ask(url, "POST", "/restore", {"path": "/", "as_of": str(last)})
-        yield _row(
+        ask(url, "DELETE", "/directories/top-2?recursive=true")
+        ask(url, "POST", "/restore", {"path": "/", "as_of": str(last)})
+        yield row(
             "undoing the removal of a tenth of all", (time.perf_counter() - started) * 1000, "ms", None, ""
         )
-
-
-def _ask(url: str, method: str, target: str, body: object = None) -> Any:
-    connection = http.client.HTTPConnection(url, timeout=60)
-    with closing(connection):
-        data = None if body is None else json.dumps(body).encode()
-        connection.request(method, target, data, {"Content-Type": "application/json"} if data else {})
-        reply = connection.getresponse()
-        told = json.loads(reply.read())
-    if reply.status >= 400:
-        raise RuntimeError(f"{method} {target}: {told}")
-    return told
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def _until(holds: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            if holds():
-                return
-        except RuntimeError:
-            pass  # not all there yet
-        assert time.monotonic() < deadline, "not within two minutes"
-
-
-@contextmanager
-def _running(config: NameNodeConfig) -> Iterator[str]:
-    command = [sys.executable, "-m", "esdfs.cli.app", "namenode", "run", "--dir", config.dir]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout is not None, "piped"
-        try:
-            yield json.loads(process.stdout.readline())["rest"].removeprefix("http://")
-        finally:
-            process.terminate()
 
 
 @contextmanager
@@ -303,15 +215,3 @@ def _timed(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
-
-
-def _row(name: str, value: float, unit: str, limit: float | None, limit_name: str) -> dict[str, Any]:
-    digits = 0 if value >= 1000 else 2
-    return {
-        "name": name,
-        "value": round(value, digits),
-        "unit": unit,
-        "limit": None if limit is None else round(limit, 2),
-        "limit_name": limit_name,
-        "ratio": None if limit is None else round(value / limit, 3),
-    }

@@ -24,6 +24,7 @@ NODES: Final = 6
 VOLUMES: Final = 2
 COPIES: Final = 2
 FLIPS: Final = 200
+MEANWHILE: Final = 100
 DISK_BYTES: Final = 1 << 30
 RECOVERY_S: Final = 300.0
 _IN_DIRECTORY: Final = 500
@@ -76,11 +77,11 @@ class Traffic:
         for thread in self._threads:
             thread.join()
 
-    def writes_per_s(self, seconds: float) -> float:
-        """How fast files are written, seen for so long."""
-        before = len(self.written)
-        threading.Event().wait(seconds)
-        return (len(self.written) - before) / seconds
+    def more(self, count: int) -> float:
+        """Wait until so many more files are written; answers how long that took."""
+        wanted, began = len(self.written) + count, time.monotonic()
+        eventually(lambda: len(self.written) >= wanted, what=f"{count} more files to be written")
+        return time.monotonic() - began
 
     def _run(self, one: Callable[[DFSClient, random.Random, str], None], number: int) -> None:
         chance = random.Random(number)
@@ -244,14 +245,15 @@ class Wear:
             eventually(partial(_fill, volume), what=f"{volume} to be filled")
         eventually(lambda: self.nodes()[node]["available_space"] == 0, what=f"{node} to be full")
         had = self.nodes()[node]["blocks_stored"]
-        before = len(self.traffic.written)
-        eventually(lambda: len(self.traffic.written) > before + 100, what="writes to go on")
+        self.traffic.more(MEANWHILE)
         for volume in volumes:
             (volume / "filler").unlink()
         eventually(lambda: self.nodes()[node]["available_space"] > 0, what=f"{node} to have room again")
         self.until_whole()
         return Step(
-            "fill a disk", time.monotonic() - began, f"{node} had {had} replicas; 100 files written meanwhile"
+            "fill a disk",
+            time.monotonic() - began,
+            f"{node} had {had} replicas; {MEANWHILE} files written meanwhile",
         )
 
     def all_read(self) -> Step:
@@ -341,7 +343,8 @@ def _through_it_all(live: Cluster, blocks: int, full: Sequence[Path]) -> Iterato
     yield Step("store", seconds, f"{blocks} blocks, two copies each, {blocks / seconds:.0f}/s")
     with Traffic(live.url, paths) as traffic:
         wear = Wear(live, paths, traffic)
-        yield Step("quiet", 5.0, f"{traffic.writes_per_s(5.0):.1f} files/s written")
+        seconds = traffic.more(MEANWHILE)
+        yield Step("quiet", seconds, f"{MEANWHILE / seconds:.1f} files/s written")
         for step in (
             wear.kill_one,
             wear.wipe_volume,
