@@ -34,11 +34,14 @@ class EpochFence:
             DiskFailed: The epoch could not be written down; do not carry out the order.
         """
         with self._lock:
-            if epoch < self._highest:
-                raise EpochFenced(f"an order of epoch {epoch}; epoch {self._highest} has begun")
-            if epoch > self._highest:
-                self._write(epoch)
-                self._highest = epoch
+            self._admit(epoch)
+
+    def _admit(self, epoch: int) -> None:
+        if epoch < self._highest:
+            raise EpochFenced(f"an order of epoch {epoch}; epoch {self._highest} has begun")
+        if epoch > self._highest:
+            self._write(epoch)
+            self._highest = epoch
 
     @property
     def settled(self) -> int:
@@ -49,10 +52,8 @@ class EpochFence:
     @contextmanager
     def deleting(self, epoch: int) -> Iterator[None]:
         """`admit` an order to delete, and know of it until it is done."""
-        self.admit(epoch)
         with self._lock:
-            if epoch < self._highest:
-                raise EpochFenced(f"an order of epoch {epoch}; epoch {self._highest} has begun")
+            self._admit(epoch)
             self._deleting.append(epoch)
         try:
             yield

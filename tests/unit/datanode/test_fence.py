@@ -27,3 +27,16 @@ def test_an_order_whose_epoch_cannot_be_written_down_is_not_admitted(tmp_path: P
     with pytest.raises(DiskFailed):
         fence.admit(1)
     assert fence.highest == 0
+
+
+def test_an_epoch_is_settled_when_no_older_deletion_is_under_way(tmp_path: Path) -> None:
+    fence = EpochFence(Shelf(tmp_path).volumes)
+    with fence.deleting(2):
+        assert (fence.highest, fence.settled) == (2, 2)
+        fence.admit(5)
+        assert (fence.highest, fence.settled) == (5, 2)
+        with pytest.raises(EpochFenced), fence.deleting(4):
+            pass
+        with fence.deleting(5):
+            assert fence.settled == 2
+    assert fence.settled == 5
