@@ -1,0 +1,73 @@
+"""Orders are carried out once, and a deletion soon or never."""
+
+import threading
+
+import pytest
+
+from esdfs.datanode.orders import DELETE_VALID_S, Command, Orders
+from esdfs.rpc.messages import BlockRequest, BlockResult, ReplicationRequest
+from tests.unit.datanode.clocks import HandClock
+
+LAST = 4
+
+
+class Hands:
+    """Notes what it is told to delete; waits with it until it may go on."""
+
+    def __init__(self) -> None:
+        self.deleted: list[tuple[int, int]] = []
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+        self.done = threading.Event()
+
+    def replicate(self, request: ReplicationRequest) -> BlockResult:
+        raise AssertionError(f"nobody orders copies here: {request}")
+
+    move = replicate
+
+    def limit_moves(self, bytes_per_s: int) -> None:
+        raise AssertionError(f"nobody orders moves here: {bytes_per_s}")
+
+    def delete(self, request: BlockRequest) -> BlockResult:
+        self.begun.set()
+        assert self.go_on.wait(20)
+        self.deleted.append((request.block_id, request.epoch))
+        if request.block_id == LAST:
+            self.done.set()
+        return BlockResult(block_id=request.block_id)
+
+
+@pytest.fixture
+def hands() -> Hands:
+    return Hands()
+
+
+def delete(block_id: int) -> Command:
+    return Command(kind="delete", block_id=str(block_id), generation=1)
+
+
+def test_a_deletion_that_has_waited_too_long_is_dropped(hands: Hands) -> None:
+    clock = HandClock()
+    orders = Orders(hands, lambda _key, _node_id: None, clock)
+    asked_ns = clock.monotonic_ns()
+    orders.start(delete(1), 3, asked_ns)
+    assert hands.begun.wait(20)
+    orders.start(delete(2), 3, asked_ns)
+    clock.sleep(DELETE_VALID_S + 1)
+    orders.start(delete(3), 3, clock.monotonic_ns())
+    hands.go_on.set()
+    orders.start(delete(LAST), 3, clock.monotonic_ns())
+    assert hands.done.wait(20)
+    orders.stop()
+    assert hands.deleted == [(1, 3), (3, 3), (LAST, 3)]
+
+
+def test_an_order_that_is_being_carried_out_is_not_begun_again(hands: Hands) -> None:
+    clock = HandClock()
+    orders = Orders(hands, lambda _key, _node_id: None, clock)
+    orders.start(delete(1), 3, clock.monotonic_ns())
+    assert hands.begun.wait(20)
+    orders.start(delete(1), 3, clock.monotonic_ns())
+    hands.go_on.set()
+    orders.stop()
+    assert hands.deleted == [(1, 3)]
