@@ -145,7 +145,7 @@ class Wear:
 
     def lacking(self) -> set[str]:
         """Replicas that only one node's disks have, as they are walked through one after the other."""
-        copies = Counter(file.name for node in self._running() for file in self._replicas(node))
+        copies = Counter(name for node in self._running() for name in self._names(node))
         return {name for name, count in copies.items() if count < COPIES}
 
     def kill_one(self) -> Step:
@@ -214,12 +214,16 @@ class Wear:
         began = time.monotonic()
         self.live.cli("node", "decommission", "dn-3")
         drained_s = time.monotonic() - began
-        had = self.nodes()["dn-3"]["blocks_stored"]
+        held = self._names("dn-3")
+        elsewhere = Counter(name for node in self._running() if node != "dn-3" for name in self._names(node))
+        if needed := [name for name in held if elsewhere[name] < COPIES]:
+            raise AssertionError(
+                f"{len(needed)} of {len(held)} replicas are still needed on dn-3: {needed[:5]}"
+            )
         self.live.kill("dn-3", "TERM")
         eventually(lambda: self.nodes()["dn-3"]["status"] == "DEAD", what="dn-3 to be dead")
-        if not self.whole():
-            raise AssertionError(f"blocks were still needed on dn-3: {self.blocks()}")
-        return Step("decommission a node", drained_s, f"{had} replicas were on it, none needed")
+        self.until_whole()
+        return Step("decommission a node", drained_s, f"{len(held)} replicas were on it, none needed")
 
     def add_and_balance(self, threshold_percent: int = 4) -> Step:
         """A new, empty node on the rack of the one that left takes its share."""
@@ -275,6 +279,9 @@ class Wear:
     def _replicas(self, node: str) -> Iterator[Path]:
         for volume in self.live.volumes(node):
             yield from sorted((volume / "current").rglob("*.data"))
+
+    def _names(self, node: str) -> set[str]:
+        return {file.name for file in self._replicas(node)}
 
     def _aside(self, node: str) -> Iterator[Path]:
         for volume in self.live.volumes(node):
