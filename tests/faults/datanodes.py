@@ -215,7 +215,7 @@ class Wear:
         self.live.cli("node", "decommission", "dn-3")
         drained_s = time.monotonic() - began
         held = self._names("dn-3")
-        # Once more: a block on its way to another rack may be missed by one walk through the disks, not by two.
+        # Twice: a block on its way to another rack may be missed by one walk through the disks, not by two.
         needed = self._needed_on("dn-3") & self._needed_on("dn-3")
         if needed:
             raise AssertionError(

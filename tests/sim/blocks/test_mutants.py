@@ -1,4 +1,4 @@
-"""Rules of the block manager that are noticed at once when broken."""
+"""Rules of the block manager whose breach is noticed; the seed is the first that does."""
 
 import pytest
 
@@ -10,6 +10,12 @@ KILLED_BY = {
     "counts-leaving-copies": (0, "B5"),
     "ignores-brake": (1, "B8"),
     "deletes-future-ids": (0, "B3"),
+    "believes-late-reports": (0, "B11"),
+    "sweeps-early": (0, "B6"),
+    "counts-corrupt": (1, "B5"),
+    "trusts-dead-nodes": (1, "B8"),
+    "trusts-what-it-heard-as-a-follower": (5, "B6"),
+    "forgets-priority": (7, "RepairOrder"),
 }
 
 
