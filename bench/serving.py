@@ -44,8 +44,8 @@ def ask(url: str, method: str, target: str, body: object = None) -> Any:
     return told
 
 
-def until(holds: Callable[[], Any]) -> None:
-    """Wait for it; a refusal counts as not yet."""
+def until(holds: Callable[[], Any], *, every_s: float = 0.0) -> None:
+    """Wait for it, asking this often; a refusal counts as not yet."""
     deadline = time.monotonic() + 120
     while True:
         try:
@@ -54,6 +54,7 @@ def until(holds: Callable[[], Any]) -> None:
         except RuntimeError:
             pass  # not all there yet
         assert time.monotonic() < deadline, "not within two minutes"
+        time.sleep(every_s)
 
 
 def _free_port() -> int:

@@ -80,7 +80,7 @@ class MetadataManager:
 
     def blocks(self, block_ids: Sequence[int]) -> list[BlockRecord | None]:
         """The same for many, in one look."""
-        return self._read(lambda view: [view.block(block_id) for block_id in block_ids])
+        return self._read(lambda view: view.blocks(block_ids))
 
     def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
         """At most ``limit`` blocks with an id above ``block_id``, in order."""

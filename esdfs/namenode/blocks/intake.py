@@ -1,7 +1,7 @@
 """Reports, taken in at once and worked through in slices."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -23,7 +23,7 @@ from esdfs.namenode.namespace.inodes import BlockRecord
 WAITING_MAX: Final = 2_000_000
 """Entries that may wait: DataNodes are told to come again later."""
 
-_SLICE: Final = 128
+_SLICE: Final = 256
 _NOT_THERE: Final = (News.CORRUPT, News.REMOVED)
 
 Changed = list[tuple[int, BlockRecord | None]]
@@ -61,7 +61,7 @@ class Intake:
         self._clock = clock
         self._log = logger
         self._on_confirmed = on_confirmed
-        self._queue: deque[_Page | _Sweep] = deque()
+        self._queue: deque[_Page | _Stored | _Sweep] = deque()
         self._waiting = 0
         self._full: dict[int, FullReport] = {}
         self._hints: dict[tuple[int, int], int] = {}
@@ -99,7 +99,7 @@ class Intake:
     def reconsider(self) -> set[int]:
         """Take in what was ahead of us and is no longer; DataNodes that should say everything once more."""
         for number, block_id, generation in self.futures.caught_up(self._index):
-            self._queue.append(_Page(number, iter([Item(News.STORED, block_id, generation)])))
+            self._queue.append(_Stored(number, ((block_id, generation, 0),)))
             self._waiting += 1
         return self.futures.missed()
 
@@ -119,7 +119,10 @@ class Intake:
         if report.full and report.first:
             self._full[number] = FullReport(self._clock.monotonic_ns(), report.epoch)
             node.wants_report = False
-        self._queue.append(_Page(number, items(report)))
+        if report.size() > len(report.stored):
+            self._queue.append(_Page(number, items(report)))
+        if report.stored:
+            self._queue.append(_Stored(number, report.stored))
         self._waiting += report.size()
         full = self._full.get(number) if report.full else None
         if full is not None:
@@ -136,45 +139,46 @@ class Intake:
         """Work until then at least a little; whether there is more."""
         while self._queue:
             task = self._queue[0]
-            done = self._page(task) if isinstance(task, _Page) else self._sweep(task)
-            if done:
+            if self._step(task):
                 self._queue.popleft()
             if self._clock.monotonic_ns() >= deadline_ns:
                 break
         return bool(self._queue)
+
+    def _step(self, task: "_Page | _Stored | _Sweep") -> bool:
+        match task:
+            case _Page():
+                return self._page(task)
+            case _Stored():
+                return self._stored(task)
+            case _Sweep():
+                return self._sweep(task)
 
     # --- pages ----------------------------------------------------------------------------------
 
     def _page(self, page: "_Page") -> bool:
         batch = list(islice(page.items, _SLICE))
         self._waiting -= len(batch)
-        next_block_id = self._index.next_block_id()
         records = self._index.blocks([item.block_id for item in batch])
         changed: Changed = []
         with self._store.write() as locations:
             for item, record in zip(batch, records, strict=True):
-                self._item(locations, page.number, item, record, next_block_id, changed)
-        if self._replicator.waits_for_reports:
-            return len(batch) < _SLICE
-        for block_id, record in changed:
-            self._replicator.check(block_id, record)
+                self._item(locations, page.number, item, record, changed)
+        self._check(changed)
         return len(batch) < _SLICE
 
+    def _check(self, changed: Changed) -> None:
+        if not self._replicator.waits_for_reports:
+            for block_id, record in changed:
+                self._replicator.check(block_id, record)
+
     def _item(
-        self,
-        locations: Locations,
-        number: int,
-        item: Item,
-        record: BlockRecord | None,
-        next_block_id: int,
-        changed: Changed,
+        self, locations: Locations, number: int, item: Item, record: BlockRecord | None, changed: Changed
     ) -> None:
         block_id = item.block_id
         if item.news in _NOT_THERE:
             self.futures.gone(number, block_id)
         match item.news:
-            case News.STORED:
-                self._stored(locations, number, item, record, next_block_id, changed)
             case News.CORRUPT:
                 if record is not None and locations.put(block_id, Replica(number, item.generation, True)):
                     self._log.error("replica corrupt", block=block_id, datanode=number, why="it said so")
@@ -190,39 +194,51 @@ class Intake:
                 if target is not None:
                     self._replicator.failed(block_id, target.number, self._clock.monotonic_ns())
 
-    def _stored(
-        self,
-        locations: Locations,
-        number: int,
-        item: Item,
-        record: BlockRecord | None,
-        next_block_id: int,
-        changed: Changed,
-    ) -> None:
-        block_id, generation = item.block_id, item.generation
-        verdict = judge(block_id, generation, record, next_block_id)
-        if verdict is not Verdict.FUTURE:
+    def _stored(self, page: "_Stored") -> bool:
+        """A slice of good replicas: nearly all are known, and those are written together."""
+        number = page.number
+        batch = page.entries[page.at : page.at + _SLICE]
+        page.at += len(batch)
+        self._waiting -= len(batch)
+        next_block_id = self._index.next_block_id()
+        known: dict[int, tuple[int, BlockRecord]] = {}
+        unknown: list[tuple[int, int, Verdict]] = []
+        for (block_id, generation, _), record in zip(
+            batch, self._index.blocks([entry[0] for entry in batch]), strict=True
+        ):
+            verdict = judge(block_id, generation, record, next_block_id)
+            if record is not None and verdict is not Verdict.FUTURE:
+                known[block_id] = generation, record
+            else:
+                unknown.append((block_id, generation, verdict))
+        with self._store.write() as locations:
+            told = [(block_id, generation) for block_id, (generation, _) in known.items()]
+            news = locations.put_all(number, told)
+            for block_id, generation, verdict in unknown:
+                self._unknown(locations, number, block_id, generation, verdict)
+        for block_id in known:
             self.futures.gone(number, block_id)
-        match verdict:
-            case Verdict.KNOWN | Verdict.STALE:
-                self._hints.pop((number, block_id), None)
-                self._replicator.arrived(block_id, number)
-                if locations.put(block_id, Replica(number, generation)):
-                    changed.append((block_id, record))
-            case Verdict.ORPHAN:
-                due_ns = self._clock.monotonic_ns() + ns(self._policy.orphan_grace_ms)
-                if self._deletions.add(number, block_id, generation, Why.ORPHAN, due_ns):
-                    self._log.info("orphan", block=block_id, datanode=number, why="no file ever named it")
-                locations.remove(block_id, number)
-            case Verdict.FUTURE:
-                future = Future(number, block_id, generation)
-                if self.futures.note(future, self._clock.monotonic_ns()):
-                    self._log.warning(
-                        "a DataNode has a block that is not in our journal: it is kept",
-                        block=block_id,
-                        generation=generation,
-                        datanode=number,
-                    )
+            self._hints.pop((number, block_id), None)
+            self._replicator.arrived(block_id, number)
+        self._check([(block_id, known[block_id][1]) for block_id in news])
+        return page.at == len(page.entries)
+
+    def _unknown(
+        self, locations: Locations, number: int, block_id: int, generation: int, verdict: Verdict
+    ) -> None:
+        if verdict is Verdict.ORPHAN:
+            self.futures.gone(number, block_id)
+            due_ns = self._clock.monotonic_ns() + ns(self._policy.orphan_grace_ms)
+            if self._deletions.add(number, block_id, generation, Why.ORPHAN, due_ns):
+                self._log.info("orphan", block=block_id, datanode=number, why="no file ever named it")
+            locations.remove(block_id, number)
+        elif self.futures.note(Future(number, block_id, generation), self._clock.monotonic_ns()):
+            self._log.warning(
+                "a DataNode has a block that is not in our journal: it is kept",
+                block=block_id,
+                generation=generation,
+                datanode=number,
+            )
 
     # --- the end of a full report ---------------------------------------------------------------
 
@@ -262,11 +278,20 @@ class Intake:
 
 
 class _Page:
-    """Entries of one report."""
+    """What one report says besides its good replicas."""
 
     def __init__(self, number: int, entries: Iterator[Item]) -> None:
         self.number = number
         self.items = entries
+
+
+class _Stored:
+    """The good replicas of one report: (block id, generation, length)."""
+
+    def __init__(self, number: int, entries: Sequence[tuple[int, int, int]]) -> None:
+        self.number = number
+        self.entries = entries
+        self.at = 0
 
 
 class _Sweep:

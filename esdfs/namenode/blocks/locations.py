@@ -144,6 +144,25 @@ class Locations:
         self._txn.put(_U64.pack(block_id), _pack(replicas), db=self._block)
         return True
 
+    def put_all(self, number: int, copies: Iterable[tuple[int, int]]) -> list[int]:
+        """``put`` of many good copies, (block id, generation), on one DataNode; the ids of those that were news."""
+        told = {_U64.pack(block_id): (block_id, generation) for block_id, generation in copies}
+        held = dict(self._txn.cursor(self._block).getmulti(list(told)))
+        news, first = [], []
+        for key, (block_id, generation) in told.items():
+            mine = _REPLICA.pack(number, generation, 0)
+            old = held.get(key)
+            if old is None:
+                first.append((key, mine))
+            elif old == mine or not self.put(block_id, Replica(number, generation)):
+                continue
+            news.append(block_id)
+        first.sort()
+        node = _U32.pack(number)
+        self._txn.cursor(self._block).putmulti(first)
+        self._txn.cursor(self._node).putmulti([(node, key) for key, _ in first])
+        return news
+
     def lead(self, block_id: int, pipeline: Sequence[Replica]) -> None:
         """Record the copies a pipeline acknowledged, in its order, before all others."""
         first = {replica.number for replica in pipeline}
@@ -224,6 +243,16 @@ class LocationsStore:
         """All reported copies, the pipeline's head first."""
         with self._env.begin(db=self._dbs[b"block"]) as txn:
             return _unpack(txn.get(_U64.pack(block_id)))
+
+    def replicas_of(self, block_ids: Iterable[int]) -> list[list[Replica]]:
+        """The same of many blocks, in one look."""
+        with self._env.begin(db=self._dbs[b"block"]) as txn:
+            return [_unpack(txn.get(_U64.pack(block_id))) for block_id in block_ids]
+
+    def located(self) -> int:
+        """How many blocks have any reported copy."""
+        with self._env.begin() as txn:
+            return int(txn.stat(self._dbs[b"block"])["entries"])
 
     def blocks_of(self, number: int, *, after: int = 0, limit: int) -> list[int]:
         """At most ``limit`` ids above ``after`` of the blocks a DataNode has copies of, ascending."""

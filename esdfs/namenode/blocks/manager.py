@@ -153,7 +153,7 @@ class BlockManager:
             index, store, self._nodes, self._deletions, self.replicator, self._policy, logger
         )
         self._operating.restore()
-        self._walks.scan()
+        self._walks.count()
         if not store.fresh:
             # What happened between our predecessor's last record and its last breath may be missing.
             self._walks.strays()
@@ -253,8 +253,10 @@ class BlockManager:
         node = self._nodes.speaker(node_id, told.incarnation)
         if told.size() > bodies.REPORT_ENTRIES_MAX:
             raise InvalidRequest(f"a page has at most {bodies.REPORT_ENTRIES_MAX} entries")
+        idle = not self._intake.busy
         self._intake.accept(node, told)
-        self._intake.work(self._deadline())
+        if idle:  # else the next tick is near, and the pages of many DataNodes come at once
+            self._intake.work(self._deadline())
         return {"epoch": self._index.epoch()}
 
     # --- the engine asks ------------------------------------------------------------------------
@@ -347,9 +349,13 @@ class BlockManager:
         # What was written while there was one rack only is on that one.
         had_one, self._one_rack = self._one_rack, len(self._nodes.racks) < 2
         due = due or (had_one and not self._one_rack)
-        waits = self._safe_mode.active and now_ns - self._scanned_ns >= ns(self._policy.safe_mode_scan_ms)
-        if refill or due or waits or (self.replicator.waits_for_reports and not self._safe_mode.active):
-            self.replicator.waits_for_reports = self._safe_mode.active
+        if self._safe_mode.active:
+            since_ns = now_ns - self._scanned_ns
+            if self._safe_mode.worth_counting(since_ns, self._total, self._store.located()):
+                self._walks.count()
+            return
+        if refill or due or self.replicator.waits_for_reports:
+            self.replicator.waits_for_reports = False
             self.replicator.overflowed = False
             self._walks.scan()
 
@@ -360,7 +366,8 @@ class BlockManager:
             self._log.warning("safe mode left", why=self._safe_mode.reason)
 
     def _on_confirmed(self, number: int) -> None:
-        self._walks.node(number)
+        if not self.replicator.waits_for_reports:
+            self._walks.node(number)
 
     def leads(self, leading: bool) -> None:
         """Only the leader's orders are obeyed, so only it gives any."""

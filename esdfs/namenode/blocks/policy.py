@@ -27,7 +27,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         alarm_after_ms: A follower gives the record of a reported block so long to reach it.
         hint_ms: A copy acknowledged to a writer is expected in its DataNode's report by then.
         safe_mode_min_ms, safe_mode_max_ms: Of a cold start. The latter ends it with a warning.
-        safe_mode_scan_ms: Blocks are counted again so long after they were.
+        safe_mode_scan_ms, safe_mode_recount_ms: Blocks are counted again so long after they were: when enough
+            may be reported by then, and in any case.
         safe_mode_percent: Blocks with a reported copy that end it.
         full_report_every_ms: Every DataNode is asked to say everything at least so often.
         takeover_report_ms: A new leader asks all of them within this time: only then it deletes.
@@ -67,6 +68,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     safe_mode_min_ms: int = 30_000
     safe_mode_max_ms: int = 600_000
     safe_mode_scan_ms: int = 2_000
+    safe_mode_recount_ms: int = 30_000
     safe_mode_percent: float = 99.9
     full_report_every_ms: int = 21_600_000
     takeover_report_ms: int = 30_000

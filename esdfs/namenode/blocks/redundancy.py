@@ -1,6 +1,6 @@
 """Every block has as many good copies as its file asks for: no fewer, and in time no more."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any, Final
@@ -82,8 +82,13 @@ class BlockReplicator:
 
     # --- one block ------------------------------------------------------------------------------
 
-    def check(self, block_id: int, record: BlockRecord | None = None) -> Health | None:
-        """Look at a block (its ``record``, when at hand) and queue it or forget it.
+    def check(
+        self,
+        block_id: int,
+        record: BlockRecord | None = None,
+        replicas: Sequence[Replica] | None = None,
+    ) -> Health | None:
+        """Look at a block (its ``record`` and its ``replicas``, when at hand) and queue it or forget it.
 
         Returns its health, or None when it needs none: unknown, or still being written.
         """
@@ -93,7 +98,7 @@ class BlockReplicator:
             self._queues.drop(block_id)
             self._surplus.pop(block_id, None)
             return None
-        health = self._examine(block_id, record)
+        health = self._examine(block_id, record, replicas)
         if health.level is not None:
             numbers = [replica.number for replica in self._store.replicas(block_id)]
             if self._deletions.reconsider(block_id, numbers):
@@ -110,10 +115,12 @@ class BlockReplicator:
             self._trim(block_id, record, health)
         return health
 
-    def _examine(self, block_id: int, record: BlockRecord) -> Health:
+    def _examine(
+        self, block_id: int, record: BlockRecord, replicas: Sequence[Replica] | None = None
+    ) -> Health:
         return examine(
             record,
-            self._store.replicas(block_id),
+            self._store.replicas(block_id) if replicas is None else replicas,
             self._nodes,
             default_target=self.replication_factor,
             leaving=lambda number: self._deletions.leaving(number, block_id),

@@ -26,12 +26,11 @@ class News(Enum):
 
     CORRUPT = "corrupt"
     REMOVED = "removed"
-    STORED = "stored"
     COPY_FAILED = "copy-failed"
 
 
 class Item(NamedTuple):
-    """One entry of a report; ``node_id`` names the target of a copy that failed."""
+    """One entry of a report that is no good replica; ``node_id`` names the target of a copy that failed."""
 
     news: News
     block_id: int
@@ -40,7 +39,7 @@ class Item(NamedTuple):
 
 
 def items(report: Report) -> Iterator[Item]:
-    """A report's entries, what is good last.
+    """What a report says besides the good replicas, which are to be believed after it.
 
     A block that is both corrupt and stored was replaced after its old copy had been set aside; one that is
     corrupt and removed was cleaned away.
@@ -49,8 +48,6 @@ def items(report: Report) -> Iterator[Item]:
         yield Item(News.CORRUPT, block_id, generation)
     for block_id, generation in report.removed:
         yield Item(News.REMOVED, block_id, generation)
-    for block_id, generation, _ in report.stored:
-        yield Item(News.STORED, block_id, generation)
     for block_id, generation, node_id in report.failed_replications:
         yield Item(News.COPY_FAILED, block_id, generation, node_id)
 

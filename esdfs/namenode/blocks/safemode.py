@@ -18,6 +18,16 @@ class SafeMode:
         self._started_ns = started_ns
         self._min_ns = ns(policy.safe_mode_min_ms) if cold else 0
 
+    def worth_counting(self, since_ns: int, total: int, located: int) -> bool:
+        """Whether it might end if all blocks were counted, ``since_ns`` after they last were.
+
+        ``located`` blocks have a copy on any DataNode, so no more are reported. ``total`` may be a bit off.
+        """
+        if since_ns < ns(self._policy.safe_mode_scan_ms):
+            return False
+        enough = located * 100 >= total * self._policy.safe_mode_percent
+        return enough or since_ns >= ns(self._policy.safe_mode_recount_ms)
+
     def observe(self, now_ns: int, total: int, reported: int) -> bool:
         """All complete blocks were counted; whether safe mode ends with that.
 

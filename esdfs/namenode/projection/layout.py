@@ -77,7 +77,7 @@ U64: Final = struct.Struct(">Q")
 U32: Final = struct.Struct(">I")
 TWO_U64: Final = struct.Struct(">QQ")
 _ENTRY: Final = struct.Struct(">QQB")
-_BLOCK: Final = struct.Struct(">QQQBB")
+_BLOCK: Final = struct.Struct(">QQQB?")
 _PLACE: Final = struct.Struct(">Q")
 END: Final = b"\x00"
 _DIRECTORY, _FILE = 1, 2
@@ -172,5 +172,4 @@ def pack_block(record: BlockRecord) -> bytes:
 
 def unpack_block(value: bytes) -> BlockRecord:
     """Back from ``pack_block``."""
-    inode, generation, length_bytes, replication, complete = _BLOCK.unpack(value)
-    return BlockRecord(inode, generation, length_bytes, replication, bool(complete))
+    return BlockRecord(*_BLOCK.unpack(value))

@@ -1,6 +1,6 @@
 """The namespace's read ports on an LMDB transaction: the present, and any moment of the past."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice, takewhile
 from operator import itemgetter
 from typing import Any, Final
@@ -232,6 +232,12 @@ class PresentView:
         """See ``Present.block``."""
         value = self._txn.get(U64.pack(block_id), db=self._dbs[b"blk"])
         return None if value is None else layout.unpack_block(value)
+
+    def blocks(self, block_ids: Iterable[int]) -> list[BlockRecord | None]:
+        """The same of many, in one look."""
+        keys = [U64.pack(block_id) for block_id in block_ids]
+        found = dict(self._txn.cursor(self._dbs[b"blk"]).getmulti(keys))
+        return [None if (value := found.get(key)) is None else layout.unpack_block(value) for key in keys]
 
     def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
         """At most ``limit`` blocks with an id above ``block_id``, in order."""

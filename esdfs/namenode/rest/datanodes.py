@@ -1,5 +1,6 @@
 """/datanodes: DataNodes introduce themselves, report, and are shown."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -55,14 +56,21 @@ class DataNodeHeartbeat:
 
 
 class DataNodeBlocks:
-    """/datanodes/{node_id}/blocks."""
+    """/datanodes/{node_id}/blocks.
+
+    One page at a time: when all DataNodes report at once, they wait here, not in the engine's one thread
+    before other calls.
+    """
 
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
+        self._turn = asyncio.Lock()
 
     async def on_post(self, req: Request, resp: Response, node_id: str) -> None:
         """One page of a block report."""
-        told = await self._edge.ask(resp, BlockReport(_named(node_id), await _packed(req)))
+        body = await request.read_body(req)
+        async with self._turn:
+            told = await self._edge.ask(resp, BlockReport(_named(node_id), _as_msgpack(body)))
         answer(resp, msgspec.msgpack.decode(told.result))
 
 
@@ -94,10 +102,13 @@ class DataNodeState:
 
 
 async def _packed(req: Request) -> msgspec.Raw:
-    """The JSON body as msgpack: parsing JSON is the workers' job, the engine has one thread."""
-    body = request.parse(bodies.anything, await request.read_body(req))
+    return _as_msgpack(await request.read_body(req))
+
+
+def _as_msgpack(body: bytes) -> msgspec.Raw:
+    """Parsing JSON is the workers' job: the engine has one thread."""
     try:
-        return msgspec.Raw(msgspec.msgpack.encode(body))
+        return msgspec.Raw(msgspec.msgpack.encode(request.parse(bodies.anything, body)))
     except OverflowError as error:
         raise InvalidRequest(f"a number in the body is out of range: {error}") from error
 

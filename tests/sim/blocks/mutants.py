@@ -56,8 +56,8 @@ def _replace(owner: Any, method: str, by: Callable[..., Any]) -> None:
 def _deletes_on_unsure_copies(manager: BlockManager) -> None:
     honest = manager.replicator._examine
 
-    def examine_all(block_id: int, record: BlockRecord) -> Health:
-        health = honest(block_id, record)
+    def examine_all(block_id: int, record: BlockRecord, *at_hand: Any) -> Health:
+        health = honest(block_id, record, *at_hand)
         return health._replace(sure=health.good)
 
     _replace(manager.replicator, "_examine", examine_all)
@@ -66,7 +66,7 @@ def _deletes_on_unsure_copies(manager: BlockManager) -> None:
 def _counts_leaving_copies(manager: BlockManager) -> None:
     replicator = manager.replicator
 
-    def with_leaving(block_id: int, record: BlockRecord) -> Health:
+    def with_leaving(block_id: int, record: BlockRecord, *_at_hand: Any) -> Health:
         return examine(
             record,
             replicator._store.replicas(block_id),
@@ -81,7 +81,7 @@ def _counts_leaving_copies(manager: BlockManager) -> None:
 def _counts_corrupt(manager: BlockManager) -> None:
     replicator = manager.replicator
 
-    def with_corrupt(block_id: int, record: BlockRecord) -> Health:
+    def with_corrupt(block_id: int, record: BlockRecord, *_at_hand: Any) -> Health:
         found = [Replica(n, generation) for n, generation, _ in replicator._store.replicas(block_id)]
         return examine(
             record,
