@@ -252,9 +252,7 @@ class Intake:
             return True
         sweep.after = page[-1]
         gone = [
-            block_id
-            for block_id in page
-            if not sweep.report.names(block_id) and (node.number, block_id) not in self._hints
+            block_id for block_id in sweep.report.absent(page) if (node.number, block_id) not in self._hints
         ]
         if gone:
             with self._store.write() as locations:

@@ -145,7 +145,7 @@ class Locations:
         return True
 
     def put_all(self, number: int, copies: Iterable[tuple[int, int]]) -> list[int]:
-        """``put`` of many good copies, (block id, generation), on one DataNode; the ids of those that were news."""
+        """``put`` of many good copies, (block id, generation), on one DataNode; the ids of what was news."""
         told = {_U64.pack(block_id): (block_id, generation) for block_id, generation in copies}
         held = dict(self._txn.cursor(self._block).getmulti(list(told)))
         news, first = [], []

@@ -351,7 +351,7 @@ class BlockManager:
         due = due or (had_one and not self._one_rack)
         if self._safe_mode.active:
             since_ns = now_ns - self._scanned_ns
-            if self._safe_mode.worth_counting(since_ns, self._total, self._store.located()):
+            if self._safe_mode.worth_counting(now_ns, since_ns, self._total, self._store.located()):
                 self._walks.count()
             return
         if refill or due or self.replicator.waits_for_reports:

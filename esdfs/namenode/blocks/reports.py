@@ -1,7 +1,7 @@
 """What a DataNode's report means. Pure."""
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from enum import Enum, unique
 from typing import NamedTuple
@@ -84,6 +84,11 @@ class FullReport:
         """No page follows."""
         self._sorted = array("Q", sorted(self._ids))
         self._ids = array("Q")
+
+    def absent(self, block_ids: Sequence[int]) -> list[int]:
+        """Those of ascending ``block_ids`` that a sealed report does not name."""
+        begin, end = bisect_left(self._sorted, block_ids[0]), bisect_right(self._sorted, block_ids[-1])
+        return sorted({*block_ids}.difference(self._sorted[begin:end]))
 
     def names(self, block_id: int) -> bool:
         """Whether a sealed report has this block."""

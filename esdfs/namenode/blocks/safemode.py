@@ -18,12 +18,12 @@ class SafeMode:
         self._started_ns = started_ns
         self._min_ns = ns(policy.safe_mode_min_ms) if cold else 0
 
-    def worth_counting(self, since_ns: int, total: int, located: int) -> bool:
+    def worth_counting(self, now_ns: int, since_ns: int, total: int, located: int) -> bool:
         """Whether it might end if all blocks were counted, ``since_ns`` after they last were.
 
         ``located`` blocks have a copy on any DataNode, so no more are reported. ``total`` may be a bit off.
         """
-        if since_ns < ns(self._policy.safe_mode_scan_ms):
+        if since_ns < ns(self._policy.safe_mode_scan_ms) or now_ns - self._started_ns < self._min_ns:
             return False
         enough = located * 100 >= total * self._policy.safe_mode_percent
         return enough or since_ns >= ns(self._policy.safe_mode_recount_ms)

@@ -1,4 +1,5 @@
 import multiprocessing
+import random
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,31 @@ def test_a_replica_costs_less_than_100_bytes(tmp_path: Path) -> None:
                 locations.put(1 + block_id * 7919 % count, Replica(5 + block_id % 5, 1))
     assert store.used_bytes() < 100 * 2 * count
     store.close()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_many_copies_at_once_are_what_they_are_one_by_one(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    stores = [LocationsStore(tmp_path / name) for name in ("once", "singly")]
+    together, singly = stores
+    for _ in range(8):
+        number = rng.randint(1, 3)
+        ids = rng.sample(range(1, 60), 20)
+        corrupt = rng.sample(ids, 2)
+        copies = [(block_id, rng.randint(1, 2)) for block_id in ids]
+        for store in stores:
+            with store.write() as locations:
+                for block_id in corrupt:
+                    locations.put(block_id, Replica(number, 1, corrupt=True))
+        with together.write() as locations:
+            news = locations.put_all(number, copies)
+        with singly.write() as locations:
+            expected = [i for i, generation in copies if locations.put(i, Replica(number, generation))]
+        assert news == expected
+    every = together.blocks(limit=99)
+    assert together.located() == len(every)
+    assert together.replicas_of(every) == singly.replicas_of(singly.blocks(limit=99))
+    for number in (1, 2, 3):
+        assert together.blocks_of(number, limit=99) == singly.blocks_of(number, limit=99)
+    for store in stores:
+        store.close()

@@ -1,7 +1,8 @@
 import pytest
 
 from esdfs.errors import InvalidRequest
-from esdfs.namenode.blocks.reports import Verdict, judge
+from esdfs.namenode.blocks.bodies import Report
+from esdfs.namenode.blocks.reports import FullReport, Verdict, judge
 from esdfs.namenode.namespace.inodes import BlockRecord
 from tests.unit.namenode.blocks.world import BLOCK_BYTES, World
 
@@ -113,3 +114,12 @@ def test_a_report_that_is_not_one_is_refused(blocks: World) -> None:
     blocks.join("dn-1")
     with pytest.raises(InvalidRequest, match="stored"):
         blocks.report("dn-1", stored=[["x", 1, 1]])
+
+
+def test_what_a_page_of_ids_has_that_a_full_report_does_not_name() -> None:
+    report = FullReport(0, 1)
+    report.page(Report(incarnation=1, stored=((9, 1, 1), (2, 1, 1)), corrupt=((5, 1),)))
+    report.seal()
+    assert report.absent([1, 2, 3, 5, 9, 10]) == [1, 3, 10]
+    assert report.absent([2, 5]) == []
+    assert report.absent([11]) == [11]
