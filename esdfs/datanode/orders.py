@@ -116,6 +116,7 @@ class Orders:
         del asked_ns  # a copy is welcome whenever it is done
         key = BlockKey(int(command.block_id), command.generation)
         reached: set[str] = set()
+        _log.info("copy begun", kind=command.kind, block=command.block_id)
         try:
             request = ReplicationRequest(
                 block_id=key.block_id, generation=key.generation, targets=command.targets, epoch=epoch
@@ -130,6 +131,8 @@ class Orders:
                 reached.add(command.targets[0].node_id)  # it has what the order wants it to have
             elif error is not None:
                 raise error
+            size_bytes = sum(receipt.stored_bytes for receipt in result.receipts)
+            _log.info("copy made", kind=command.kind, block=command.block_id, bytes=size_bytes)
         finally:
             for target in command.targets:
                 if target.node_id not in reached:

@@ -1,0 +1,182 @@
+"""How fast lost copies are made anew, what clients notice of it, and how soon the last copies have company.
+
+DataNodes are killed. Copies are bounded by ``copy_bytes_per_s``, set so low here that neither the two cores nor
+the disk are what bounds them. Heartbeats come every second, as they do unless somebody says otherwise.
+"""
+
+import statistics
+import time
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, Final
+
+from bench.repairing import (
+    MIB,
+    WINDOW_S,
+    CopyMade,
+    Puts,
+    copies,
+    declared_dead_s,
+    lines,
+    status,
+    store,
+    whole,
+)
+from bench.serving import row
+from tests.cluster import QUICK, Cluster, cluster, eventually
+
+ROUNDS: Final = 5
+NODES: Final = 6
+SETTINGS: Final = QUICK | {
+    "nn.safe_mode_min_ms": "0",
+    "nn.heartbeat_interval_ms": "1000",
+    "nn.inactive_after_ms": "3500",
+    "nn.dead_after_ms": "6000",
+    "dn.slow_fsync_ms": "0",
+    "dn.balance_threshold_percent": "0",
+}
+LARGE: Final = (8 * MIB, 300, 8_000_000)
+SMALL: Final = (64 << 10, 18_000, 4_000_000)
+SPREAD: Final = (128 << 10, 3_000, 1_000_000)
+"""Bytes of a file, files, and the cap of each DataNode in bytes per second: some twenty seconds of copying."""
+
+QUIET_S: Final = 8 * WINDOW_S
+SHARE_OF_CAP: Final = 0.7
+SHARE_OF_PUTS: Final = 0.6
+START_S: Final = 1.0
+
+
+def run(rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
+    """Rows.
+
+    Args:
+        rounds: Of last copies; each kills two DataNodes at once, and then two one after the other.
+    """
+    yield from _large()
+    yield from _small()
+    yield from _last_copies(rounds)
+
+
+def _large() -> Iterator[dict[str, Any]]:
+    size_bytes, files, cap = LARGE
+    with _running(cap) as live:
+        store(live, [size_bytes] * files)
+        with Puts(live) as puts:
+            began_s = time.time()
+            eventually(lambda: time.time() - began_s >= QUIET_S, what="some quiet seconds")
+            made = _lose_one(live)
+        yield from _used("large blocks (8 MiB, and what is put)", made, cap)
+        quiet = puts.rate(began_s, began_s + QUIET_S)
+        during = puts.rate(min(copy.begun_s for copy in made), max(copy.made_s for copy in made))
+        yield row("puts of 1 MiB, 4 clients, before", quiet, "files/s", None, "")
+        yield row("the same during repair", during, "files/s", SHARE_OF_PUTS * quiet, "0.6 of before")
+
+
+def _small() -> Iterator[dict[str, Any]]:
+    size_bytes, files, cap = SMALL
+    with _running(cap) as live:
+        store(live, [size_bytes] * files)
+        yield from _used("small blocks (64 KiB)", _lose_one(live), cap)
+
+
+def _lose_one(live: Cluster) -> list[CopyMade]:
+    """Kill a DataNode; the copies that replaced its own."""
+    since_s = time.time()
+    live.kill("dn-1")
+    eventually(lambda: status(live, "dn-1") == "DEAD", what="dn-1 to be dead")
+    eventually(lambda: copies(live, since_s), what="a first copy")
+    eventually(lambda: whole(live), within_s=300, what="every block to have its copies")
+    return copies(live, since_s)
+
+
+def _used(what: str, made: list[CopyMade], cap: int) -> Iterator[dict[str, Any]]:
+    began_s, ended_s = min(copy.begun_s for copy in made), max(copy.made_s for copy in made)
+    sources = {copy.node_id for copy in made}
+    copied = sum(copy.size_bytes for copy in made)
+    rate = copied / (ended_s - began_s)
+    cap_all = len(sources) * cap
+    # The last of a node's copies leaves the others waiting: that is a matter of who had what.
+    all_busy_s = min(max(copy.made_s for copy in made if copy.node_id == source) for source in sources)
+    meanwhile = sum(copy.size_bytes for copy in made if copy.made_s <= all_busy_s)
+    yield row(
+        f"repair, {what}: {len(made)} copies in {ended_s - began_s:.1f} s by {len(sources)} DataNodes",
+        rate / 1e6,
+        "MB/s",
+        cap_all / 1e6,
+        f"sum of their caps; {SHARE_OF_CAP} is asked for",
+    )
+    yield row(
+        "the same while every one of them had some to make",
+        meanwhile / (all_busy_s - began_s) / 1e6,
+        "MB/s",
+        cap_all / 1e6,
+        "sum of their caps",
+    )
+
+
+def _running(cap: int) -> Any:
+    options = ("--datanodes", str(NODES), "--block-size", "8M")
+    return cluster(*options, settings=SETTINGS | {"dn.copy_bytes_per_s": str(cap)})
+
+
+def _last_copies(rounds: int) -> Iterator[dict[str, Any]]:
+    """Two of six DataNodes are lost, of three copies each: some blocks have one left, more have two."""
+    size_bytes, files, cap = SPREAD
+    at_once: list[float] = []
+    in_work: list[float] = []
+    with _running(cap) as live:
+        store(live, [size_bytes] * files, replication=3)
+        names = [node["id"] for node in live.info["datanodes"]]
+        for number in range(rounds):
+            first, second = names[number % NODES], names[(number + 1) % NODES]
+            at_once.append(_until_begun(live, first, second, wait=False))
+            in_work.append(_until_begun(live, second, first, wait=True))
+    for what, waits in (("declared with the other", at_once), ("while two-left blocks are in work", in_work)):
+        for name, seconds in (("median", statistics.median(waits)), ("longest", max(waits))):
+            yield row(
+                f"last copy's repair after DEAD, {what}, {name} of {rounds}",
+                seconds,
+                "s",
+                START_S,
+                "what was asked for",
+            )
+
+
+def _until_begun(live: Cluster, first: str, second: str, *, wait: bool) -> float:
+    """Seconds from the second one's declared death to the first copy of a block with one copy left.
+
+    Args:
+        live: All well; and again on return.
+        first: Killed first.
+        second: Killed second.
+        wait: Kill the second one when what the first one had is being copied.
+    """
+    since_s = time.time()
+    live.kill(first)
+    if wait:
+        eventually(lambda: len(copies(live, since_s)) > NODES, what="copies to be in work")
+    live.kill(second)
+    eventually(lambda: status(live, second) == status(live, first) == "DEAD", what="both to be dead")
+    eventually(lambda: _begun_of_last(live, since_s), what="a copy of a last copy")
+    dead_s = max(declared_dead_s(live, node, since_s) for node in (first, second))
+    begun_s = min(_begun_of_last(live, since_s))
+    for node in (first, second):
+        live.restart(node)
+    eventually(lambda: status(live, first) == status(live, second) == "ACTIVE", what="both to be back")
+    eventually(lambda: whole(live), within_s=120, what="every block to have its copies")
+    return begun_s - dead_s
+
+
+def _begun_of_last(live: Cluster, since_s: float) -> list[float]:
+    """When copies were begun of blocks with one copy left."""
+    last = {
+        str(line["block"])
+        for line in lines(live, "nn-1")
+        if line["at_s"] >= since_s and line["event"] == "copy wanted" and "one_left" in line["why"]
+    }
+    told = chain.from_iterable(lines(live, node["id"]) for node in live.info["datanodes"])
+    return [
+        line["at_s"]
+        for line in told
+        if line["at_s"] >= since_s and line["event"] == "copy begun" and line["block"] in last
+    ]
