@@ -1,17 +1,17 @@
 """How fast lost copies are made anew, what clients notice of it, and how soon the last copies have company.
 
-DataNodes are killed. Copies are bounded by ``copy_bytes_per_s``, set so low here that neither the two cores nor
-the disk are what bounds them. Heartbeats come every second, as they do unless somebody says otherwise.
+DataNodes are killed. Copies are bounded by ``copy_bytes_per_s``, set so low that it is neither two cores nor
+one disk that bounds them. Heartbeats come every second, as they do unless somebody says otherwise.
 """
 
 import statistics
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bench.repairing import (
-    MIB,
     WINDOW_S,
     CopyMade,
     Puts,
@@ -23,6 +23,7 @@ from bench.repairing import (
     whole,
 )
 from bench.serving import row
+from esdfs.blocks import MIB
 from tests.cluster import QUICK, Cluster, cluster, eventually
 
 ROUNDS: Final = 5
@@ -35,11 +36,19 @@ SETTINGS: Final = QUICK | {
     "dn.slow_fsync_ms": "0",
     "dn.balance_threshold_percent": "0",
 }
-LARGE: Final = (8 * MIB, 300, 8_000_000)
-SMALL: Final = (64 << 10, 18_000, 4_000_000)
-SPREAD: Final = (128 << 10, 3_000, 1_000_000)
-"""Bytes of a file, files, and the cap of each DataNode in bytes per second: some twenty seconds of copying."""
 
+
+class Stored(NamedTuple):
+    """Files of one block each, and what each DataNode may copy: twenty seconds' worth on one of them."""
+
+    file_bytes: int
+    files: int
+    cap_bytes_per_s: int
+
+
+LARGE: Final = Stored(8 * MIB, 300, 8_000_000)
+SMALL: Final = Stored(64 << 10, 18_000, 4_000_000)
+THREEFOLD: Final = Stored(128 << 10, 3_000, 1_000_000)
 QUIET_S: Final = 8 * WINDOW_S
 SHARE_OF_CAP: Final = 0.7
 SHARE_OF_PUTS: Final = 0.6
@@ -58,25 +67,22 @@ def run(rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
 
 
 def _large() -> Iterator[dict[str, Any]]:
-    size_bytes, files, cap = LARGE
-    with _running(cap) as live:
-        store(live, [size_bytes] * files)
+    with _running(LARGE) as live:
         with Puts(live) as puts:
             began_s = time.time()
             eventually(lambda: time.time() - began_s >= QUIET_S, what="some quiet seconds")
             made = _lose_one(live)
-        yield from _used("large blocks (8 MiB, and what is put)", made, cap)
         quiet = puts.rate(began_s, began_s + QUIET_S)
         during = puts.rate(min(copy.begun_s for copy in made), max(copy.made_s for copy in made))
-        yield row("puts of 1 MiB, 4 clients, before", quiet, "files/s", None, "")
-        yield row("the same during repair", during, "files/s", SHARE_OF_PUTS * quiet, "0.6 of before")
+    yield from _used("blocks of 8 MiB, and of what is put", made, LARGE)
+    yield row("puts of 1 MiB by 4 clients before it", quiet, "files/s", None, "")
+    yield row("puts meanwhile", during, "files/s", quiet, f"before; {SHARE_OF_PUTS} is asked for")
 
 
 def _small() -> Iterator[dict[str, Any]]:
-    size_bytes, files, cap = SMALL
-    with _running(cap) as live:
-        store(live, [size_bytes] * files)
-        yield from _used("small blocks (64 KiB)", _lose_one(live), cap)
+    with _running(SMALL) as live:
+        made = _lose_one(live)
+    yield from _used("blocks of 64 KiB", made, SMALL)
 
 
 def _lose_one(live: Cluster) -> list[CopyMade]:
@@ -89,57 +95,57 @@ def _lose_one(live: Cluster) -> list[CopyMade]:
     return copies(live, since_s)
 
 
-def _used(what: str, made: list[CopyMade], cap: int) -> Iterator[dict[str, Any]]:
+def _used(what: str, made: list[CopyMade], stored: Stored) -> Iterator[dict[str, Any]]:
     began_s, ended_s = min(copy.begun_s for copy in made), max(copy.made_s for copy in made)
-    sources = {copy.node_id for copy in made}
+    sources = sorted({copy.node_id for copy in made})
+    caps = len(sources) * stored.cap_bytes_per_s
     copied = sum(copy.size_bytes for copy in made)
-    rate = copied / (ended_s - began_s)
-    cap_all = len(sources) * cap
-    # The last of a node's copies leaves the others waiting: that is a matter of who had what.
+    yield row(
+        f"repair, {what}: {len(made)} copies by {len(sources)} DataNodes in {ended_s - began_s:.1f} s",
+        copied / (ended_s - began_s) / 1e6,
+        "MB/s",
+        caps / 1e6,
+        f"their caps; {SHARE_OF_CAP} is asked for",
+    )
+    # Who has the most of what was lost is the last: that is a matter of chance.
     all_busy_s = min(max(copy.made_s for copy in made if copy.node_id == source) for source in sources)
     meanwhile = sum(copy.size_bytes for copy in made if copy.made_s <= all_busy_s)
     yield row(
-        f"repair, {what}: {len(made)} copies in {ended_s - began_s:.1f} s by {len(sources)} DataNodes",
-        rate / 1e6,
-        "MB/s",
-        cap_all / 1e6,
-        f"sum of their caps; {SHARE_OF_CAP} is asked for",
-    )
-    yield row(
-        "the same while every one of them had some to make",
+        "the same until the first of them was done",
         meanwhile / (all_busy_s - began_s) / 1e6,
         "MB/s",
-        cap_all / 1e6,
-        "sum of their caps",
+        caps / 1e6,
+        "their caps",
     )
 
 
-def _running(cap: int) -> Any:
+@contextmanager
+def _running(stored: Stored, replication: int = 2) -> Iterator[Cluster]:
+    """Six DataNodes that have these files."""
     options = ("--datanodes", str(NODES), "--block-size", "8M")
-    return cluster(*options, settings=SETTINGS | {"dn.copy_bytes_per_s": str(cap)})
+    settings = SETTINGS | {"dn.copy_bytes_per_s": str(stored.cap_bytes_per_s)}
+    with cluster(*options, settings=settings) as live:
+        store(live, stored.files, stored.file_bytes, replication)
+        yield live
 
 
 def _last_copies(rounds: int) -> Iterator[dict[str, Any]]:
     """Two of six DataNodes are lost, of three copies each: some blocks have one left, more have two."""
-    size_bytes, files, cap = SPREAD
     at_once: list[float] = []
     in_work: list[float] = []
-    with _running(cap) as live:
-        store(live, [size_bytes] * files, replication=3)
+    with _running(THREEFOLD, replication=3) as live:
         names = [node["id"] for node in live.info["datanodes"]]
         for number in range(rounds):
             first, second = names[number % NODES], names[(number + 1) % NODES]
             at_once.append(_until_begun(live, first, second, wait=False))
             in_work.append(_until_begun(live, second, first, wait=True))
-    for what, waits in (("declared with the other", at_once), ("while two-left blocks are in work", in_work)):
-        for name, seconds in (("median", statistics.median(waits)), ("longest", max(waits))):
-            yield row(
-                f"last copy's repair after DEAD, {what}, {name} of {rounds}",
-                seconds,
-                "s",
-                START_S,
-                "what was asked for",
-            )
+    for what, waits in (
+        ("two nodes dead at once", at_once),
+        ("the second while the first one's is in work", in_work),
+    ):
+        for of, seconds in (("median", statistics.median(waits)), ("longest", max(waits))):
+            name = f"from DEAD to a last copy's repair, {what}, {of} of {rounds}"
+            yield row(name, seconds, "s", START_S, "what was asked for")
 
 
 def _until_begun(live: Cluster, first: str, second: str, *, wait: bool) -> float:

@@ -1,4 +1,4 @@
-"""What became of lost copies, read off the structured logs of a local cluster, and clients that write meanwhile."""
+"""What became of lost copies, read off the logs of a local cluster, and clients that write meanwhile."""
 
 import json
 import random
@@ -6,14 +6,14 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
+from esdfs.blocks import MIB
 from tests.cluster import Cluster, eventually
 
-MIB: Final = 1 << 20
 PUT_BYTES: Final = MIB
 WINDOW_S: Final = 2.0
 _IN_DIRECTORY: Final = 200
@@ -62,9 +62,10 @@ def copies(live: Cluster, since_s: float) -> list[CopyMade]:
 def declared_dead_s(live: Cluster, node_id: str, since_s: float) -> float:
     """When the NameNode said so, the first time since."""
     for line in lines(live, "nn-1"):
-        if line["at_s"] >= since_s and line["event"] == "DataNode status" and line["now"] == "DEAD":
-            if line["node_id"] == node_id:
-                return float(line["at_s"])
+        if line["at_s"] < since_s or line["event"] != "DataNode status":
+            continue
+        if line["node_id"] == node_id and line["now"] == "DEAD":
+            return float(line["at_s"])
     raise AssertionError(f"{node_id} was not declared dead")
 
 
@@ -80,14 +81,14 @@ def whole(live: Cluster) -> bool:
     return not (blocks["under_replicated"] or blocks["missing"] or blocks["corrupt"] or blocks["pending"])
 
 
-def store(live: Cluster, sizes_bytes: Sequence[int], *, replication: int = 2) -> None:
-    """A file of each size, of bytes that do not compress."""
+def store(live: Cluster, files: int, file_bytes: int, replication: int) -> None:
+    """So many files of such a size, of bytes that do not compress."""
     chance = random.Random(1)
     with tempfile.TemporaryDirectory(prefix="esdfs-b-") as directory:
-        for number, size_bytes in enumerate(sizes_bytes):
+        for number in range(files):
             file = Path(directory) / str(number // _IN_DIRECTORY) / str(number)
             file.parent.mkdir(exist_ok=True)
-            file.write_bytes(chance.randbytes(size_bytes))
+            file.write_bytes(chance.randbytes(file_bytes))
         with live.client() as dfs:
             dfs.put_tree(directory, "/data", replication=replication)
     eventually(lambda: whole(live), what="all copies to be reported")

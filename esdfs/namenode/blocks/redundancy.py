@@ -106,6 +106,8 @@ class BlockReplicator:
             self._surplus.pop(block_id, None)
         if health.level is None:
             self._copies.cancel_unsent(block_id)
+        elif health.level is Level.ONE_LEFT:
+            self._copies.hurry(block_id)
         if not health.lacking:
             self._trim(block_id, record, health)
         return health
@@ -277,7 +279,8 @@ class BlockReplicator:
 
     def _schedule_from(self, level: Level, source: int, limit: int, now_ns: int) -> int:
         """Let one DataNode copy what it can; how many blocks were looked at."""
-        if not self._obeys(source) or source in self._copies.busy()[0]:
+        urgent = level is Level.ONE_LEFT
+        if not self._obeys(source) or source in self._copies.busy(urgent=urgent)[0]:
             return 0
         waiting = (block_id for block_id in self._queues.of(level, source) if block_id not in self._copies)
         looked_at = 0
@@ -285,7 +288,7 @@ class BlockReplicator:
             looked_at += 1
             self._schedule_one(block_id, now_ns)
             self._queues.had_its_turn(block_id)
-            if source in self._copies.busy()[0]:
+            if source in self._copies.busy(urgent=urgent)[0]:
                 break
         return looked_at
 
@@ -299,7 +302,8 @@ class BlockReplicator:
         if level not in _WORKABLE:
             self._file(block_id, health)
             return False
-        busy_sources, busy_targets = self._copies.busy()
+        urgent = level is Level.ONE_LEFT
+        busy_sources, busy_targets = self._copies.busy(urgent=urgent)
         holders = (*health.good, *health.draining)
         sources = [number for number in holders if number not in busy_sources and self._obeys(number)]
         if not sources:
@@ -309,7 +313,7 @@ class BlockReplicator:
             return False
         source = min(sources, key=lambda number: self._row(number).load.streams)
         deadline_ns = now_ns + ns(self._policy.copy_timeout_ms)
-        copy = Copy(source, targets, record.generation, record.length_bytes, deadline_ns)
+        copy = Copy(source, targets, record.generation, record.length_bytes, deadline_ns, urgent=urgent)
         self._copies.start(block_id, copy)
         self.logger.info(
             "copy wanted",
@@ -365,8 +369,12 @@ class BlockReplicator:
                 self._copies.drop(block_id)
                 continue
             self._copies.sent(block_id)
-            found.append(bodies.replicate(block_id, copy.generation, addresses))
+            found.append(bodies.replicate(block_id, copy.generation, addresses, urgent=copy.urgent))
         return found
+
+    def makes_copies(self, number: int) -> bool:
+        """Whether a DataNode makes some, or is to: it can soon make more."""
+        return self._copies.sends(number)
 
     # --- how it stands --------------------------------------------------------------------------
 
