@@ -15,6 +15,7 @@ from bench.repairing import (
     WINDOW_S,
     CopyMade,
     Puts,
+    badly_placed,
     copies,
     declared_dead_s,
     lines,
@@ -46,8 +47,9 @@ class Stored(NamedTuple):
     cap_bytes_per_s: int
 
 
-LARGE: Final = Stored(8 * MIB, 300, 8_000_000)
+LARGE: Final = Stored(8 * MIB, 400, 8_000_000)
 SMALL: Final = Stored(64 << 10, 18_000, 4_000_000)
+DRAINED: Final = Stored(8 * MIB, 120, 8_000_000)
 THREEFOLD: Final = Stored(128 << 10, 3_000, 1_000_000)
 QUIET_S: Final = 8 * WINDOW_S
 SHARE_OF_CAP: Final = 0.7
@@ -63,6 +65,7 @@ def run(rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
     """
     yield from _large()
     yield from _small()
+    yield from _drained()
     yield from _last_copies(rounds)
 
 
@@ -83,6 +86,23 @@ def _small() -> Iterator[dict[str, Any]]:
     with _running(SMALL) as live:
         made = _lose_one(live)
     yield from _used("blocks of 64 KiB", made, SMALL)
+
+
+def _drained() -> Iterator[dict[str, Any]]:
+    """A DataNode on one of two racks is decommissioned: its blocks belong on the two others there."""
+    with _running(DRAINED, "--racks", "2") as live:
+        had = len(set((live.volume("dn-1") / "current").rglob("*.data")))
+        since_s = time.time()
+        live.cli("node", "decommission", "dn-1")
+        eventually(lambda: whole(live) and not badly_placed(live), what="every block to be on two racks")
+        made = copies(live, since_s)
+    yield row(
+        f"copies made of the {had} blocks of a drained DataNode, two racks",
+        len(made),
+        "copies",
+        had,
+        "one each",
+    )
 
 
 def _lose_one(live: Cluster) -> list[CopyMade]:
@@ -120,9 +140,9 @@ def _used(what: str, made: list[CopyMade], stored: Stored) -> Iterator[dict[str,
 
 
 @contextmanager
-def _running(stored: Stored, replication: int = 2) -> Iterator[Cluster]:
-    """Six DataNodes that have these files."""
-    options = ("--datanodes", str(NODES), "--block-size", "8M")
+def _running(stored: Stored, *more: str, replication: int = 2) -> Iterator[Cluster]:
+    """Six DataNodes that have these files; ``more`` options."""
+    options = ("--datanodes", str(NODES), "--block-size", "8M", *more)
     settings = SETTINGS | {"dn.copy_bytes_per_s": str(stored.cap_bytes_per_s)}
     with cluster(*options, settings=settings) as live:
         store(live, stored.files, stored.file_bytes, replication)

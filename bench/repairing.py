@@ -7,7 +7,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -81,17 +83,35 @@ def whole(live: Cluster) -> bool:
     return not (blocks["under_replicated"] or blocks["missing"] or blocks["corrupt"] or blocks["pending"])
 
 
+def badly_placed(live: Cluster) -> int:
+    """Blocks whose copies are all on one rack, as far as the NameNode has noticed."""
+    return int(live.rest("GET", "/cluster").body["queues"]["badly_placed"])
+
+
 def store(live: Cluster, files: int, file_bytes: int, replication: int) -> None:
-    """So many files of such a size, of bytes that do not compress."""
+    """So many files of such a size, of bytes that do not compress; large ones one by one, as they come."""
+    if file_bytes < MIB:
+        _store_tree(live, files, file_bytes, replication)
+    else:
+        with live.client() as dfs, ThreadPoolExecutor(4) as pool:
+            dfs.make_directory("/data")
+            data = random.Random(1).randbytes(file_bytes)
+            for done in [
+                pool.submit(dfs.put_stream, BytesIO(data), f"/data/{number}", replication=replication)
+                for number in range(files)
+            ]:
+                done.result()
+    eventually(lambda: whole(live), what="all copies to be reported")
+
+
+def _store_tree(live: Cluster, files: int, file_bytes: int, replication: int) -> None:
     chance = random.Random(1)
-    with tempfile.TemporaryDirectory(prefix="esdfs-b-") as directory:
+    with tempfile.TemporaryDirectory(prefix="esdfs-b-") as directory, live.client() as dfs:
         for number in range(files):
             file = Path(directory) / str(number // _IN_DIRECTORY) / str(number)
             file.parent.mkdir(exist_ok=True)
             file.write_bytes(chance.randbytes(file_bytes))
-        with live.client() as dfs:
-            dfs.put_tree(directory, "/data", replication=replication)
-    eventually(lambda: whole(live), what="all copies to be reported")
+        dfs.put_tree(directory, "/data", replication=replication)
 
 
 class Puts:
