@@ -27,7 +27,11 @@ def main(args: list[str]) -> int:
     runs = _runs()
     parser = argparse.ArgumentParser(prog="./dev bench", description="Measure, each row beside its limit.")
     parser.add_argument("name", nargs="*", help=f"{', '.join(runs)}; all if none is named")
-    parser.add_argument("--rounds", type=int, help="how often failover loses its leader (200 = a full proof)")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        help="how often failover loses its leader (200 = a full proof), repair two DataNodes",
+    )
     parser.add_argument("--minutes", type=float, help="of full load that should depose no leader, likewise")
     parser.add_argument("--files", type=int, help="in history, three versions each (1000000 = a full proof)")
     given = parser.parse_args(args)

@@ -106,6 +106,8 @@ class NameNode:
         self.known: set[str] = set()
         self.refusal: tuple[int, str] | None = None
         self.full_report = False
+        self.interval_ms = 100
+        self.next_ms = 0
         self.changed = threading.Condition()
         namenode = self
 
@@ -148,7 +150,7 @@ class NameNode:
                 return 200, {
                     "cluster_id": self.cluster_id,
                     "number": len(self.known),
-                    "heartbeat_interval_ms": 100,
+                    "heartbeat_interval_ms": self.interval_ms,
                     "epoch": self.epoch,
                 }
             node_id = path.split("/")[2]
@@ -161,6 +163,7 @@ class NameNode:
                 return 200, {
                     "epoch": self.epoch,
                     "full_report": full,
+                    "next_ms": self.next_ms,
                     "commands": [{k: v for k, v in c.items() if k != "to"} for c in mine],
                 }
             return 200, {"epoch": self.epoch}

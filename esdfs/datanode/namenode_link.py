@@ -20,6 +20,7 @@ _log = structlog.get_logger()
 _TIMEOUT: Final = urllib3.Timeout(connect=2.0, read=10.0)
 _RETRY_FIRST_S: Final = 0.2
 _RETRY_MOST_S: Final = 2.0
+_SOONEST_S: Final = 0.05
 _GATHER_S: Final = 0.1
 """Changes wait so long for company before they are reported."""
 
@@ -39,6 +40,7 @@ class HeartbeatAnswer(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         namenodes: URLs of all that should be told of our replicas.
         peers: Other DataNodes, to see whether we reach them; now and then.
+        next_ms: Come again so soon; 0 = as usual.
     """
 
     epoch: int
@@ -46,6 +48,7 @@ class HeartbeatAnswer(msgspec.Struct, frozen=True, kw_only=True):
     full_report: bool = False
     namenodes: tuple[str, ...] = ()
     peers: tuple[Target, ...] = ()
+    next_ms: int = 0
 
 
 class _Problem(msgspec.Struct):
@@ -148,7 +151,7 @@ class NameNodeLink:
         }
         answer = msgspec.convert(self._call("POST", "/datanodes/register", body), Registered)
         self._on_registered(answer)
-        self._interval_s = max(0.05, answer.heartbeat_interval_ms / 1000)
+        self._interval_s = max(_SOONEST_S, answer.heartbeat_interval_ms / 1000)
         self._registered = True
         self._full_report_due = True
         return answer
@@ -243,8 +246,7 @@ class NameNodeLink:
         failures = 0
         while not self._stopped:
             try:
-                wait_s = self._interval_s
-                self._exchange()
+                wait_s = self._exchange()
                 failures = 0
             except IdentityConflict:
                 raise
@@ -260,11 +262,13 @@ class NameNodeLink:
                 )
             self._rest(wait_s, after_failure=failures > 0)
 
-    def _exchange(self) -> None:
+    def _exchange(self) -> float:
+        """Say all there is to say; seconds until the next heartbeat."""
         if not self._registered:
             self.register()
-        self.heartbeat()
+        answer = self.heartbeat()
         self.report()
+        return max(_SOONEST_S, answer.next_ms / 1000) if answer.next_ms else self._interval_s
 
     def _rest(self, seconds: float, *, after_failure: bool) -> None:
         """Wait for the next heartbeat; report changes meanwhile."""

@@ -31,6 +31,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
         block_id: Decimal form.
         targets: Of a copy: one pipeline, in this order.
         bytes_per_s: Of a transfer; 0 = no limit of its own.
+        urgent: Ours is the only copy left: it is not to wait for others that we make.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     targets: tuple[Target, ...] = ()
     bytes_per_s: int = 0
+    urgent: bool = False
 
 
 class Hands(Protocol):
@@ -75,6 +77,7 @@ class Orders:
         self._lock = threading.Lock()
         self._running: set[tuple[str, str, int]] = set()
         self._copies = ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="copy")
+        self._urgent = ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="urgent copy")
         # Apart: a transfer may be ordered to be slow, a copy that is missing may not wait for it.
         self._transfers = ThreadPoolExecutor(_TRANSFERS_AT_ONCE, thread_name_prefix="transfer")
         self._deletes = ThreadPoolExecutor(1, thread_name_prefix="delete")
@@ -87,7 +90,7 @@ class Orders:
         """
         name = (command.kind, command.block_id, command.generation)
         kinds = {
-            "replicate": (self._copy, self._copies),
+            "replicate": (self._copy, self._urgent if command.urgent else self._copies),
             "transfer": (self._copy, self._transfers),
             "delete": (self._delete, self._deletes),
         }
@@ -116,6 +119,7 @@ class Orders:
         del asked_ns  # a copy is welcome whenever it is done
         key = BlockKey(int(command.block_id), command.generation)
         reached: set[str] = set()
+        _log.info("copy begun", kind=command.kind, block=command.block_id, urgent=command.urgent)
         try:
             request = ReplicationRequest(
                 block_id=key.block_id, generation=key.generation, targets=command.targets, epoch=epoch
@@ -130,6 +134,8 @@ class Orders:
                 reached.add(command.targets[0].node_id)  # it has what the order wants it to have
             elif error is not None:
                 raise error
+            size_bytes = max((receipt.stored_bytes for receipt in result.receipts), default=0)
+            _log.info("copy made", kind=command.kind, block=command.block_id, bytes=size_bytes)
         finally:
             for target in command.targets:
                 if target.node_id not in reached:
@@ -144,5 +150,5 @@ class Orders:
 
     def stop(self) -> None:
         """Drop what has not begun, wait for what has."""
-        for pool in (self._copies, self._transfers, self._deletes):
+        for pool in (self._urgent, self._copies, self._transfers, self._deletes):
             pool.shutdown(wait=True, cancel_futures=True)

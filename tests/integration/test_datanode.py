@@ -509,6 +509,16 @@ def test_everything_is_reported_again_now_and_then(tmp_path: Path) -> None:
         namenode.close()
 
 
+def test_it_comes_again_when_it_is_asked_to(tmp_path: Path) -> None:
+    namenode = NameNode()
+    namenode.interval_ms, namenode.next_ms = 600_000, 50
+    try:
+        with running(tmp_path, [namenode.url], 1):
+            namenode.wait_for(lambda: len(namenode.bodies("/heartbeat")) > 2, "it comes sooner than usual")
+    finally:
+        namenode.close()
+
+
 def test_orders_of_a_deposed_leader_are_refused_also_after_a_restart(
     tmp_path: Path, channels: Channels, block_id: int
 ) -> None:

@@ -140,13 +140,16 @@ def decode(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:
         raise InvalidRequest(f"body: {error}") from error
 
 
-def replicate(block_id: int, generation: int, targets: list[tuple[str, str]]) -> dict[str, Any]:
-    """The order to copy a block to ``targets``, (node id, address) each."""
+def replicate(
+    block_id: int, generation: int, targets: list[tuple[str, str]], *, urgent: bool = False
+) -> dict[str, Any]:
+    """The order to copy a block to ``targets``, (node id, address) each; an urgent one before others."""
     return {
         "kind": "replicate",
         "block_id": str(block_id),
         "generation": generation,
         "targets": [{"node_id": node_id, "address": address} for node_id, address in targets],
+        "urgent": urgent,
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from typing import NamedTuple
 
 from esdfs.namenode.blocks.policy import Policy, ns
 from esdfs.namenode.blocks.slots import Slots
@@ -13,12 +14,20 @@ class Copy:
     Attributes:
         targets: Those that have not reported it yet.
         sent: Its source was told.
+        urgent: Its block has one copy left.
     """
 
-    __slots__ = ("deadline_ns", "generation", "sent", "size_bytes", "source", "targets")
+    __slots__ = ("deadline_ns", "generation", "sent", "size_bytes", "source", "targets", "urgent")
 
     def __init__(
-        self, source: int, targets: Iterable[int], generation: int, size_bytes: int, deadline_ns: int
+        self,
+        source: int,
+        targets: Iterable[int],
+        generation: int,
+        size_bytes: int,
+        deadline_ns: int,
+        *,
+        urgent: bool = False,
     ) -> None:
         self.source = source
         self.targets = list(targets)
@@ -26,17 +35,29 @@ class Copy:
         self.size_bytes = size_bytes
         self.deadline_ns = deadline_ns
         self.sent = False
+        self.urgent = urgent
+
+
+class _Lane(NamedTuple):
+    """Both sides of copies."""
+
+    reading: Slots
+    writing: Slots
 
 
 class Copies:
-    """Copies under way, at most one order per block, and the targets that failed recently."""
+    """Copies under way, at most one order per block, and the targets that failed recently.
+
+    Urgent ones are held back by urgent ones only; the others by all.
+    """
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._by_block: dict[int, Copy] = {}
         self._unsent: dict[int, dict[int, None]] = {}
-        self._reading = Slots(policy.streams_per_source)
-        self._writing = Slots(policy.streams_per_target)
+        self._all, self._urgent = (
+            _Lane(Slots(policy.streams_per_source), Slots(policy.streams_per_target)) for _ in range(2)
+        )
         self._failed: dict[tuple[int, int], int] = {}
 
     def __len__(self) -> int:
@@ -55,16 +76,21 @@ class Copies:
         assert block_id not in self._by_block, "one copy of a block at a time"
         self._by_block[block_id] = copy
         self._unsent.setdefault(copy.source, {})[block_id] = None
-        self._reading.take(copy.source, copy.size_bytes)
-        for number in copy.targets:
-            self._writing.take(number, copy.size_bytes)
+        for lane in self._lanes(copy):
+            lane.reading.take(copy.source, copy.size_bytes)
+            for number in copy.targets:
+                lane.writing.take(number, copy.size_bytes)
+
+    def _lanes(self, copy: Copy) -> tuple[_Lane, ...]:
+        return (self._all, self._urgent) if copy.urgent else (self._all,)
 
     def _end(self, block_id: int) -> None:
         copy = self._by_block.pop(block_id)
         self._was_sent(block_id, copy)
-        self._reading.give_back(copy.source, copy.size_bytes)
-        for number in copy.targets:
-            self._writing.give_back(number, copy.size_bytes)
+        for lane in self._lanes(copy):
+            lane.reading.give_back(copy.source, copy.size_bytes)
+            for number in copy.targets:
+                lane.writing.give_back(number, copy.size_bytes)
 
     def _was_sent(self, block_id: int, copy: Copy) -> None:
         waiting = self._unsent.get(copy.source)
@@ -73,9 +99,14 @@ class Copies:
             if not waiting:
                 del self._unsent[copy.source]
 
-    def busy(self) -> tuple[AbstractSet[int], AbstractSet[int]]:
-        """DataNodes that should not get more now, as sources and as targets."""
-        return self._reading.full, self._writing.full
+    def busy(self, *, urgent: bool = False) -> tuple[AbstractSet[int], AbstractSet[int]]:
+        """DataNodes that should not get more (urgent ones) now, as sources and as targets."""
+        lane = self._urgent if urgent else self._all
+        return lane.reading.full, lane.writing.full
+
+    def sends(self, number: int) -> bool:
+        """Whether a DataNode is the source of any."""
+        return number in self._all.reading
 
     def unsent(self, source: int) -> list[tuple[int, Copy]]:
         """Orders a source has not been told of."""
@@ -98,6 +129,12 @@ class Copies:
         if copy is not None and not copy.sent:
             self._end(block_id)
 
+    def hurry(self, block_id: int) -> None:
+        """One copy is left: an order that is not urgent gives way to one that is, unless it was sent."""
+        copy = self._by_block.get(block_id)
+        if copy is not None and not copy.urgent:
+            self.cancel_unsent(block_id)
+
     def arrived(self, block_id: int, number: int) -> bool:
         """A DataNode reported it; whether it was expected there."""
         self._failed.pop((block_id, number), None)
@@ -113,7 +150,8 @@ class Copies:
         if copy is None or number not in copy.targets:
             return False
         copy.targets.remove(number)
-        self._writing.give_back(number, copy.size_bytes)
+        for lane in self._lanes(copy):
+            lane.writing.give_back(number, copy.size_bytes)
         if not copy.targets:
             self._end(block_id)
         return True

@@ -100,7 +100,11 @@ class Change(NamedTuple):
 
 
 class DataNodeTable:
-    """All DataNodes, by number and by name."""
+    """All DataNodes, by number and by name.
+
+    Attributes:
+        losing: One is about to be dead, or just was declared so: many copies may be missing any moment.
+    """
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -109,6 +113,7 @@ class DataNodeTable:
         self._wishes: dict[int, DataNodeStateSet] = {}
         self._racks: frozenset[str] | None = None
         self._ticked_ns: int | None = None
+        self.losing = False
 
     def __iter__(self) -> Iterator[DataNode]:
         return iter(self._by_number.values())
@@ -318,7 +323,15 @@ class DataNodeTable:
                 change = self._set(node, status, f"no heartbeat for {age_ms} ms")
             if change is not None:
                 changes.append(change)
+        self.losing = any(self._dies(node, now_ns) for node in self)
         return changes
+
+    def _dies(self, node: DataNode, now_ns: int) -> bool:
+        """Twice the usual time between heartbeats before and after it does: all others get to know of it."""
+        if node.status is MAINTAINED:
+            return False
+        until_ns = node.heard_ns + ns(self._policy.dead_after_ms) - now_ns
+        return abs(until_ns) <= 2 * ns(self._policy.heartbeat_interval_ms)
 
     def _by_age(self, node: DataNode, now_ns: int) -> DataNodeStatus:
         age_ns = now_ns - node.heard_ns

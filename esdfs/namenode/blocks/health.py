@@ -14,7 +14,7 @@ from esdfs.namenode.namespace.inodes import BlockRecord
 class Level(IntEnum):
     """How badly a block needs copies; lower first (the order of HDFS's ``LowRedundancyBlocks``)."""
 
-    ONE_LEFT = 0  # or none but on DataNodes that are to be switched off
+    ONE_LEFT = 0  # on DataNodes that are not in maintenance
     FAR_BELOW = 1
     BELOW = 2
     BADLY_PLACED = 3  # enough copies, all on one rack
@@ -56,7 +56,7 @@ class Health(NamedTuple):
             return Level.BADLY_PLACED if self.one_rack and self.target > 1 else None
         if not self.good and not self.draining:
             return Level.CORRUPT_ONLY if self.corrupt else Level.MISSING
-        if self.serving <= 1:
+        if self.serving + len(self.draining) <= 1:
             return Level.ONE_LEFT
         return Level.FAR_BELOW if len(self.good) * 3 < self.target else Level.BELOW
 

@@ -10,6 +10,7 @@ from esdfs.env import Clock, Rng
 from esdfs.errors import IdentityConflict, InvalidRequest
 from esdfs.namenode.blocks import bodies
 from esdfs.namenode.blocks.balancing import Balancer
+from esdfs.namenode.blocks.beat import next_heartbeat_ms
 from esdfs.namenode.blocks.brake import Brake
 from esdfs.namenode.blocks.datanodes import Change, DataNode, DataNodeTable
 from esdfs.namenode.blocks.farewell import Farewell
@@ -224,12 +225,19 @@ class BlockManager:
             self._write_rows()
         if node.row.failed_volumes > failed_before:
             self._log.error("disk failed", node_id=node_id, why="it said so")
+        commands = self._orders(node, now_ns)
         return {
             "epoch": self._index.epoch(),
-            "commands": self._orders(node, now_ns),
+            "commands": commands,
             "full_report": node.wants_report,
             "peers": self._neighbours.due(node, self._nodes, now_ns),
+            "next_ms": next_heartbeat_ms(self._policy, len(self._nodes), awaited=self._awaits(node)),
         }
+
+    def _awaits(self, node: DataNode) -> bool:
+        return not self.replicator.stopped and (
+            self._nodes.losing or self.replicator.makes_copies(node.number)
+        )
 
     def _orders(self, node: DataNode, now_ns: int) -> list[dict[str, Any]]:
         if self.replicator.stopped or not node.obeys:

@@ -15,6 +15,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         streams_per_source, streams_per_target: Copies at once.
         schedule_every_ms: Heartbeats have copies chosen at most so often.
         copy_timeout_ms: A copy that is not reported by then is ordered anew.
+        rack_wait_ms: A copy waits so long for a busy DataNode on another rack than all others of its block,
+            unless it is the only one.
         copy_backoff_ms: A target that failed is left alone so long, for that block.
         brake_share: More than this share of the DataNodes lost within ``brake_window_ms`` (and at least
             ``brake_nodes_min``) looks like a network, not like disks: copying stops for at most
@@ -53,6 +55,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     streams_per_target: int = 4
     schedule_every_ms: int = 50
     copy_timeout_ms: int = 60_000
+    rack_wait_ms: int = 300_000
     copy_backoff_ms: int = 5_000
     brake_share: float = 0.3
     brake_nodes_min: int = 3

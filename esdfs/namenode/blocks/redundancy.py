@@ -1,7 +1,6 @@
 """Every block has as many good copies as its file asks for: no fewer, and in time no more."""
 
 from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any, Final
 
@@ -13,10 +12,10 @@ from esdfs.namenode.blocks.copies import Copies, Copy
 from esdfs.namenode.blocks.datanodes import DataNodeTable
 from esdfs.namenode.blocks.garbage import Deletions, Order, Why
 from esdfs.namenode.blocks.health import Health, Level, examine
+from esdfs.namenode.blocks.homes import Homes
 from esdfs.namenode.blocks.index import BlockIndex
 from esdfs.namenode.blocks.locations import DataNodeRow, LocationsStore, Replica
 from esdfs.namenode.blocks.moves import Moves
-from esdfs.namenode.blocks.placement import candidates, choose
 from esdfs.namenode.blocks.policy import Policy, ns
 from esdfs.namenode.blocks.promises import Promises
 from esdfs.namenode.blocks.queues import RepairQueues
@@ -70,10 +69,10 @@ class BlockReplicator:
         self._store = store
         self._nodes = nodes
         self._deletions = deletions
-        self._promises = promises
         self._policy = policy
-        self._rng = rng
         self._copies = Copies(policy)
+        self._homes = Homes(nodes, deletions, self._copies, promises, policy, rng)
+        self._targets = self._homes.choose
         self.moves = Moves(policy, nodes)
         self._queues = RepairQueues()
         self._scheduled_ns = 0
@@ -95,7 +94,7 @@ class BlockReplicator:
         if record is None:
             record = self.metadata_manager.block(block_id)
         if record is None or not record.complete:
-            self._queues.drop(block_id)
+            self._drop(block_id)
             self._surplus.pop(block_id, None)
             return None
         health = self._examine(block_id, record, replicas)
@@ -111,6 +110,8 @@ class BlockReplicator:
             self._surplus.pop(block_id, None)
         if health.level is None:
             self._copies.cancel_unsent(block_id)
+        elif health.level is Level.ONE_LEFT:
+            self._copies.hurry(block_id)
         if not health.lacking:
             self._trim(block_id, record, health)
         return health
@@ -130,7 +131,7 @@ class BlockReplicator:
         before, level = self._queues.level(block_id), health.level
         if level is None:
             if before is not None:
-                self._queues.drop(block_id)
+                self._drop(block_id)
                 self.logger.debug("block has its copies again", block=block_id)
             return
         if before is None and len(self._queues) >= self._policy.queued_max and level is not Level.ONE_LEFT:
@@ -143,6 +144,10 @@ class BlockReplicator:
             self.logger.error("block cannot be read", block=block_id, why=level.name.lower())
         else:
             self.logger.debug("block has too few copies", block=block_id, queue=level.name.lower())
+
+    def _drop(self, block_id: int) -> None:
+        self._queues.drop(block_id)
+        self._homes.forget(block_id)
 
     def _trim(self, block_id: int, record: BlockRecord, health: Health) -> None:
         """Order away what is more than enough; see ``permits`` for the last word."""
@@ -265,6 +270,7 @@ class BlockReplicator:
         Among the equally urgent, those that DataNode ``number`` has come first.
         """
         self._scheduled_ns = now_ns
+        self._homes.at(now_ns)
         if self.stopped:
             return
         # Choosing takes time in proportion to the DataNodes there are; a pass should take a few ms.
@@ -284,39 +290,43 @@ class BlockReplicator:
 
     def _schedule_from(self, level: Level, source: int, limit: int, now_ns: int) -> int:
         """Let one DataNode copy what it can; how many blocks were looked at."""
-        if not self._obeys(source) or source in self._copies.busy()[0]:
+        urgent = level is Level.ONE_LEFT
+        if not self._obeys(source) or source in self._copies.busy(urgent=urgent)[0]:
             return 0
         waiting = (block_id for block_id in self._queues.of(level, source) if block_id not in self._copies)
         looked_at = 0
         for block_id in list(islice(waiting, limit)):
             looked_at += 1
-            self._schedule_one(block_id, now_ns)
+            self._schedule_one(block_id, now_ns, urgent=urgent)
             self._queues.had_its_turn(block_id)
-            if source in self._copies.busy()[0]:
+            if source in self._copies.busy(urgent=urgent)[0]:
                 break
         return looked_at
 
-    def _schedule_one(self, block_id: int, now_ns: int) -> bool:
+    def _schedule_one(self, block_id: int, now_ns: int, *, urgent: bool) -> bool:
         record = self.metadata_manager.block(block_id)
         if record is None or not record.complete:
-            self._queues.drop(block_id)
+            self._drop(block_id)
             return False
         health = self._examine(block_id, record)
         level = health.level
         if level not in _WORKABLE:
             self._file(block_id, health)
             return False
-        busy_sources, busy_targets = self._copies.busy()
+        busy_sources, busy_targets = self._copies.busy(urgent=urgent)
         holders = (*health.good, *health.draining)
         sources = [number for number in holders if number not in busy_sources and self._obeys(number)]
         if not sources:
             return False
         targets = self._targets(block_id, record, health, busy_targets)
         if not targets:
+            if health.lacking:
+                self._homes.found_none(block_id)
             return False
+        self._homes.forget(block_id)
         source = min(sources, key=lambda number: self._row(number).load.streams)
         deadline_ns = now_ns + ns(self._policy.copy_timeout_ms)
-        copy = Copy(source, targets, record.generation, record.length_bytes, deadline_ns)
+        copy = Copy(source, targets, record.generation, record.length_bytes, deadline_ns, urgent=urgent)
         self._copies.start(block_id, copy)
         self.logger.info(
             "copy wanted",
@@ -331,35 +341,6 @@ class BlockReplicator:
         node = self._nodes.get(number)
         return node is not None and node.obeys
 
-    def _targets(
-        self, block_id: int, record: BlockRecord, health: Health, busy: AbstractSet[int]
-    ) -> tuple[int, ...]:
-        """New homes. The DataNode of a corrupt copy is one, too: it has set the bad file aside."""
-        everyone = [node.number for node in self._nodes]
-        leaving = self._deletions.leaving_from(block_id)
-        held = [self._row(number) for number in health.good]
-        never = {*busy} | {*health.good, *health.draining} | leaving | self._copies.avoid(block_id, everyone)
-        if not health.lacking:  # it needs another rack, and nothing else will do
-            racks = {row.rack for row in held}
-            never |= {number for number in everyone if self._row(number).rack in racks}
-        wanted = health.lacking or 1
-        chosen: tuple[int, ...] = ()
-        slow = self._nodes.slow
-        for last_resort in (set(health.corrupt), set[int]()):
-            if len(chosen) < wanted:
-                among = candidates(
-                    self._nodes,
-                    scheduled=dict(self._promises.by_node),
-                    size_bytes=record.length_bytes,
-                    reserve_bytes=self._policy.reserve_bytes,
-                    exclude=never | last_resort | set(chosen),
-                    slow=slow,
-                )
-                taken = [*held, *(self._row(number) for number in chosen)]
-                hosts, used = [row.hostname for row in taken], [row.rack for row in taken]
-                chosen += choose(among, wanted - len(chosen), self._rng, hosts, used)
-        return chosen
-
     def orders(self, number: int) -> list[dict[str, Any]]:
         """Copies a DataNode is to make, in its heartbeat's answer."""
         if self.stopped:
@@ -372,8 +353,12 @@ class BlockReplicator:
                 self._copies.drop(block_id)
                 continue
             self._copies.sent(block_id)
-            found.append(bodies.replicate(block_id, copy.generation, addresses))
+            found.append(bodies.replicate(block_id, copy.generation, addresses, urgent=copy.urgent))
         return found
+
+    def makes_copies(self, number: int) -> bool:
+        """Whether a DataNode makes some, or is to: it can soon make more."""
+        return self._copies.sends(number)
 
     # --- how it stands --------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""How busy DataNodes are with copies, on one side of them. Pure."""
+"""How busy DataNodes are with copies. Pure."""
 
 from collections.abc import Set as AbstractSet
 from typing import Final
@@ -10,7 +10,7 @@ them from idling until the next heartbeat."""
 
 
 class Slots:
-    """Copies by DataNode.
+    """Copies by DataNode, on one side of them.
 
     Args:
         streams: Copies at once, unless they are small.
@@ -25,6 +25,9 @@ class Slots:
     def full(self) -> AbstractSet[int]:
         """DataNodes that should not get more now."""
         return self._full
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._loads
 
     def take(self, number: int, size_bytes: int) -> None:
         """One more."""

@@ -37,6 +37,27 @@ class Hands:
         return BlockResult(block_id=request.block_id)
 
 
+class Copier(Hands):
+    """Notes which copies are begun; each takes until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.copying: list[int] = []
+        self.changed = threading.Condition()
+
+    def replicate(self, request: ReplicationRequest) -> BlockResult:
+        with self.changed:
+            self.copying.append(request.block_id)
+            self.changed.notify_all()
+        assert self.go_on.wait(20)
+        return BlockResult(block_id=request.block_id)
+
+    def seen(self, count: int) -> set[int]:
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.copying) >= count, 20)
+            return set(self.copying)
+
+
 @pytest.fixture
 def hands() -> Hands:
     return Hands()
@@ -71,3 +92,17 @@ def test_an_order_that_is_being_carried_out_is_not_begun_again(hands: Hands) -> 
     hands.go_on.set()
     orders.stop()
     assert hands.deleted == [(1, 3)]
+
+
+def test_an_urgent_copy_begins_while_others_are_made_and_wait() -> None:
+    clock, copier = HandClock(), Copier()
+    orders = Orders(copier, lambda _key, _node_id: None, clock)
+    for block_id in range(1, 9):
+        order = Command(kind="replicate", block_id=str(block_id), generation=1)
+        orders.start(order, 3, clock.monotonic_ns())
+    assert copier.seen(2) == {1, 2}
+    urgent = Command(kind="replicate", block_id="99", generation=1, urgent=True)
+    orders.start(urgent, 3, clock.monotonic_ns())
+    assert 99 in copier.seen(3)
+    copier.go_on.set()
+    orders.stop()

@@ -26,7 +26,7 @@ def test_what_is_drained_is_copied_elsewhere_and_nothing_new_goes_there(
     blocks.want("dn-1", "decommissioning")
     assert blocks.admin("dn-1").state == "decommissioning"
     assert blocks.admin("dn-1").blocks_left == 4
-    assert queue(blocks, Level.ONE_LEFT) == 4
+    assert (queue(blocks, Level.ONE_LEFT), queue(blocks, Level.BELOW)) == (1, 3)
     assert {n for targets in blocks.manager.place(50, 2, set(), BLOCK_BYTES) for n in targets} == {2, 3, 4}
 
     assert blocks.live(4_000, *ALL) == {"replicate": 4}
@@ -39,6 +39,20 @@ def test_what_is_drained_is_copied_elsewhere_and_nothing_new_goes_there(
     blocks.wait(20_000, "dn-2", "dn-3", "dn-4")
     assert blocks.manager.status()["datanodes"]["DEAD"] == 1
     assert blocks.blocks()["under_replicated"] == 0, "switched off: nothing is missing"
+
+
+def test_a_last_copy_does_not_wait_for_what_is_drained(tmp_path: Path) -> None:
+    world = World(tmp_path, streams_per_source=1)
+    one, two, *_ = world.join(*ALL)
+    drained = [world.write(one, two) for _ in range(80)]
+    world.want("dn-1", "decommissioning")
+    world.settle()
+    first = [order for node in ("dn-1", "dn-2") for order in world.heartbeat(node)["commands"]]
+    assert {int(order["block_id"]) for order in first} < set(drained)
+    last = world.write(two)
+    (order,) = world.commands("dn-2", "replicate")
+    assert (int(order["block_id"]), order["urgent"]) == (last, True)
+    world.close()
 
 
 def test_a_file_being_written_is_waited_for_and_then_copied(blocks: World) -> None:

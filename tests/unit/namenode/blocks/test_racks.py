@@ -14,6 +14,7 @@ from esdfs.namenode.blocks.trimming import most_dispensable
 from tests.unit.namenode.blocks.test_draining import queue
 from tests.unit.namenode.blocks.world import BLOCK_BYTES, SILENT, World
 
+LARGE_BYTES = 128 << 20
 ALL = ("dn-1", "dn-2", "dn-3", "dn-4")
 
 
@@ -100,6 +101,75 @@ def test_without_room_on_another_rack_nothing_is_copied_in_vain(blocks: World) -
     blocks.heartbeat("dn-4", available_space=BLOCK_BYTES - 1)
     assert blocks.live(3_000, "dn-1", "dn-2", "dn-3") == {}
     assert blocks.holders(block_id) == [1, 2]
+
+
+def two_large(world: World, *holders: int) -> set[int]:
+    """Two blocks with these copies; dn-4 and dn-5 stand apart, and take one of them at a time."""
+    spread(world, dn_1="/a", dn_2="/a", dn_3="/a", dn_4="/b", dn_5="/b")
+    blocks = {world.write(*holders, replication=len(holders)) for _ in range(2)}
+    for block_id in sorted(blocks):
+        world.index.records[block_id] = world.index.records[block_id]._replace(length_bytes=LARGE_BYTES)
+        for number in holders:
+            world.report(f"dn-{number}", stored=[(block_id, 1, LARGE_BYTES)])
+    return blocks
+
+
+def ordered(world: World, seconds: int, *node_ids: str) -> dict[int, str]:
+    """Blocks that these DataNodes are ordered to copy within this time, and where to."""
+    found: dict[int, str] = {}
+    for _ in range(seconds):
+        world.clock.now_ms += 1_000
+        world.settle()
+        orders = [order for node_id in node_ids for order in world.commands(node_id, "replicate")]
+        found |= {int(order["block_id"]): order["targets"][0]["node_id"] for order in orders}
+    return found
+
+
+def test_a_copy_waits_for_a_busy_datanode_on_another_rack(tmp_path: Path) -> None:
+    world = World(tmp_path, streams_per_target=1)
+    blocks = two_large(world, 1, 2, 4)
+    first = ordered(world, 18, "dn-1", "dn-2", "dn-3", "dn-5")
+    assert list(first.values()) == ["dn-5"], "dn-3 is free, and on the rack of both copies left"
+    world.report("dn-5", stored=[(block_id, 1, LARGE_BYTES) for block_id in first])
+    (other,) = blocks - first.keys()
+    assert ordered(world, 1, "dn-1", "dn-2", "dn-3", "dn-5") == {other: "dn-5"}
+    world.close()
+
+
+def test_it_does_not_wait_for_ever(tmp_path: Path) -> None:
+    world = World(tmp_path, streams_per_target=1, rack_wait_ms=10_000, copy_timeout_ms=60_000)
+    two_large(world, 1, 2, 4)
+    assert list(ordered(world, 22, "dn-1", "dn-2", "dn-3", "dn-5").values()) == ["dn-5"]
+    assert list(ordered(world, 8, "dn-1", "dn-2", "dn-3", "dn-5").values()) == ["dn-3"]
+    world.close()
+
+
+def test_a_last_copy_does_not_wait_for_a_rack(tmp_path: Path) -> None:
+    world = World(tmp_path, streams_per_target=1)
+    two_large(world, 1, 4)
+    found = ordered(world, 18, "dn-1", "dn-2", "dn-3", "dn-5")
+    assert len(found) == 2
+    assert list(found.values()).count("dn-5") == 1
+    world.close()
+
+
+def test_what_can_still_be_read_from_a_drained_datanode_waits_for_a_rack(tmp_path: Path) -> None:
+    world = World(tmp_path, streams_per_target=1)
+    two_large(world, 1, 4)
+    world.want("dn-4", "decommissioning")
+    assert list(ordered(world, 5, *ALL, "dn-5").values()) == ["dn-5"]
+    world.close()
+
+
+def test_without_a_datanode_on_another_rack_that_has_room_a_copy_goes_anywhere(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    two_large(world, 1, 2, 4)
+    found: dict[int, str] = {}
+    for _ in range(18):
+        world.heartbeat("dn-5", available_space=LARGE_BYTES - 1)
+        found |= ordered(world, 1, "dn-1", "dn-2", "dn-3")
+    assert list(found.values()) == ["dn-3", "dn-3"]
+    world.close()
 
 
 def test_what_lacks_copies_goes_before_what_is_badly_placed(tmp_path: Path) -> None:

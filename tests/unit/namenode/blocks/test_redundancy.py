@@ -29,6 +29,7 @@ def test_a_dead_datanodes_blocks_are_copied_from_the_copies_left(blocks: World) 
             "block_id": str(block_id),
             "generation": 1,
             "targets": [{"node_id": "dn-3", "address": "host of dn-3:9000"}],
+            "urgent": True,
         }
     ]
     assert blocks.blocks()["pending"] == 1
@@ -61,6 +62,44 @@ def test_a_source_gets_two_large_blocks_at_a_time(blocks: World) -> None:
     target = int(first[0]["targets"][0]["node_id"][-1])
     blocks.report(f"dn-{target}", stored=[(int(first[0]["block_id"]), 1, 128 << 20)])
     assert len(blocks.commands("dn-1", "replicate")) == 1
+
+
+def large(blocks: World, block_id: int) -> int:
+    blocks.index.records[block_id] = blocks.index.records[block_id]._replace(length_bytes=128 << 20)
+    return block_id
+
+
+def test_a_last_copy_does_not_wait_for_less_urgent_ones_that_were_ordered_before(blocks: World) -> None:
+    one, two, *_ = blocks.join("dn-1", "dn-2", "dn-3")
+    for _ in range(9):
+        large(blocks, blocks.write(one, two, replication=3))
+    ordered = [order for node_id in ("dn-1", "dn-2") for order in blocks.commands(node_id, "replicate")]
+    assert len(ordered) == 4, "all that fits"
+    assert not any(order["urgent"] for order in ordered)
+    last = large(blocks, blocks.write(one))
+    (order,) = blocks.commands("dn-1", "replicate")
+    assert (order["block_id"], order["urgent"]) == (str(last), True)
+
+
+def test_what_is_urgent_leaves_no_room_for_what_is_not(blocks: World) -> None:
+    one, *_ = blocks.join("dn-1", "dn-2", "dn-3", "dn-4")
+    for _ in range(3):
+        large(blocks, blocks.write(one))
+    two_left = large(blocks, blocks.write(one, replication=3))
+    blocks.report("dn-2", stored=[(two_left, 1, 128 << 20)])
+    orders = blocks.commands("dn-1", "replicate")
+    assert [order["urgent"] for order in orders] == [True, True]
+    assert str(two_left) not in {order["block_id"] for order in orders}
+
+
+def test_an_order_that_was_not_fetched_becomes_urgent_with_its_block(blocks: World) -> None:
+    one, two, *_ = blocks.join("dn-1", "dn-2", "dn-3")
+    block_id = blocks.write(one, two, replication=3)
+    blocks.settle()
+    assert blocks.blocks()["pending"] == 1
+    blocks.report("dn-2", removed=[(block_id, 1)])
+    (order,) = blocks.commands("dn-1", "replicate")
+    assert (order["block_id"], order["urgent"]) == (str(block_id), True)
 
 
 def test_small_blocks_do_not_wait_for_heartbeats(blocks: World) -> None:
