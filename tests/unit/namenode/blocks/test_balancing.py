@@ -267,6 +267,17 @@ def test_a_follower_moves_nothing(uneven: Cluster) -> None:
     assert uneven.moved == []
 
 
+def test_blocks_that_cannot_move_yet_are_not_looked_at_again_before_anybody_speaks(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, "dn-1", "dn-2")
+    cluster.fill(300, "dn-1", "dn-2")
+    cluster.add("dn-3")
+    del cluster.disks["dn-2"]  # no copy of it is sure, and it is waited for
+    for _ in range(6):
+        cluster.step()
+    cluster.balancer.start(0.05)
+    assert sum(cluster.world.manager.tick() for _ in range(100)) <= 300 / 64
+
+
 def test_a_silent_datanode_is_waited_for_before_anybody_says_that_it_is_done(uneven: Cluster) -> None:
     silent = uneven.disks.pop("dn-1")
     for _ in range(6):
