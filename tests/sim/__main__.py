@@ -1,6 +1,6 @@
 """``python -m tests.sim [--blocks] --seeds A-B [--mutant NAME] [--procs N]``: exits 1 when a checker fires.
 
-A mutant that no seed kills then meets the stories of ``tests/scenario``.
+A mutant that no seed kills then meets the stories of ``tests/scenario``, or of ``tests/sim/blocks/stories``.
 """
 
 import argparse
@@ -17,6 +17,8 @@ from pathlib import Path
 from tests.scenario.story import tell
 from tests.sim.blocks.mutants import MUTANTS as BLOCK_MUTANTS
 from tests.sim.blocks.run import simulate as simulate_blocks
+from tests.sim.blocks.stories import STORIES as BLOCK_STORIES
+from tests.sim.blocks.stories import tell as tell_of_blocks
 from tests.sim.mutants import MUTANTS
 from tests.sim.run import Result, simulate
 
@@ -52,8 +54,9 @@ def main() -> int:
         + ", ".join(f"{count} {what}" for what, count in totals.items())
         + f"; {program}"
     )
-    if options.mutant and not broken and not options.blocks:
-        broken = _stories_that_kill(options.mutant)
+    if options.mutant and not broken:
+        kill = _block_stories_that_kill if options.blocks else _stories_that_kill
+        broken = kill(options.mutant)
     return 1 if broken else 0
 
 
@@ -66,6 +69,13 @@ def _stories_that_kill(mutant: str) -> int:
             killers += 1
             _say(f"story {path.stem}: {str(error).splitlines()[0]}")
     return killers
+
+
+def _block_stories_that_kill(mutant: str) -> int:
+    killers = {name: broken for name in BLOCK_STORIES if (broken := tell_of_blocks(name, mutant))}
+    for name, broken in killers.items():
+        _say(f"story {name}: {broken}")
+    return len(killers)
 
 
 def _results(blocks: bool, seeds: Iterable[int], mutant: str, procs: int) -> Iterator[Result]:

@@ -215,13 +215,13 @@ class Balancer:
         givers = evenness.sources(shares, wish.threshold)
         for number in (giver.number for giver in givers):
             lap = self._laps.setdefault(number, _Lap())
-            if lap.fruitless(now_ns) or not self._obeys(number):
+            if lap.rests(now_ns) or not self._obeys(number):
                 continue
             if number in self._moves.busy()[0] or not around.takers(number):
                 continue
             page = self._store.blocks_of(number, after=lap.after, limit=_LOOKED_AT - looked_at)
             if not page:
-                lap.end(now_ns, fruitless=calm and not lap.found)
+                lap.end(now_ns, ns(self._policy.heartbeat_interval_ms), calm=calm)
             for block_id in page:
                 lap.after = block_id
                 looked_at += 1
@@ -370,22 +370,29 @@ class _Lap:
         found: Some could be moved since the first.
     """
 
-    __slots__ = ("_fruitless_until_ns", "after", "found")
+    __slots__ = ("_fruitless_until_ns", "_rests_until_ns", "after", "found")
 
     AGAIN_MS: Final = 30_000
 
     def __init__(self) -> None:
         self.after = 0
         self.found = False
+        self._rests_until_ns = 0
         self._fruitless_until_ns = 0
 
-    def end(self, now_ns: int, *, fruitless: bool) -> None:
-        """All were considered, and none of them will do soon."""
-        if fruitless:
-            self._fruitless_until_ns = now_ns + ns(self.AGAIN_MS)
+    def end(self, now_ns: int, news_ns: int, *, calm: bool) -> None:
+        """All were considered. If none will do, none will before there is news, in calm none for a while."""
+        if not self.found:
+            self._rests_until_ns = now_ns + news_ns
+            if calm:
+                self._fruitless_until_ns = now_ns + ns(self.AGAIN_MS)
         self.after = 0
         self.found = False
 
+    def rests(self, now_ns: int) -> bool:
+        """Whether none could be moved just now."""
+        return now_ns < self._rests_until_ns or self.fruitless(now_ns)
+
     def fruitless(self, now_ns: int) -> bool:
-        """Whether none could be moved a moment ago."""
+        """Whether none could be moved a moment ago, in calm."""
         return now_ns < self._fruitless_until_ns

@@ -24,16 +24,16 @@ class Brake:
         if self.reason:
             # The window is that of the failure: losses do not age while it holds.
             window_ns = self._since_ns - ns(self._policy.brake_window_ms)
+        dead = [node for node in nodes if node.status is DataNodeStatus.DEAD]
         lost = [
             node
-            for node in nodes
-            if node.status is DataNodeStatus.DEAD
-            and not node.long_dead
+            for node in dead
+            if not node.long_dead
             and not node.drains  # it was to be switched off
             and node.lost_ns >= window_ns
             and self._forgiven.get(node.number) != node.lost_ns
         ]
-        alive = sum(node.status is not DataNodeStatus.DEAD for node in nodes)
+        alive = len(nodes) - len(dead)
         many = len(lost) >= self._policy.brake_nodes_min and (
             len(lost) > self._policy.brake_share * (alive + len(lost))
         )

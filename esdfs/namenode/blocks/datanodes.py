@@ -18,7 +18,6 @@ from esdfs.namenode.events import DataNodeStateSet
 from esdfs.namenode.namespace.datanode_states import DECOMMISSIONING, MAINTENANCE, holds
 
 MAINTAINED: Final = DataNodeStatus.MAINTENANCE
-_ALIVE = frozenset({DataNodeStatus.ACTIVE, DataNodeStatus.INACTIVE, DataNodeStatus.MAINTENANCE})
 
 
 class DataNode:
@@ -63,7 +62,7 @@ class DataNode:
     @property
     def counts(self) -> bool:
         """Whether its replicas count as copies."""
-        return self.row.status in _ALIVE
+        return self.row.status is not DataNodeStatus.DEAD
 
     @property
     def obeys(self) -> bool:
@@ -307,7 +306,10 @@ class DataNodeTable:
                     node.heard_ns = min(now_ns, node.heard_ns + gap_ns)
         self._ticked_ns = now_ns
         changes = []
+        late_ns = now_ns - ns(self._policy.inactive_after_ms)
         for node in self:
+            if node.heard_ns > late_ns and node.row.status is DataNodeStatus.ACTIVE:
+                continue  # as nearly all are, nearly always
             if node.status is MAINTAINED:
                 node.late = self._by_age(node, now_ns) is not DataNodeStatus.ACTIVE
                 if node.rests(now_us):

@@ -4,7 +4,7 @@ Nothing here deletes. When the copy has arrived the block has one copy more than
 trimming takes that of the source, as soon as it may take any. What is forgotten in between is an extra copy.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ class Move:
 
     Attributes:
         arrived_ns: When the target was last heard of before it reported the copy; None = not yet there.
-        left_ns: The same for the source, when its copy was seen to be gone.
+        left_ns: The same for the source, when its copy was seen to be gone; 0 = it is to stay.
         until_ns: Then it is forgotten.
     """
 
@@ -119,6 +119,12 @@ class Moves:
         for block_id, move in list(self._by_block.items()):
             if number in {move.source, move.target}:
                 self._wait_no_longer(block_id)
+
+    def is_enough(self, block_id: int, good: Sequence[int]) -> None:
+        """A block has these good copies, none too many: if the source's is among them, it is needed now."""
+        move = self._by_block.get(block_id)
+        if move is not None and move.arrived_ns is not None and move.source in good:
+            move.left_ns = 0
 
     def cancel(self) -> None:
         """No more: what was ordered may still arrive, and is trimmed then."""

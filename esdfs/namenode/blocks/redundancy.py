@@ -108,6 +108,7 @@ class BlockReplicator:
                 self._surplus[block_id] = None
         else:
             self._surplus.pop(block_id, None)
+            self.moves.is_enough(block_id, health.good)
         if health.level is None:
             self._copies.cancel_unsent(block_id)
         elif health.level is Level.ONE_LEFT:

@@ -3,11 +3,12 @@
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from esdfs.blocks import DataNodeStatus
 from esdfs.namenode.blocks.copies import Copy
 from esdfs.namenode.blocks.datanodes import DataNode
 from esdfs.namenode.blocks.health import Level
 from esdfs.namenode.blocks.reports import FullReport
+from tests.sim.blocks.beliefs import is_sure
+from tests.sim.blocks.moving import Moving
 from tests.sim.checkers import InvariantBrokenError
 from tests.sim.world import MS
 
@@ -36,6 +37,7 @@ class Checkers:
         self._cluster = cluster
         self.released_ns = -(10**18)
         self._passed_over: dict[int, int] = {}
+        self.moving = Moving(cluster)
 
     # --- B1, B3 ---
 
@@ -67,6 +69,7 @@ class Checkers:
         """A heartbeat was answered with orders."""
         if not answer["commands"]:
             return
+        self._cluster.stats["orders"] += len(answer["commands"])
         if not namenode.leading:
             raise InvariantBrokenError("B8", f"{namenode.name} does not lead and gave orders to {node_id}")
         for order in answer["commands"]:
@@ -98,17 +101,13 @@ class Checkers:
         record = namenode.view.block(block_id)
         if record is None:
             return
-        manager, cluster = namenode.manager, self._cluster
-        true = cluster.holders[block_id]
+        cluster, true = self._cluster, self._cluster.holders[block_id]
         sure = wrong = 0
         for replica in namenode.store.replicas(block_id):
-            node, name = manager._nodes.get(replica.number), cluster.truth.names[replica.number]
-            if node is None or replica.corrupt:
+            if replica.corrupt or namenode.manager._nodes.get(replica.number) is None:
                 continue
-            leaving = manager._deletions.leaving(replica.number, block_id)
-            stays = node.status is not DataNodeStatus.MAINTENANCE and not node.drains
-            sure += node.obeys and node.confirmed and stays and not leaving
-            wrong += name not in true
+            sure += is_sure(namenode, block_id, replica)
+            wrong += cluster.truth.names[replica.number] not in true
         if sure < record.replication:
             raise InvariantBrokenError(
                 "B5", f"{node_id} is to delete {block_id} for {sure} copies that are sure"
@@ -129,6 +128,7 @@ class Checkers:
         start, confirmed = copies.start, intake._confirmed
 
         def watched_start(block_id: int, copy: Copy) -> None:
+            self._cluster.stats["copies wanted"] += 1
             self._in_order(namenode, block_id)
             start(block_id, copy)
 
@@ -138,10 +138,10 @@ class Checkers:
 
         copies.start = watched_start  # type: ignore[method-assign]
         intake._confirmed = watched_confirmed  # type: ignore[method-assign]
+        self.moving.watch(namenode, lambda block_id: self._in_order(namenode, block_id))
 
     def _in_order(self, namenode: "SimNameNode", block_id: int) -> None:
         """Nothing better off gets again and again what a block with one copy left could have had."""
-        self._cluster.stats["copies wanted"] += 1
         replicator, now_ns = namenode.manager.replicator, self._cluster.world.now_ns
         urgent = replicator._queues.at(Level.ONE_LEFT)
         self._passed_over.pop(block_id, None)

@@ -60,6 +60,8 @@ class Cluster:
         truth: The namespace as it is committed.
         holders: Names of the DataNodes that have a good copy of a block, on a disk that exists.
         futures: Blocks of a future nobody knows, and who keeps them.
+        blocks: There at first.
+        capacity_blocks: Of a DataNode; some have more.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Cluster:
         self.policy = policy
         self.heartbeat_ns = heartbeat_ns
         self.page = 40
+        self.blocks = 1_000
         self.capacity_blocks = 100_000
         self.settings = ev.ClusterFormatted("c-1", BLOCK_BYTES, 2, 2, False)
         self.truth = Namespace(self.settings)
@@ -83,10 +86,12 @@ class Cluster:
         self.reign = 1
         self.maintained: set[str] = set()
         self._chance = world.rng("journal")
+        self._sizes = world.rng("sizes")
         self.namenodes = [SimNameNode(self, name, directory / name) for name in ("nn-1", "nn-2")]
 
     def add_datanode(self, host: str, rack: str) -> SimDataNode:
         node = SimDataNode(self, f"dn-{len(self.datanodes) + 1}", host, rack)
+        node.capacity_blocks = self.capacity_blocks * self._sizes.choice((1, 1, 1, 2))
         self.datanodes[node.name] = node
         return node
 

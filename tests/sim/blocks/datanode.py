@@ -1,5 +1,6 @@
 """A DataNode of the simulation: disks that keep what they have, and a process that speaks of it."""
 
+from collections import deque
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +120,7 @@ class SimDataNode:
     Attributes:
         good, rotten: Blocks by the disk they are on; nobody knows yet which are rotten.
         aside: Corrupt ones that were noticed.
+        capacity_blocks: As many would fill it.
         destroyed: Gone for good, disks and all.
         sluggish: Late with reports, and slow at whatever it is ordered to do.
         deleting: Orders to delete that it has taken and not carried out: when it asked for them.
@@ -131,13 +133,15 @@ class SimDataNode:
         self.rotten: dict[int, int] = {}
         self.aside: set[int] = set()
         self.stored_ns: dict[int, int] = {}
-        self.failed_disks = 0
+        self.capacity_blocks = 100_000
         self.incarnation = 0
         self.up = self.destroyed = self.sluggish = False
         self.fence = 0
         self.deleting: dict[tuple[int, int], int] = {}
         self.gone_ns: dict[int, int] = {}
         self.links: list[Link] = []
+        self._transfers: deque[tuple[dict[str, Any], int, int]] = deque()
+        self._bytes_per_s = 0
         self._chance = cluster.world.rng(name)
 
     # --- life ---
@@ -156,6 +160,7 @@ class SimDataNode:
     def crash(self) -> None:
         self.up = False
         self.deleting.clear()
+        self._transfers.clear()
 
     def destroy(self) -> None:
         """Nothing of it will be seen again."""
@@ -214,6 +219,16 @@ class SimDataNode:
             for block_id, disk in sorted((self.good | self.rotten).items())
         ]
 
+    @property
+    def used_bytes(self) -> int:
+        """By replicas; what is set aside is none any more."""
+        return (len(self.good) + len(self.rotten)) * BLOCK_BYTES
+
+    @property
+    def available_bytes(self) -> int:
+        taken_bytes = self.used_bytes + len(self.aside) * BLOCK_BYTES
+        return max(0, self.capacity_blocks * BLOCK_BYTES - taken_bytes)
+
     def set_aside(self) -> list[BlockKey]:
         return [BlockKey(block_id, 1) for block_id in sorted(self.aside)]
 
@@ -236,11 +251,10 @@ class SimDataNode:
         }
 
     def state(self) -> dict[str, Any]:
-        used = (len(self.good) + len(self.rotten) + len(self.aside)) * BLOCK_BYTES
-        capacity = self.cluster.capacity_blocks * BLOCK_BYTES
         return {
-            "storage_capacity": capacity,
-            "available_space": max(0, capacity - used),
+            "storage_capacity": self.capacity_blocks * BLOCK_BYTES,
+            "available_space": self.available_bytes,
+            "used_bytes": self.used_bytes,
             "blocks_stored": len(self.good) + len(self.rotten),
         }
 
@@ -268,15 +282,32 @@ class SimDataNode:
         )
 
     def _later(self, order: dict[str, Any], epoch: int, sent_ns: int) -> None:
-        if order["kind"] == "replicate":
-            most_ms = 30_000 if self.sluggish else 5_000
-        else:
-            most_ms = 30_000 if self.sluggish else 1_500
+        if order["kind"] == "transfer":
+            self._transfers.append((order, epoch, sent_ns))
+            self._bytes_per_s = order["bytes_per_s"]
+            if len(self._transfers) == 1:
+                self._transfer_next()
+            return
+        most_ms = 30_000 if self.sluggish else 1_500 if order["kind"] == "delete" else 5_000
         delay_ns = self._chance.randrange(50, most_ms) * MS
         if self.cluster.network.chance.random() < self.cluster.network.repeats:
             again_ns = delay_ns + self._chance.randrange(2_000) * MS
             self.cluster.world.after(again_ns, self._obey, order, epoch, sent_ns, self.incarnation)
         self.cluster.world.after(delay_ns, self._obey, order, epoch, sent_ns, self.incarnation)
+
+    def _transfer_next(self) -> None:
+        """One at a time, at the rate it was told last."""
+        delay_ns = self._chance.randrange(50, 10_000 if self.sluggish else 1_000) * MS
+        pace_ns = max(delay_ns, BLOCK_BYTES * 10**9 // self._bytes_per_s)
+        _, epoch, _ = self._transfers[0]
+        self.cluster.world.after(0 if epoch < self.fence else pace_ns, self._transferred, self.incarnation)
+
+    def _transferred(self, incarnation: int) -> None:
+        if not self.up or incarnation != self.incarnation:
+            return
+        self._obey(*self._transfers.popleft(), incarnation)
+        if self._transfers:
+            self._transfer_next()
 
     def _obey(self, order: dict[str, Any], epoch: int, sent_ns: int, incarnation: int) -> None:
         if not self.up or incarnation != self.incarnation:
@@ -288,7 +319,7 @@ class SimDataNode:
         if epoch < self.fence and not self.cluster.mutant.obeys_deposed:
             self.cluster.stats["fenced"] += 1
         elif not deletes:
-            self._copy(block_id, order["targets"])
+            self._copy(block_id, order["targets"], "moved" if order["kind"] == "transfer" else "copied")
         elif self.cluster.world.now_ns - sent_ns > ORDER_VALID_NS and not self.cluster.mutant.obeys_late:
             self.cluster.stats["expired"] += 1
         else:
@@ -312,14 +343,15 @@ class SimDataNode:
             self.cluster.checkers.deleted(self, block_id)
             self._say("removed", BlockKey(block_id, 1))
 
-    def _copy(self, block_id: int, targets: list[dict[str, str]]) -> None:
+    def _copy(self, block_id: int, targets: list[dict[str, str]], done: str) -> None:
         if block_id in self.rotten:
             self.notice(block_id)
         for target in targets:
             other = self.cluster.datanodes[target["node_id"]]
-            works = block_id in self.good and other.up and not self.cluster.network.fails()
+            reached = other.up and other.available_bytes >= BLOCK_BYTES and not self.cluster.network.fails()
+            works = block_id in self.good and reached
             if works and block_id not in other.good and block_id not in other.rotten:
                 other.store(block_id)
-                self.cluster.stats["copied"] += 1
+                self.cluster.stats[done] += 1
             elif not works:
                 self._say("replication_failed", BlockKey(block_id, 1), other.name)

@@ -146,6 +146,40 @@ def _trusts_what_it_heard_as_a_follower(manager: BlockManager) -> None:
     _replace(manager._nodes, "doubt", lambda _now_ns, _rng: None)
 
 
+def _moves_unsure_copies(manager: BlockManager) -> None:
+    replicator = manager.replicator
+
+    def movable(block_id: int, record: BlockRecord) -> tuple[int, ...]:
+        health = replicator._examine(block_id, record)
+        return health.good if health.level is None and len(health.good) == health.target else ()
+
+    _replace(replicator, "movable", movable)
+
+
+def _moves_what_lacks_copies(manager: BlockManager) -> None:
+    replicator = manager.replicator
+    _replace(replicator, "movable", lambda block_id, record: replicator._examine(block_id, record).sure)
+
+
+def _forgets_what_is_on_its_way(manager: BlockManager) -> None:
+    """How full DataNodes are is what they said, whatever moves since."""
+    _replace(manager.replicator.moves, "coming_bytes", dict[int, int])
+
+
+def _takes_the_copy_that_was_moved(manager: BlockManager) -> None:
+    moves = manager.replicator.moves
+
+    def leaver(block_id: int) -> int | None:
+        move = moves._by_block.get(block_id) or moves._late.get(block_id)
+        return None if move is None else move.target
+
+    _replace(moves, "leaver", leaver)
+
+
+def _takes_any_time_for_calm(manager: BlockManager) -> None:
+    _replace(manager.balancer, "_is_calm", lambda _now_ns: True)
+
+
 class _DeletesFutureIds(Mutant):
     def index(self, namespace: Namespace) -> Namespace:
         return _Endless(namespace)
@@ -175,6 +209,11 @@ MUTANTS: dict[str, Callable[[], Mutant]] = {
     "trusts-what-it-heard-as-a-follower": lambda: _Broken(_trusts_what_it_heard_as_a_follower),
     "obeys-deposed-leaders": _ObeysDeposed,
     "obeys-late-orders": _ObeysLate,
+    "moves-unsure-copies": lambda: _Broken(_moves_unsure_copies),
+    "moves-what-lacks-copies": lambda: _Broken(_moves_what_lacks_copies),
+    "forgets-what-is-on-its-way": lambda: _Broken(_forgets_what_is_on_its_way),
+    "takes-the-copy-that-was-moved": lambda: _Broken(_takes_the_copy_that_was_moved),
+    "takes-any-time-for-calm": lambda: _Broken(_takes_any_time_for_calm),
 }
 
 

@@ -9,11 +9,15 @@ from esdfs.namenode.blocks.policy import Policy
 from tests.sim.blocks.cluster import Cluster
 from tests.sim.blocks.faults import KINDS, Faults
 from tests.sim.blocks.mutants import mutant
+from tests.sim.blocks.operator import Operator
 from tests.sim.blocks.workload import Workload
 from tests.sim.checkers import InvariantBrokenError
 from tests.sim.run import Result
 from tests.sim.world import MS, World
 
+# Large ones are rare, since they take long: most of what goes wrong needs few.
+DATANODES = (*[50] * 7, *[60] * 7, *[80] * 5, *[120] * 3, 200, 500)
+BLOCKS = (*[1_000] * 7, *[2_000] * 8, 5_000)
 TROUBLE_MS = 200_000
 PEACE_MS = 600_000
 LOOK_MS = 5_000
@@ -43,9 +47,12 @@ def simulate(seed: int, mutant_name: str = "", *, trouble_ms: int = TROUBLE_MS) 
 
 def _cluster(world: World, mutant_name: str, directory: Path) -> Cluster:
     rng = world.rng("shape")
-    datanodes = rng.choice((50, 50, 60, 60, 80, 120, 200, 500))
+    datanodes = rng.choice(DATANODES)
+    is_small = datanodes <= 120
+    heartbeat_ms = 3_000 if is_small else 8_000
     policy = Policy(
-        inactive_after_ms=10_000,
+        heartbeat_interval_ms=heartbeat_ms,
+        inactive_after_ms=10_000 if is_small else 14_000,
         dead_after_ms=30_000,
         slice_ms=rng.choice((0, 0, 3)),
         copy_timeout_ms=20_000,
@@ -57,20 +64,22 @@ def _cluster(world: World, mutant_name: str, directory: Path) -> Cluster:
         purge_grace_ms=10_000,
         hint_ms=20_000,
         safe_mode_min_ms=5_000,
+        safe_mode_scan_ms=5_000,
         safe_mode_max_ms=60_000,
         forget_after_ms=90_000,
         full_report_every_ms=120_000,
+        takeover_report_ms=5_000,
         scan_interval_ms=150_000,
     )
-    cluster = Cluster(
-        world, directory, mutant(mutant_name), policy, (3_000 if datanodes <= 120 else 8_000) * MS
-    )
+    cluster = Cluster(world, directory, mutant(mutant_name), policy, heartbeat_ms * MS)
     cluster.page = rng.choice((10, 40, 40, 1_000))
     _shape(cluster, rng, datanodes)
     return cluster
 
 
 def _shape(cluster: Cluster, rng: Random, datanodes: int) -> None:
+    cluster.blocks = rng.choice(BLOCKS)
+    cluster.capacity_blocks = int(cluster.blocks * 2.5 / datanodes / rng.choice((0.1, 0.2, 0.3)))
     racks = rng.choice((3, 5, 10))
     on_host = rng.choice((1, 1, 2))
     for number in range(datanodes):
@@ -86,7 +95,8 @@ def _run(cluster: Cluster, trouble_ms: int) -> None:
     faults = Faults(
         cluster, kinds=kinds, pause_ns=rng.choice((300, 1_000, 3_000, 10_000)) * MS, until_ns=trouble_ms * MS
     )
-    workload.populate(rng.choice((1_000, 2_000, 2_000, 5_000)))
+    operator = Operator(cluster, until_ns=trouble_ms * MS)
+    workload.populate(cluster.blocks)
     nodes = list(cluster.datanodes.values())
     for number, node in enumerate(rng.sample(nodes, 3)):
         node.plant(FUTURE + number)
@@ -99,10 +109,14 @@ def _run(cluster: Cluster, trouble_ms: int) -> None:
     world.run_until(10_000 * MS)
     workload.begin()
     faults.begin()
+    operator.begin()
     world.run_until(trouble_ms * MS)
     workload.end()
     faults.heal()
+    operator.heal()
     _recovers(cluster, trouble_ms)
+    if operator.balances and (leader := cluster.leader()) is not None:
+        cluster.checkers.moving.ended(leader, operator.threshold)
 
 
 def _recovers(cluster: Cluster, trouble_ms: int) -> None:
@@ -117,13 +131,17 @@ def _recovers(cluster: Cluster, trouble_ms: int) -> None:
     else:
         raise InvariantBrokenError("B2", f"{len(problems)} wrong after peace: {'; '.join(problems[:5])}")
     cluster.stats["healed in s"] += world.now_ns // 10**9 - trouble_ms // 1000
-    moved = cluster.stats["deleted"], cluster.stats["copied"]
+    done = _done(cluster)
     world.run_until(world.now_ns + STILL_MS * MS)
     if problems := [problem for problem in _problems(cluster) if not problem.endswith(" in reports")]:
         raise InvariantBrokenError("B2", f"it had settled, then: {'; '.join(problems[:5])}")
-    if moved != (cluster.stats["deleted"], cluster.stats["copied"]):
-        raise InvariantBrokenError("B2", "it had settled, and copied or deleted again")
+    if done != _done(cluster):
+        raise InvariantBrokenError("B2", "it had settled, and copied, moved or deleted again")
     _knows(cluster)
+
+
+def _done(cluster: Cluster) -> list[int]:
+    return [cluster.stats[what] for what in ("deleted", "copied", "moved")]
 
 
 def _problems(cluster: Cluster) -> list[str]:
@@ -139,6 +157,8 @@ def _problems(cluster: Cluster) -> list[str]:
         found.append(f"{status['blocks']['pending']} copies under way")
     if status["copying_stopped"]:
         found.append(status["copying_stopped"])
+    if (balance := leader.manager.balancer.status())["state"] == "running":
+        found.append(f"balancing, spread {balance['spread']:.3f} {balance['why']}")
     for block_id, record in cluster.truth.records.items():
         copies = len(cluster.holders.get(block_id, ()))
         if copies not in {0, record.replication}:

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from esdfs.namenode import events as ev
 from tests.unit.namenode.blocks.world import BLOCK_BYTES, World
 
 CAPACITY = 100 * BLOCK_BYTES
@@ -265,6 +266,37 @@ def test_a_follower_moves_nothing(uneven: Cluster) -> None:
     for _ in range(5):
         uneven.step()
     assert uneven.moved == []
+
+
+def test_a_block_that_is_to_have_one_copy_more_keeps_that_of_the_source_and_its_move_is_over(
+    uneven: Cluster,
+) -> None:
+    world = uneven.world
+    uneven.balancer.start(0.05)
+    for name in uneven.disks:
+        uneven.beat(name)
+    world.settle()
+    for name in ("dn-1", "dn-2", "dn-3"):
+        for order in uneven.beat(name):
+            uneven.obey(name, order)
+    assert uneven.moved
+    for block_id, _, _ in uneven.moved:
+        world.index.records[block_id] = world.index.records[block_id]._replace(replication=3)
+    raised = ev.AttributesSet(7, 1, "f", None, None, None, 3, None)
+    world.manager.on_committed([raised])
+    assert uneven.run()["state"] == "balanced"
+    assert world.clock.now_ms < 1_100_000
+
+
+def test_blocks_that_cannot_move_yet_are_not_looked_at_again_before_anybody_speaks(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, "dn-1", "dn-2")
+    cluster.fill(300, "dn-1", "dn-2")
+    cluster.add("dn-3")
+    del cluster.disks["dn-2"]  # no copy of it is sure, and it is waited for
+    for _ in range(6):
+        cluster.step()
+    cluster.balancer.start(0.05)
+    assert sum(cluster.world.manager.tick() for _ in range(100)) <= 300 / 64
 
 
 def test_a_silent_datanode_is_waited_for_before_anybody_says_that_it_is_done(uneven: Cluster) -> None:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 BLOCK_BYTES = 1 << 20
 SILENT = structlog.wrap_logger(
     structlog.PrintLogger(), wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
-)
+).bind()  # once, not at every word
 
 
 class Clock:

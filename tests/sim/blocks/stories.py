@@ -1,0 +1,108 @@
+"""What random faults hit too rarely: an order to delete that is still to happen while another is considered.
+
+In each, a block of two copies has three. The first leader has dn-3 delete its copy, and dn-3 takes its time;
+then dn-2 becomes the fullest. Whoever counts on dn-3 now has dn-2 delete its own, and one copy is left.
+"""
+
+from collections.abc import Callable
+
+from tests.sim.blocks.namenode import SimNameNode
+from tests.sim.blocks.stage import NODES, Stage, stage
+from tests.sim.checkers import InvariantBrokenError
+
+OTHERS = ("dn-1", "dn-2", "dn-4")
+
+
+def _one_too_many(on: Stage) -> int:
+    """dn-3 has taken an order, and dn-2 would be chosen now."""
+    on.until(lambda: not on.first.manager.status()["copying_stopped"], to=on.first)
+    for name in NODES:
+        on.speak(name, to=on.second)
+    on.block("dn-3", "dn-4")
+    block_id = on.block("dn-1", "dn-2", "dn-3")
+    on.until(lambda: on.node("dn-3").holds("delete"), to=on.first)
+    for name in ("dn-1", "dn-4", "dn-4"):
+        on.block("dn-2", name)
+    for name in NODES:
+        on.speak(name, to=on.second)
+    return block_id
+
+
+def _without_dn_3(on: Stage) -> None:
+    """It has not heard of the second leader, and all others have reported to that one."""
+    for _ in range(4):
+        on.speak(*OTHERS, to=on.second)
+    assert not on.node("dn-2").holds("delete"), "nobody knows yet what dn-3 will do"
+
+
+def _ends_well(on: Stage, block_id: int, leader: SimNameNode) -> None:
+    """dn-3 wakes up, and with time everything is as it should be."""
+    for _ in range(40):
+        for name in NODES:
+            on.node(name).obey()
+        on.speak(*NODES, to=leader)
+    assert len(on.copies(block_id)) == 2
+
+
+def a_deposed_leaders_order(on: Stage) -> None:
+    """The second one hears from all, in its own epoch, that they have it: who has heard it obeys no other."""
+    block_id = _one_too_many(on)
+    on.cluster.elect(on.second)
+    on.until(lambda: on.node("dn-2").holds("delete"), to=on.second, at_most_s=8)
+    _ends_well(on, block_id, on.second)
+    assert on.stats["fenced"] > 0
+
+
+def a_report_from_before_the_election(on: Stage) -> None:
+    """dn-3 is in the middle of a full report while the second one is elected, and has not heard of it."""
+    block_id = _one_too_many(on)
+    link = on.link("dn-3", on.second)
+    link._full_due = True
+    pages = link._report()
+    next(pages)
+    on.cluster.elect(on.second)
+    for _ in pages:
+        pass
+    _without_dn_3(on)
+    _ends_well(on, block_id, on.second)
+
+
+def what_a_follower_heard(on: Stage) -> None:
+    """All have reported to the second one while it followed."""
+    block_id = _one_too_many(on)
+    on.cluster.elect(on.second)
+    _without_dn_3(on)
+    _ends_well(on, block_id, on.second)
+
+
+def an_order_that_is_late(on: Stage) -> None:
+    """The leader asks dn-3 what became of its order, and dn-3 still has the copy: the order is void."""
+    block_id = _one_too_many(on)
+    on.until(lambda: on.node("dn-2").holds("delete"), to=on.first)
+    _ends_well(on, block_id, on.first)
+    assert on.stats["expired"] > 0
+
+
+STORIES: dict[str, Callable[[Stage], None]] = {
+    story.__name__.replace("_", "-"): story
+    for story in (
+        a_deposed_leaders_order,
+        a_report_from_before_the_election,
+        what_a_follower_heard,
+        an_order_that_is_late,
+    )
+}
+
+
+def tell(name: str, mutant_name: str = "") -> str:
+    """Which invariant broke, and how; "" when none did.
+
+    Raises:
+        AssertionError: The story does not go as it was meant to.
+    """
+    with stage(mutant_name) as on:
+        try:
+            STORIES[name](on)
+        except InvariantBrokenError as error:
+            return str(error)
+    return ""
