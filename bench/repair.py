@@ -40,14 +40,14 @@ SETTINGS: Final = QUICK | {
 
 
 class Stored(NamedTuple):
-    """Files of one block each, and what each DataNode may copy: twenty seconds' worth on one of them."""
+    """Files of one block each, and what each DataNode may copy: at least twenty seconds of it."""
 
     file_bytes: int
     files: int
     cap_bytes_per_s: int
 
 
-LARGE: Final = Stored(8 * MIB, 400, 8_000_000)
+LARGE: Final = Stored(8 * MIB, 300, 5_000_000)
 SMALL: Final = Stored(64 << 10, 18_000, 4_000_000)
 DRAINED: Final = Stored(8 * MIB, 120, 8_000_000)
 THREEFOLD: Final = Stored(128 << 10, 3_000, 1_000_000)
