@@ -1,6 +1,6 @@
 """How a block stands: its copies held against what it should have. Pure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum, unique
 from typing import NamedTuple
 
@@ -96,6 +96,29 @@ def examine(
     return Health(
         target, tuple(good), tuple(sure), tuple(stale), tuple(corrupt), tuple(draining), serving, one_rack
     )
+
+
+def is_whole(
+    record: BlockRecord,
+    replicas: Sequence[Replica],
+    rack_of: Mapping[int, str],
+    *,
+    default_target: int,
+    several_racks: bool,
+) -> bool:
+    """Whether ``examine`` would find nothing to do, told in a fraction of its time; False = it has to look.
+
+    ``rack_of``: Of the DataNodes that serve and are to stay. Whether a copy is leaving is not asked.
+    """
+    if not record.complete or len(replicas) != (record.replication or default_target):
+        return False
+    generation, racks = record.generation, set[str]()
+    for number, held, corrupt in replicas:
+        rack = rack_of.get(number)
+        if corrupt or held != generation or rack is None:
+            return False
+        racks.add(rack)
+    return len(racks) > 1 or not several_racks or len(replicas) == 1
 
 
 def located(

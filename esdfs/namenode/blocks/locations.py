@@ -39,8 +39,7 @@ _READERS_MAX: Final = 256
 _TABLES: Final = (b"block", b"node", b"dn", b"meta")
 _U32: Final = Struct(">I")
 _U64: Final = Struct(">Q")
-_REPLICA: Final = Struct(">IQB")
-_CORRUPT: Final = 1
+_REPLICA: Final = Struct(">IQ?")
 _VERSION: Final = b"version"
 
 
@@ -111,10 +110,7 @@ def _pack(replicas: Iterable[Replica]) -> bytes:
 def _unpack(value: bytes | None) -> list[Replica]:
     if value is None:
         return []
-    return [
-        Replica(number, generation, bool(flags & _CORRUPT))
-        for number, generation, flags in _REPLICA.iter_unpack(value)
-    ]
+    return [*map(Replica._make, _REPLICA.iter_unpack(value))]
 
 
 class Locations:
@@ -150,7 +146,7 @@ class Locations:
         held = dict(self._txn.cursor(self._block).getmulti(list(told)))
         news, first = [], []
         for key, (block_id, generation) in told.items():
-            mine = _REPLICA.pack(number, generation, 0)
+            mine = _REPLICA.pack(number, generation, False)
             old = held.get(key)
             if old is None:
                 first.append((key, mine))
@@ -246,8 +242,10 @@ class LocationsStore:
 
     def replicas_of(self, block_ids: Iterable[int]) -> list[list[Replica]]:
         """The same of many blocks, in one look."""
-        with self._env.begin(db=self._dbs[b"block"]) as txn:
-            return [_unpack(txn.get(_U64.pack(block_id))) for block_id in block_ids]
+        keys = [_U64.pack(block_id) for block_id in block_ids]
+        with self._env.begin() as txn:
+            found = dict(txn.cursor(self._dbs[b"block"]).getmulti(keys))
+        return [_unpack(found.get(key)) for key in keys]
 
     def located(self) -> int:
         """How many blocks have any reported copy."""

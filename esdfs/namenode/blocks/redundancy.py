@@ -117,6 +117,16 @@ class BlockReplicator:
             self._trim(block_id, record, health)
         return health
 
+    def follows(self, block_id: int, numbers: Iterable[int]) -> bool:
+        """Whether anything was noted about a block, or about its copies on these DataNodes."""
+        return (
+            self._queues.level(block_id) is not None
+            or block_id in self._surplus
+            or block_id in self._copies
+            or block_id in self.moves
+            or any(self._deletions.leaving(number, block_id) for number in numbers)
+        )
+
     def _examine(
         self, block_id: int, record: BlockRecord, replicas: Sequence[Replica] | None = None
     ) -> Health:

@@ -5,7 +5,7 @@ from typing import Final
 
 from esdfs.env import Clock
 from esdfs.namenode.blocks.datanodes import DataNodeTable
-from esdfs.namenode.blocks.health import Health
+from esdfs.namenode.blocks.health import Health, is_whole
 from esdfs.namenode.blocks.index import BlockIndex
 from esdfs.namenode.blocks.locations import LocationsStore
 from esdfs.namenode.blocks.redundancy import BlockReplicator
@@ -89,8 +89,7 @@ class Walks:
         if self._of_node:
             number, after = next(iter(self._of_node.items()))
             page = self._store.blocks_of(number, after=after, limit=_PAGE)
-            for block_id in page:
-                self._replicator.check(block_id)
+            self._check_page(page, self._index.blocks(page))
             if page:
                 self._of_node[number] = page[-1]
             else:
@@ -116,19 +115,37 @@ class Walks:
         if self._counts_only:
             self._count_page(page)
         else:
-            self._check_page(page)
+            total, reported = self._check_page([block_id for block_id, _ in page], [one for _, one in page])
+            self._total += total
+            self._reported += reported
         if page:
             return page[-1][0]
         self._on_scanned(self._total, self._reported)
         return None
 
-    def _check_page(self, page: Sequence[tuple[int, BlockRecord]]) -> None:
-        found = self._store.replicas_of([block_id for block_id, _ in page])
-        for (block_id, record), replicas in zip(page, found, strict=True):
+    def _check_page(self, block_ids: Sequence[int], records: Sequence[BlockRecord | None]) -> tuple[int, int]:
+        """How many are complete, and reported; most are whole and need no second look."""
+        total, reported = 0, 0
+        rack_of = {node.number: node.row.rack for node in self._nodes if node.serves}
+        several_racks = len(self._nodes.racks) > 1
+        default_target = self._replicator.replication_factor
+        found = self._store.replicas_of(block_ids)
+        for block_id, record, replicas in zip(block_ids, records, found, strict=True):
+            if (
+                record is not None
+                and is_whole(
+                    record, replicas, rack_of, default_target=default_target, several_racks=several_racks
+                )
+                and not self._replicator.follows(block_id, (replica.number for replica in replicas))
+            ):
+                total += 1
+                reported += 1
+                continue
             health = self._replicator.check(block_id, record, replicas)
             if health is not None:
-                self._total += 1
-                self._reported += self._reported_here(health)
+                total += 1
+                reported += self._reported_here(health)
+        return total, reported
 
     def _count_page(self, page: Sequence[tuple[int, BlockRecord]]) -> None:
         here = {node.number for node in self._nodes if node.registered and node.counts}
