@@ -358,14 +358,24 @@ class BlockManager:
         had_one, self._one_rack = self._one_rack, len(self._nodes.racks) < 2
         due = due or (had_one and not self._one_rack)
         if self._safe_mode.active:
-            since_ns = now_ns - self._scanned_ns
-            if self._safe_mode.worth_counting(now_ns, since_ns, self._total, self._store.located()):
-                self._walks.count()
+            self._look_whether_safe(now_ns)
             return
         if refill or due or self.replicator.waits_for_reports:
             self.replicator.waits_for_reports = False
             self.replicator.overflowed = False
             self._walks.scan()
+
+    def _look_whether_safe(self, now_ns: int) -> None:
+        may_end = self._safe_mode.may_end(now_ns, self._total, self._store.located())
+        pause_ms = self._policy.safe_mode_scan_ms if may_end else self._policy.safe_mode_recount_ms
+        if now_ns - self._scanned_ns < ns(pause_ms):
+            return
+        if may_end and self.replicator.waits_for_reports:
+            # From here on reports are followed block by block: no scan has to come after this one.
+            self.replicator.waits_for_reports = False
+            self._walks.scan()
+        else:
+            self._walks.count()
 
     def _on_scanned(self, total: int, reported: int) -> None:
         self._total = total

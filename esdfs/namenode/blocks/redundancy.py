@@ -117,6 +117,10 @@ class BlockReplicator:
             self._trim(block_id, record, health)
         return health
 
+    def notes(self) -> bool:
+        """Whether anything was noted about any block."""
+        return bool(self._queues or self._surplus or self._copies or self.moves or self._deletions)
+
     def follows(self, block_id: int, numbers: Iterable[int]) -> bool:
         """Whether anything was noted about a block, or about its copies on these DataNodes."""
         return (

@@ -18,15 +18,14 @@ class SafeMode:
         self._started_ns = started_ns
         self._min_ns = ns(policy.safe_mode_min_ms) if cold else 0
 
-    def worth_counting(self, now_ns: int, since_ns: int, total: int, located: int) -> bool:
-        """Whether it might end if all blocks were counted, ``since_ns`` after they last were.
+    def may_end(self, now_ns: int, total: int, located: int) -> bool:
+        """Whether it might, if all blocks were counted now.
 
         ``located`` blocks have a copy on any DataNode, so no more are reported. ``total`` may be a bit off.
         """
-        if since_ns < ns(self._policy.safe_mode_scan_ms) or now_ns - self._started_ns < self._min_ns:
-            return False
+        age_ns = now_ns - self._started_ns
         enough = located * 100 >= total * self._policy.safe_mode_percent
-        return enough or since_ns >= ns(self._policy.safe_mode_recount_ms)
+        return age_ns >= self._min_ns and (enough or age_ns >= ns(self._policy.safe_mode_max_ms))
 
     def observe(self, now_ns: int, total: int, reported: int) -> bool:
         """All complete blocks were counted; whether safe mode ends with that.

@@ -11,7 +11,7 @@ from esdfs.namenode.blocks.locations import LocationsStore
 from esdfs.namenode.blocks.redundancy import BlockReplicator
 from esdfs.namenode.namespace.inodes import BlockRecord
 
-_PAGE: Final = 128
+_PAGE: Final = 256
 
 
 class Walks:
@@ -126,6 +126,7 @@ class Walks:
     def _check_page(self, block_ids: Sequence[int], records: Sequence[BlockRecord | None]) -> tuple[int, int]:
         """How many are complete, and reported; most are whole and need no second look."""
         total, reported = 0, 0
+        notes = self._replicator.notes()
         rack_of = {node.number: node.row.rack for node in self._nodes if node.serves}
         several_racks = len(self._nodes.racks) > 1
         default_target = self._replicator.replication_factor
@@ -136,7 +137,7 @@ class Walks:
                 and is_whole(
                     record, replicas, rack_of, default_target=default_target, several_racks=several_racks
                 )
-                and not self._replicator.follows(block_id, (replica.number for replica in replicas))
+                and not (notes and self._replicator.follows(block_id, (one.number for one in replicas)))
             ):
                 total += 1
                 reported += 1

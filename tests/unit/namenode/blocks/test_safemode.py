@@ -30,20 +30,11 @@ def test_it_ends_when_enough_is_reported_and_time_has_passed(
 
 
 @pytest.mark.parametrize(
-    ("age_s", "since_ms", "located", "worth"),
-    [
-        (29, 29_000, 1000, False),
-        (30, 1_999, 1000, False),
-        (30, 2_000, 999, True),
-        (30, 2_000, 998, False),
-        (30, 30_000, 0, True),
-    ],
+    ("age_s", "located", "may"), [(29, 1000, False), (30, 999, True), (30, 998, False), (600, 0, True)]
 )
-def test_blocks_are_counted_when_enough_may_be_reported_and_now_and_then(
-    age_s: int, since_ms: int, located: int, worth: bool
-) -> None:
-    mode = SafeMode(policy(safe_mode_min_ms=30_000, safe_mode_scan_ms=2_000), 5 * SECOND, cold=True)
-    assert mode.worth_counting((5 + age_s) * SECOND, since_ms * 10**6, 1000, located) is worth
+def test_it_may_end_when_enough_may_be_reported(age_s: int, located: int, may: bool) -> None:
+    mode = SafeMode(policy(safe_mode_min_ms=30_000), 5 * SECOND, cold=True)
+    assert mode.may_end((5 + age_s) * SECOND, 1000, located) is may
 
 
 def test_in_safe_mode_nothing_is_made_of_what_is_missing(tmp_path: Path) -> None:
