@@ -1,10 +1,11 @@
-"""`cluster status`, `fsck`: how the cluster is doing."""
+"""`cluster status`: how the cluster is doing."""
 
 from typing import Any
 
 import typer
 
 from esdfs.cli import session
+from esdfs.cli.conditions import alarm_lines, alarmed, of_datanodes
 from esdfs.cli.journal_feed import told_of
 from esdfs.cli.output import human_size
 from esdfs.cli.session import Json
@@ -40,6 +41,12 @@ def cluster_status(ctx: typer.Context, *, as_json: Json = False) -> None:
             ("state", _state(told)),
         ]
     )
+    for node_id, about, _ in of_datanodes(here.client.control.get("/datanodes", dict[str, Any])["datanodes"]):
+        out.line(f"{node_id}: {about}")
+    if alarms := told.get("alarm_count", 0):
+        for line in alarm_lines(told["alarms"], alarms):
+            out.line(f"ALARM: {line}")
+        out.line(alarmed(alarms))
     for cursor in told.get("cursors", []):
         out.line(told_of(cursor))
 

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import typer
 
 from esdfs.cli import session
+from esdfs.cli.conditions import alarm_lines, alarmed, of_datanodes
 from esdfs.cli.session import Json, Session
 from esdfs.cli.survival import planned, present, survives
 from esdfs.errors import EsdfsError, InvalidRequest, Unavailable
@@ -74,6 +75,7 @@ def _cluster(here: Session) -> Iterator[Verdict]:
         yield Verdict(WARN, "cluster", "none given: --url, ESDFS_URL or a profile")
         return
     told: dict[str, Any] | None = None
+    nodes: list[dict[str, Any]] = []
     quorum: dict[str, Any] = {}
     for url in urls:
         try:
@@ -81,6 +83,7 @@ def _cluster(here: Session) -> Iterator[Verdict]:
                 url, settings.get("token"), timeout=_PROBE_TIMEOUT_S, connect_timeout=1.0
             ) as client:
                 told = client.control.get("/cluster", dict[str, Any])
+                nodes = client.control.get("/datanodes", dict[str, Any])["datanodes"]
                 if told["role"] == "leader":
                     quorum = client.control.get("/quorum", dict[str, Any])
         except EsdfsError as error:
@@ -89,6 +92,7 @@ def _cluster(here: Session) -> Iterator[Verdict]:
             yield Verdict(OK, url, f"{told['node_id']} is {told['role']} at txid {told['last_txid']}")
     if told is not None:
         yield from health(told)
+    yield from datanodes(nodes)
     yield from votes(quorum)
 
 
@@ -100,6 +104,12 @@ def votes(quorum: dict[str, Any]) -> Iterator[Verdict]:
         yield Verdict(WARN if down else OK, "voters", text + (f"; down: {', '.join(down)}" if down else ""))
         for observer in quorum["observers"]:
             yield Verdict(OK, "observer", f"{observer['node_id']} lacks {observer['lag_records']} records")
+
+
+def datanodes(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
+    """What `GET /datanodes` means: those that are not simply in service. Pure."""
+    for node_id, about, troubles in of_datanodes(rows):
+        yield Verdict(WARN if troubles else OK, node_id, about)
 
 
 def health(told: dict[str, Any]) -> Iterator[Verdict]:
@@ -132,6 +142,9 @@ def health(told: dict[str, Any]) -> Iterator[Verdict]:
             yield Verdict(FAIL, "blocks", f"{blocks[name]} {name}: see esdfs fsck")
     if blocks.get("under_replicated"):
         yield Verdict(WARN, "blocks", f"{blocks['under_replicated']} with too few copies: being copied")
+    if alarms := told.get("alarm_count", 0):
+        first = next(alarm_lines(told["alarms"], alarms))
+        yield Verdict(FAIL, "replicas", f"{alarmed(alarms)}. The first: {first}")
     if told["safe_mode"]:
         yield Verdict(WARN, "state", "safe mode: waiting for block reports")
     if told.get("read_only"):

@@ -1,4 +1,4 @@
-"""`esdfs fsck`: files held against their replicas, and having what can be mended mended."""
+"""`esdfs fsck`: files held against their replicas and the reverse, and having what can be mended mended."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -6,11 +6,12 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from esdfs.cli import session
+from esdfs.cli import fsck_replicas, session
 from esdfs.cli.completion import remote_paths
+from esdfs.cli.conditions import alarmed
 from esdfs.cli.output import Output
 from esdfs.cli.session import Json, Session
-from esdfs.client.values import LocatedBlock
+from esdfs.client.values import ReplicaAt
 from esdfs.env_os import OsClock
 from esdfs.errors import InvalidRequest, NotFound, Unavailable
 
@@ -27,24 +28,35 @@ def fsck(
     path: Annotated[str, typer.Argument(help="At and below it.", autocompletion=remote_paths)] = "/",
     *,
     every: Annotated[bool, typer.Option("--all", help="Healthy files, too.")] = False,
+    replicas: Annotated[
+        bool, typer.Option("--replicas", help="Each replica that no present file needs, and why it is there.")
+    ] = False,
     repair: Annotated[
         bool,
         typer.Option("--repair", help="First have every block looked at, and wait for what can be mended."),
     ] = False,
     deep: Annotated[
-        bool, typer.Option("--deep", help="With --repair: first have every replica read and verified.")
+        bool,
+        typer.Option(
+            "--deep",
+            help="With --repair: first have every replica read and verified; of /, also those of the past.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Hold every file's blocks against the replicas that were reported; fails when data is missing.
 
-    Nothing is ever deleted by this command. What does not verify is set aside by its DataNode.
+    Of / also the way back: what DataNodes hold that no present file needs. It fails, too, when they hold what
+    the journal does not tell of yet. Nothing is ever deleted by this command. What does not verify is set
+    aside by its DataNode.
     """
     here = session.of(ctx)
     out = here.output(as_json=as_json)
     top = here.resolve(path)
     if deep and not repair:
         raise InvalidRequest("--deep goes with --repair")
+    if replicas and top != "/":
+        raise InvalidRequest("--replicas goes with /: what nothing needs is below no path")
     if deep:
         _read_all(here, out, top)
     if repair:
@@ -60,8 +72,11 @@ def fsck(
     if not out.as_json:
         out.line(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in totals.items()))
     lost = totals["missing"] + totals["corrupt"]
-    if lost:
-        raise Unavailable(f"{lost} files cannot be read in full: bring their DataNodes back")
+    troubles = [f"{lost} files cannot be read in full: bring their DataNodes back"] if lost else []
+    if top == "/" and (alarms := fsck_replicas.show(here, out, every=replicas)):
+        troubles.append(alarmed(alarms))
+    if troubles:
+        raise Unavailable("; ".join(troubles))
 
 
 def _pages(here: Session, top: str) -> Iterator[dict[str, Any]]:
@@ -77,7 +92,8 @@ def _pages(here: Session, top: str) -> Iterator[dict[str, Any]]:
 def _read_all(here: Session, out: Output, top: str) -> None:
     read, bad = 0, 0
     with here.progress(f"reading {top}", None, records=True) as count:
-        for found in here.client.check_replicas(_blocks(here, top)):
+        wanted = fsck_replicas.to_read(here) if top == "/" else _named(here, top)
+        for found in here.client.check_replicas(wanted):
             read += 1
             if count:
                 count(1)
@@ -92,14 +108,17 @@ def _read_all(here: Session, out: Output, top: str) -> None:
         out.line(f"{read} replicas read, {bad} not good")
 
 
-def _blocks(here: Session, top: str) -> Iterator[LocatedBlock]:
+def _named(here: Session, top: str) -> Iterator[ReplicaAt]:
     for page in _pages(here, top):
         for file in page["files"]:
             if file["blocks"]:
                 try:
-                    yield from here.client.blocks(file["path"])
+                    blocks = here.client.blocks(file["path"])
                 except NotFound:
                     continue  # removed meanwhile
+                for block in blocks:
+                    for at in block.locations:
+                        yield ReplicaAt(block.block_id, block.generation, at.node_id, at.address)
 
 
 def _mend(here: Session, out: Output) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from esdfs.cli import session
+from esdfs.cli.conditions import admin, health
+from esdfs.cli.conditions import progress as describe
 from esdfs.cli.durations import FORM, parse_duration
 from esdfs.cli.output import human_size
 from esdfs.cli.session import Json, Session
@@ -60,7 +62,7 @@ def node_list(ctx: typer.Context, *, as_json: Json = False) -> None:
             one["node_id"],
             one["rack"],
             one["status"],
-            _admin(one),
+            admin(one),
             one["address"],
             str(one["blocks_stored"]),
             human_size(one["used_bytes"]),
@@ -68,23 +70,12 @@ def node_list(ctx: typer.Context, *, as_json: Json = False) -> None:
             f"{one['load']['fsync_p99_ms']:.0f}ms",
             human_size(one["available_space"]),
             human_size(one["storage_capacity"]),
-            _health(one),
+            health(one),
             (one["last_heartbeat"] or "never")[:19].replace("T", " "),
         )
         for one in nodes
     ]
     out.table(rows, right=(5, 6, 7, 8, 9, 10))
-
-
-def _health(one: dict[str, Any]) -> str:
-    """What is wrong with its disks and its network; everything is in ``--json``."""
-    cut_off = [peer["node_id"] for peer in one["peers"] if not peer["reachable"]]
-    wrong = [
-        f"{one['failed_volumes']} of {len(one['volumes'])} disks failed" if one["failed_volumes"] else "",
-        f"{one['slow_volumes']} of {len(one['volumes'])} disks slow" if one["slow_volumes"] else "",
-        f"does not reach {', '.join(cut_off)}" if cut_off else "",
-    ]
-    return "; ".join(filter(None, wrong)) or "ok"
 
 
 @node.command("maintenance")
@@ -183,11 +174,12 @@ class _Waiting:
                 self._line("")
                 return one
             else:
-                other_ns, text = 0, _progress(progress)
+                other_ns, text = 0, describe(progress)
                 if text != before:
                     before, since_ns = text, now_ns
                 stalled = now_ns - since_ns > _STALLED_NS
-                hint = ": is there a DataNode with room for them?" if progress["blocks_left"] else ""
+                copyable = (progress["blocks_left"] or 0) > progress["unreadable"]
+                hint = ": is there a DataNode with room for them?" if copyable else ""
                 self._line(f"{self._name}: {text}" + (f" (no progress{hint})" if stalled else ""))
             self._clock.sleep(_POLL_S)
 
@@ -206,20 +198,3 @@ class _Waiting:
 def _nodes(here: Session) -> list[dict[str, Any]]:
     nodes: list[dict[str, Any]] = here.client.control.get("/datanodes", dict[str, Any])["datanodes"]
     return nodes
-
-
-def _admin(one: dict[str, Any]) -> str:
-    progress = one["progress"]
-    if progress is None:
-        return "in service"
-    until = f" until {one['admin_until'][:19].replace('T', ' ')}" if one["admin_until"] else ""
-    if progress["ready"]:
-        ready = "" if one["admin"] == "decommissioned" else ", may be stopped"
-        return f"{one['admin']}{until}{ready}"
-    return f"{one['admin']}{until}, {_progress(progress)}"
-
-
-def _progress(progress: dict[str, Any]) -> str:
-    if progress["blocks_left"] is None:
-        return "counting"
-    return f"{progress['blocks_left']} blocks to copy, {progress['files_open']} files open"

@@ -1,11 +1,11 @@
-"""Having DataNodes read and verify every replica of some files. What does not verify they set aside."""
+"""Having DataNodes read and verify replicas. What does not verify they set aside."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, NamedTuple
 
-from esdfs.client.values import LocatedBlock, Location
+from esdfs.client.values import ReplicaAt
 from esdfs.errors import EsdfsError
 from esdfs.rpc import datanode
 from esdfs.rpc.channel import Channels
@@ -29,29 +29,25 @@ class Checked(NamedTuple):
     message: str = ""
 
 
-def check_replicas(channels: Channels, blocks: Iterable[LocatedBlock]) -> Iterator[Checked]:
-    """Each replica that the NameNode would send a reader to, some at a time. Never raises for one of them."""
+def check_replicas(channels: Channels, replicas: Iterable[ReplicaAt]) -> Iterator[Checked]:
+    """Have each of these replicas read, some at a time. Never raises for one of them."""
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check") as pool:
-        waiting: list[Callable[[], Checked]] = []
-        for block in blocks:
-            waiting += [partial(_checked, channels, block, location) for location in block.locations]
-            if len(waiting) >= _BATCH:
-                yield from pool.map(_call, waiting)
+        waiting: list[ReplicaAt] = []
+        for replica in replicas:
+            waiting.append(replica)
+            if len(waiting) == _BATCH:
+                yield from pool.map(partial(_checked, channels), waiting)
                 waiting.clear()
-        yield from pool.map(_call, waiting)
+        yield from pool.map(partial(_checked, channels), waiting)
 
 
-def _call(check: Callable[[], Checked]) -> Checked:
-    return check()
-
-
-def _checked(channels: Channels, block: LocatedBlock, location: Location) -> Checked:
-    request = BlockRequest(block_id=int(block.block_id), generation=block.generation, deep=True)
+def _checked(channels: Channels, replica: ReplicaAt) -> Checked:
+    request = BlockRequest(block_id=int(replica.block_id), generation=replica.generation, deep=True)
     try:
-        result = datanode.check(channels.get(location.address), request, timeout_s=_TIMEOUT_S)
+        result = datanode.check(channels.get(replica.address), request, timeout_s=_TIMEOUT_S)
         error = result.error()
     except EsdfsError as failed:
         error = failed
     if error is None:
-        return Checked(block.block_id, location.node_id, "")
-    return Checked(block.block_id, location.node_id, error.code, error.message)
+        return Checked(replica.block_id, replica.node_id, "")
+    return Checked(replica.block_id, replica.node_id, error.code, error.message)

@@ -12,7 +12,7 @@ from esdfs.client.leases import LeaseKeeper
 from esdfs.client.pipeline import Compress, Progress
 from esdfs.client.reader import ReaderMeans, RemoteFile
 from esdfs.client.tree import Copied
-from esdfs.client.values import FileStatus, LocatedBlock
+from esdfs.client.values import FileStatus, ReplicaAt
 from esdfs.client.writer import Upload, WriteOptions, WriterMeans
 from esdfs.env import Clock, Rng
 from esdfs.errors import InvalidRequest
@@ -64,9 +64,9 @@ class DataPath:
         """See `tree.put_tree`."""
         return tree.put_tree(self._writing, source, path, options, progress)
 
-    def check_replicas(self, blocks: Iterable[LocatedBlock]) -> Iterator[Checked]:
+    def check_replicas(self, replicas: Iterable[ReplicaAt]) -> Iterator[Checked]:
         """See `checking.check_replicas`."""
-        return check_replicas(self._channels, blocks)
+        return check_replicas(self._channels, replicas)
 
     def remote(self, info: FileStatus, txid: int) -> RemoteFile:
         """A file whose blocks are located, open for reading."""

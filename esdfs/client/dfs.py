@@ -15,6 +15,7 @@ from esdfs.client.past import Past
 from esdfs.client.values import (
     FileStatus,
     LocatedBlock,
+    ReplicaAt,
     Usage,
 )
 from esdfs.client.values import Listing as Page
@@ -116,12 +117,12 @@ class DFSClient(Past):
         found = self.control.get("/files", FileStatus, path=path, blocks="true", as_of=self._moment(as_of))
         return found.located or []
 
-    def check_replicas(self, blocks: Iterable[LocatedBlock]) -> "Iterator[Checked]":
-        """Have each replica of ``blocks`` read and verified by its DataNode, which sets bad ones aside.
+    def check_replicas(self, replicas: Iterable[ReplicaAt]) -> "Iterator[Checked]":
+        """Have each of ``replicas`` read and verified by its DataNode, which sets bad ones aside.
 
         A replica that is not good, or not reached, is told and never raised.
         """
-        return self._data().check_replicas(blocks)
+        return self._data().check_replicas(replicas)
 
     def list_directory(self, path: str, *, as_of: Point | None = None) -> list[FileStatus]:
         """A directory's entries by name, all as of one transaction. Raises `NotFound`, `NotADirectory`."""

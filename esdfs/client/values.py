@@ -1,7 +1,7 @@
 """What a NameNode answers, as values. Fields that a newer NameNode adds are ignored."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -32,6 +32,15 @@ class LocatedBlock(msgspec.Struct, frozen=True):
     crc32c: str
     compressed: bool
     locations: list[Location]
+
+
+class ReplicaAt(NamedTuple):
+    """One replica, readable or not. ``address`` is ``host:port``."""
+
+    block_id: str
+    generation: int
+    node_id: str
+    address: str
 
 
 class FileStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -119,6 +119,17 @@ class Recheck(msgspec.Struct, frozen=True, tag="recheck"):
     begin: bool = True
 
 
+class UnplacedReplicas(msgspec.Struct, frozen=True, tag="unplaced"):
+    """A page of what DataNodes hold beside what locations tell; see ``blocks.unplaced``.
+
+    Attributes:
+        after: (DataNode, block id) of the last one seen; (0, 0) = from the first.
+    """
+
+    after: tuple[int, int] = (0, 0)
+    limit: int = 1_000
+
+
 QuorumChange: TypeAlias = TransferLeadership | AddVoter | RemoveVoter
 
 Body: TypeAlias = (
@@ -132,6 +143,7 @@ Body: TypeAlias = (
     | Upgrade
     | Balance
     | Recheck
+    | UnplacedReplicas
     | QuorumStatus
     | TransferLeadership
     | AddVoter

@@ -47,6 +47,7 @@ from esdfs.namenode.frames import (
     RenewLeases,
     Status,
     TransferLeadership,
+    UnplacedReplicas,
     Upgrade,
 )
 from esdfs.namenode.housekeeping import FinishRestores, Housekeeping
@@ -173,6 +174,8 @@ class Service:
                 case Recheck(begin):
                     self._require_leader()
                     result = self._blocks.recheck(begin=begin)
+                case UnplacedReplicas(after, limit):
+                    result = self._blocks.unplaced.page(after, limit)
                 case Upgrade(finalize):
                     self._require_leader()
                     if finalize:

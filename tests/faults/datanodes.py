@@ -190,12 +190,13 @@ class Wear:
                 break
         began = time.monotonic()
         told = self.live.cli("fsck", "--repair", "--deep").stdout.decode().splitlines()
+        totals = next(line for line in told if " files, " in line)
         found = sum(1 for node in self._running() for _ in self._aside(node))
         self.until_whole()
         again = [file for file in rotten.values() if file.exists() and not self._sound(file)]
         if again:
             raise AssertionError(f"still there and rotten: {again}")
-        return Step("flip bits", time.monotonic() - began, f"{count} flipped, {found} set aside; {told[-1]}")
+        return Step("flip bits", time.monotonic() - began, f"{count} flipped, {found} set aside; {totals}")
 
     def _flip(self, file: Path) -> bool:
         """In place: the same file, as a disk would have it. False when it was moved or removed just now."""

@@ -13,7 +13,7 @@ from esdfs.namenode.blocks.admin import Admin
 from esdfs.namenode.blocks.bodies import Heartbeat, Registration
 from esdfs.namenode.blocks.locations import DataNodeRow
 from esdfs.namenode.blocks.policy import Policy, ns
-from esdfs.namenode.blocks.slowness import slow_nodes
+from esdfs.namenode.blocks.slowness import slow_by_load
 from esdfs.namenode.events import DataNodeStateSet
 from esdfs.namenode.namespace.datanode_states import DECOMMISSIONING, MAINTENANCE, holds
 
@@ -144,12 +144,7 @@ class DataNodeTable:
     def slow(self) -> frozenset[int]:
         """Those far slower than the others at making bytes durable or at serving them, as they last said."""
         loads = {node.number: node.row.load for node in self if node.serves}
-        factor, floor_ms = self._policy.slow_factor, self._policy.slow_ms
-        fsyncs = {number: load.fsync_p99_ms for number, load in loads.items()}
-        reads = {number: load.read_p99_ms for number, load in loads.items()}
-        return slow_nodes(fsyncs, factor=factor, floor_ms=floor_ms) | slow_nodes(
-            reads, factor=factor, floor_ms=floor_ms
-        )
+        return slow_by_load(loads, factor=self._policy.slow_factor, floor_ms=self._policy.slow_ms)
 
     def by_status(self) -> dict[str, int]:
         """How many are in each status."""

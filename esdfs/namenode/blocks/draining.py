@@ -15,6 +15,7 @@ _AGAIN_MS: Final = 500
 _VERIFY_MS: Final = 30_000
 _KEPT_MAX: Final = 200_000
 """Blocks remembered as waiting; with more than these the next round begins from the first block again."""
+_UNREADABLE_SHOWN: Final = 10
 
 
 class _Open(NamedTuple):
@@ -81,24 +82,22 @@ class Draining:
                 its.after = page[-1]
         else:
             page, its.todo = its.todo[:_PAGE], its.todo[_PAGE:]
-        its.take(self._waiting(node, page))
+        self._take(node, its, page)
         if page:
             return False
         files_open = max(its.files_open, self._files_open(node.number, now_ns))
         ready = its.walks and not its.count and not files_open
-        self._show(node, its.count, files_open, ready=ready)
+        self._show(node, its, files_open, ready=ready)
         its.over(now_ns, ready=ready, files_open=files_open)
         return True
 
-    def _waiting(self, node: DataNode, page: Iterable[int]) -> list[int]:
-        found = []
+    def _take(self, node: DataNode, its: "_Round", page: Iterable[int]) -> None:
         for block_id in page:
             health = self._replicator.check(block_id)
             if health is None:
                 continue
             if health.lacking if node.drains else not health.serving:
-                found.append(block_id)
-        return found
+                its.take(block_id, readable=bool(health.good or health.draining))
 
     def _files_open(self, number: int, now_ns: int) -> int:
         if not self._open.at_ns or now_ns - self._open.at_ns >= ns(_AGAIN_MS):
@@ -109,8 +108,15 @@ class Draining:
             self._open = _Open(found, now_ns)
         return self._open.by_number.get(number, 0)
 
-    def _show(self, node: DataNode, blocks_left: int, files_open: int, *, ready: bool) -> None:
-        admin = counted(node.row.admin, blocks_left, files_open, ready=ready)
+    def _show(self, node: DataNode, its: "_Round", files_open: int, *, ready: bool) -> None:
+        admin = counted(
+            node.row.admin,
+            its.count,
+            files_open,
+            ready=ready,
+            unreadable=its.unreadable,
+            unreadable_first=its.unreadable_first,
+        )
         if admin != node.row.admin:
             node.show(admin)
             self._on_counted(node)
@@ -126,17 +132,25 @@ class _Round:
         self.after = 0
         self.todo: list[int] = []
         self.waiting: list[int] = []
+        self.unreadable = 0
+        self.unreadable_first: list[int] = []
         self.count = 0
         self.files_open = 0
 
     def start(self, files_open: int) -> None:
         self.fresh = False
         self.after, self.count, self.waiting = 0, 0, []
+        self.unreadable, self.unreadable_first = 0, []
         self.files_open = files_open
 
-    def take(self, waiting: list[int]) -> None:
-        self.count += len(waiting)
-        self.waiting += waiting[: max(_KEPT_MAX - len(self.waiting), 0)]
+    def take(self, block_id: int, *, readable: bool) -> None:
+        self.count += 1
+        if len(self.waiting) < _KEPT_MAX:
+            self.waiting.append(block_id)
+        if not readable:
+            self.unreadable += 1
+            if len(self.unreadable_first) < _UNREADABLE_SHOWN:
+                self.unreadable_first.append(block_id)
 
     def over(self, now_ns: int, *, ready: bool, files_open: int) -> None:
         """The next round: only those that waited, if all are remembered; a walk over all when none does."""

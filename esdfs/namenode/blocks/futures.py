@@ -5,7 +5,7 @@ they are an alarm: our metadata went back in time, or it is another cluster's Da
 Nobody deletes them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from esdfs.namenode.blocks.index import BlockIndex
@@ -45,6 +45,12 @@ class Futures:
         """The DataNode has it no longer."""
         self._since.pop((number, block_id), None)
 
+    def settled(self, number: int, began_ns: int, named: Callable[[int], bool]) -> None:
+        """A DataNode's full report, begun then, is in: what it does not name is gone."""
+        for key, (_, since_ns) in list(self._since.items()):
+            if key[0] == number and since_ns < began_ns and not named(key[1]):
+                del self._since[key]
+
     def restarted(self, number: int) -> None:
         """A DataNode registered, and will say everything anew."""
         self._since = {key: value for key, value in self._since.items() if key[0] != number}
@@ -70,11 +76,12 @@ class Futures:
         missed, self._missed = self._missed, set()
         return missed
 
-    def alarms(self, now_ns: int, *, leads: bool) -> dict[int, int]:
-        """Block ids, with a DataNode each, that will not explain themselves; a leader knows that at once."""
+    def alarms(self, now_ns: int, *, leads: bool) -> list[Future]:
+        """Those that will not explain themselves, by block and DataNode; a leader knows that at once."""
         grace_ns = 0 if leads else self._grace_ns
-        return {
-            block_id: number
-            for (number, block_id), (_, since_ns) in self._since.items()
+        found = [
+            Future(number, block_id, generation)
+            for (number, block_id), (generation, since_ns) in self._since.items()
             if now_ns - since_ns >= grace_ns
-        }
+        ]
+        return sorted(found, key=lambda future: (future.block_id, future.number))

@@ -88,6 +88,18 @@ class Deletions:
         orders[block_id] = Order(generation, why, due_ns, certain=certain)
         return True
 
+    def owing(self) -> list[int]:
+        """DataNodes that have any to make, by number."""
+        return sorted(number for number, orders in self._by_node.items() if orders)
+
+    def ordered_from(self, number: int) -> list[int]:
+        """Ids of blocks whose replica a DataNode has to delete, in no order."""
+        return list(self._by_node.get(number, ()))
+
+    def order(self, number: int, block_id: int) -> Order | None:
+        """What a DataNode is, or will be, ordered to do with a block's replica."""
+        return self._by_node.get(number, {}).get(block_id)
+
     def leaving(self, number: int, block_id: int) -> bool:
         """Whether a DataNode's copy is, or is about to be, ordered away."""
         orders = self._by_node.get(number)

@@ -265,6 +265,7 @@ class Intake:
         return False
 
     def _confirmed(self, node: DataNode, report: FullReport) -> None:
+        self.futures.settled(node.number, report.began_ns, report.names)
         if report.epoch < self._index.epoch():
             # An earlier leader's orders may yet take what it names.
             node.wants_report = True

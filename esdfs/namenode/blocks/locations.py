@@ -332,6 +332,14 @@ class LocationsReader:
         with self._env.begin(db=self._dbs[b"block"]) as txn:
             return _unpack(txn.get(_U64.pack(block_id)))
 
+    def page(self, after: int, limit: int) -> list[tuple[int, list[Replica]]]:
+        """At most ``limit`` blocks with an id above ``after`` and any copy, ascending, with their copies."""
+        with self._env.begin() as txn:
+            cursor = txn.cursor(self._dbs[b"block"])
+            if not cursor.set_range(_U64.pack(after + 1)):
+                return []
+            return [(_U64.unpack(key)[0], _unpack(value)) for key, value in islice(cursor, limit)]
+
     def datanodes(self) -> dict[int, DataNodeRow]:
         """Every known DataNode, by its number; heartbeat times are up to a second old."""
         with self._env.begin() as txn:

@@ -29,6 +29,7 @@ from esdfs.namenode.blocks.racks import Racks
 from esdfs.namenode.blocks.redundancy import BlockReplicator
 from esdfs.namenode.blocks.releasing import Releasing
 from esdfs.namenode.blocks.safemode import SafeMode
+from esdfs.namenode.blocks.unplaced import Unplaced
 from esdfs.namenode.blocks.walks import Walks
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.events import Event
@@ -53,6 +54,7 @@ class BlockManager:
     Attributes:
         place, serving: See ``Placing``.
         racks: To be asked about a DataNode before it is registered.
+        unplaced: What DataNodes hold beside what locations tell.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class BlockManager:
             logger,
             self._on_confirmed,
         )
+        self.unplaced = Unplaced(index, self._intake.futures, self._deletions, self._nodes, clock)
         self._operating = Operating(
             index,
             store,
@@ -394,7 +397,7 @@ class BlockManager:
             self._nodes.doubt(self._clock.monotonic_ns(), self._rng)
         if leading is not self._leads:
             self.balancer.forget(self._clock.monotonic_ns())
-        self._leads = leading
+        self._leads = self.unplaced.leads = leading
         self.replicator.stopped = self._why_stopped()
 
     def _why_stopped(self) -> str:
@@ -478,11 +481,8 @@ class BlockManager:
                 "writing": len(self._promises),
                 "released": len(self._releasing),
             },
-            "alarms": {str(block_id): number for block_id, number in self._alarms().items()},
+            **self.unplaced.status(),
         }
-
-    def _alarms(self) -> dict[int, int]:
-        return self._intake.futures.alarms(self._clock.monotonic_ns(), leads=self._leads)
 
     def close(self) -> None:
         """Leave the newest rows to the next process."""

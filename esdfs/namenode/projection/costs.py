@@ -17,6 +17,7 @@ from esdfs.namenode.projection import layout
 from esdfs.namenode.projection.layout import U64
 from esdfs.namenode.projection.pins import Pins
 from esdfs.namenode.projection.purging import is_back
+from esdfs.namenode.projection.reachable import below
 from esdfs.namenode.projection.views import PresentView
 
 DAYS: Final = (1, 2, 3, 7, 14, 30)
@@ -167,21 +168,9 @@ def _size(view: PresentView, blocks: Iterable[Block]) -> tuple[int, int]:
 
 def _present(view: PresentView) -> Iterator[tuple[Block, ...]]:
     """What can be reached now."""
-    for _, value in _below(view, ROOT):
+    for _, value in below(view, ROOT):
         if blocks := layout.blocks_in(value):
             yield blocks
-
-
-def _below(view: PresentView, directory: int) -> Iterator[tuple[bytes, bytes]]:
-    """(key, value) of everything in ``cur`` under a directory."""
-    waiting = [directory]
-    while waiting:
-        parent = waiting.pop()
-        for name, value in view.entries(parent, b""):
-            yield U64.pack(parent) + name, value
-            inode, is_directory = layout.entry_id(value)
-            if is_directory:
-                waiting.append(inode)
 
 
 def _past(view: PresentView) -> Iterator[_Version]:
@@ -192,10 +181,10 @@ def _past(view: PresentView) -> Iterator[_Version]:
         yield _Version(history_key[:-9], U64.unpack(history_key[-8:])[0], ended, value)
         inode, is_directory = layout.entry_id(value)
         if is_directory and not is_back(view, ended, inode):
-            for key, below in _below(view, inode):
-                begun = U64.unpack_from(below)[0]
+            for key, lower in below(view, inode):
+                begun = U64.unpack_from(lower)[0]
                 if begun < ended:
-                    yield _Version(key, begun, ended, below)
+                    yield _Version(key, begun, ended, lower)
 
 
 def _contents(view: PresentView, live: set[int]) -> list[_Content]:

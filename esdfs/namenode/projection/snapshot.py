@@ -22,6 +22,7 @@ from esdfs.namenode.projection.costs import Costs, costs
 from esdfs.namenode.projection.differing import Change, difference
 from esdfs.namenode.projection.horizon import Standing, standing
 from esdfs.namenode.projection.layout import entry_key, unpack_past
+from esdfs.namenode.projection.reachable import linked_blocks
 from esdfs.namenode.projection.views import PresentView
 
 NEVER: Final = 1 << 63
@@ -102,6 +103,15 @@ class Snapshot:
     def block(self, block_id: int) -> BlockRecord | None:
         """What the newest state knows of a block."""
         return self._present.block(block_id)
+
+    @property
+    def next_block_id(self) -> int:
+        """No block with this id or a higher one was ever allocated, in the newest state."""
+        return self._present.next_block_id()
+
+    def linked_blocks(self) -> Iterator[list[int]]:
+        """See ``reachable.linked_blocks``; of the newest state."""
+        return linked_blocks(self._present)
 
     def datanode(self, number: int) -> DataNodeAdded | None:
         """The DataNode with this number."""

@@ -38,6 +38,7 @@ from esdfs.namenode.rest.files import (
     FileUpload,
 )
 from esdfs.namenode.rest.fsck import Fsck, FsckRepair
+from esdfs.namenode.rest.fsck_replicas import FsckReplicas
 from esdfs.namenode.rest.history import History
 from esdfs.namenode.rest.journal import JournalDigest, JournalHead
 from esdfs.namenode.rest.metrics import Metrics
@@ -133,6 +134,7 @@ ROUTES: Final = {
     "/quorum/feature-level": FeatureLevel,
     "/fsck": Fsck,
     "/fsck/repair": FsckRepair,
+    "/fsck/replicas": FsckReplicas,
     "/health/live": Live,
     "/health/ready": Ready,
 }

@@ -69,6 +69,8 @@ class Cluster:
                 "min_replication": settings.min_replication if settings else 0,
                 "safe_mode": bool(status.get("safe_mode")),
                 "read_only": bool(status.get("read_only")),
+                "alarms": status.get("alarms", []),
+                "alarm_count": status.get("alarm_count", 0),
                 "cursors": (await standing(self._edge)).cursors,
             },
         )

@@ -29,6 +29,10 @@ _BY_NODE: Final[dict[str, tuple[str, Callable[[DataNodeRow], float]]]] = {
         "Need a copy elsewhere before it may be stopped",
         lambda node: node.admin.blocks_left or 0,
     ),
+    "esdfs_datanode_blocks_unreadable": (
+        "Of those, nobody can read these: no copy can be made",
+        lambda node: node.admin.unreadable,
+    ),
     "esdfs_datanode_peers_unreachable": (
         "DataNodes that it cannot connect to",
         lambda node: sum(not peer.reachable for peer in node.peers),

@@ -6,7 +6,10 @@ from typing import Any
 import msgspec
 from falcon.asgi import Request, Response
 
+from esdfs.blocks import DataNodeStatus
 from esdfs.errors import InvalidRequest
+from esdfs.namenode.blocks.policy import from_config
+from esdfs.namenode.blocks.slowness import slow_by_load
 from esdfs.namenode.commands import SetDataNodeState
 from esdfs.namenode.frames import BlockReport, NodeHeartbeat, Register
 from esdfs.namenode.namespace.datanode_states import IN_SERVICE
@@ -28,7 +31,10 @@ class DataNodes:
         """Every DataNode as this NameNode sees it."""
         del req
         rows = sorted(self._edge.locations.datanodes().values(), key=by_number)
-        answer(resp, {"datanodes": [_shown(row) for row in rows]})
+        policy = from_config(self._edge.settings)
+        loads = {row.number: row.load for row in rows if _serves(row)}
+        slow = slow_by_load(loads, factor=policy.slow_factor, floor_ms=policy.slow_ms)
+        answer(resp, {"datanodes": [_shown(row) | {"slow": row.number in slow} for row in rows]})
 
 
 class DataNodeRegister:
@@ -119,6 +125,10 @@ def _named(node_id: str) -> str:
     return node_id
 
 
+def _serves(row: DataNodeRow) -> bool:
+    return row.status is DataNodeStatus.ACTIVE and row.admin.state == IN_SERVICE
+
+
 def _shown(row: DataNodeRow) -> dict[str, Any]:
     shown: dict[str, Any] = msgspec.to_builtins(row)
     last_us = shown.pop(_TIME_FIELD, 0)
@@ -131,5 +141,11 @@ def _shown(row: DataNodeRow) -> dict[str, Any]:
         "admin_why": admin.why,
         "progress": None
         if admin.state == IN_SERVICE
-        else {"blocks_left": admin.blocks_left, "files_open": admin.files_open, "ready": admin.ready},
+        else {
+            "blocks_left": admin.blocks_left,
+            "unreadable": admin.unreadable,
+            "unreadable_first": list(map(str, admin.unreadable_first)),
+            "files_open": admin.files_open,
+            "ready": admin.ready,
+        },
     }

@@ -32,6 +32,7 @@ _GAUGES: Final = {
     "history_held_versions": ("esdfs_history_held_versions", "Versions that only snapshots hold"),
     "history_snapshots": ("esdfs_snapshots", "Snapshots there are"),
     "pending_requests": ("esdfs_engine_pending_requests", "Requests waiting for the next batch"),
+    "alarm_count": ("esdfs_replicas_ahead", "Replicas the journal does not tell of: see esdfs fsck"),
     "safe_mode": ("esdfs_safe_mode", "1 while too few blocks are reported"),
     "read_only": ("esdfs_read_only", "1 while the NameNode's disk is nearly full"),
 }

@@ -12,6 +12,7 @@ from falcon.asgi import Request, Response
 from esdfs.namenode.rest import answers, bodies
 from esdfs.namenode.rest.edge import JSON
 from esdfs.namenode.rest.errors import PROBLEM
+from esdfs.namenode.rest.fsck_replicas import Replicas
 from esdfs.namenode.rest.request import ID_MAX, PAGE_MAX
 
 _Json = dict[str, Any]
@@ -333,6 +334,11 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         None,
         (200,),
         (404, 409),
+    ),
+    ("GET", "/fsck/replicas"): Operation(
+        "What DataNodes hold and what needs it, one page; totals are of the page",
+        Replicas,
+        ("after", "limit"),
     ),
     ("GET", "/health/live"): Operation("This process answers"),
     ("GET", "/health/ready"): Operation("Whether requests will be served"),

@@ -3,7 +3,7 @@
 The projection and the locations are opened read-only in each worker; tests bring their own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from esdfs.namenode.blocks.admin import Admin
 from esdfs.namenode.blocks.bodies import Load, PeerState, VolumeState
 from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, RetentionSet, SnapshotCreated
 from esdfs.namenode.frames import Answer, Body
-from esdfs.namenode.namespace.inodes import Cursor, Inode, Version
+from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, Version
 from esdfs.namenode.projection.differing import Change
 from esdfs.namenode.projection.horizon import Standing
 
@@ -126,6 +126,19 @@ class View(Protocol):
         """All of them, by name."""
         ...
 
+    @property
+    def next_block_id(self) -> int:
+        """No block with this id or a higher one was ever allocated, in the newest state."""
+        ...
+
+    def block(self, block_id: int) -> BlockRecord | None:
+        """What the newest state knows of a block."""
+        ...
+
+    def linked_blocks(self) -> Iterator[list[int]]:
+        """Blocks that present files name and were not written for, in pieces; seconds per million files."""
+        ...
+
     def datanode(self, number: int) -> DataNodeAdded | None:
         """The DataNode with this number."""
         ...
@@ -181,6 +194,8 @@ class DataNodeRow(Protocol):
     @property
     def status(self) -> DataNodeStatus: ...  # noqa: D102 - see blocks.DataNodeStatus
     @property
+    def status_why(self) -> str: ...  # noqa: D102 - what that came from
+    @property
     def admin(self) -> Admin: ...  # noqa: D102 - what an operator wants of it
     @property
     def storage_capacity(self) -> int: ...  # noqa: D102 - bytes
@@ -201,6 +216,10 @@ class LocationsReader(Protocol):
 
     def replicas(self, block_id: int) -> Sequence[Replica]:
         """All reported copies, the pipeline's head first."""
+        ...
+
+    def page(self, after: int, limit: int) -> Sequence[tuple[int, Sequence[Replica]]]:
+        """At most ``limit`` blocks with an id above ``after`` and any copy, ascending, with their copies."""
         ...
 
     def datanodes(self) -> Mapping[int, DataNodeRow]:

@@ -171,7 +171,7 @@ def _knows(cluster: Cluster) -> None:
     """Both NameNodes know exactly what is there, and raise the alarm about what should not be."""
     for namenode in cluster.namenodes:
         status = namenode.manager.status()
-        alarms = {int(block_id) for block_id in status["alarms"]}
+        alarms = {int(alarm["block_id"]) for alarm in status["alarms"]}
         if alarms != set(cluster.futures):
             raise InvariantBrokenError("B3", f"{namenode.name} has alarms {sorted(alarms)}")
         for block_id in cluster.truth.records:

@@ -18,6 +18,7 @@ WELL: dict[str, Any] = {
     "capacity_bytes": 100,
     "available_bytes": 50,
 }
+ALARM = {"block_id": "9", "generation": 1, "node_id": "dn-1", "why": "it was never allocated"}
 
 
 def test_a_cluster_that_is_well_gets_no_complaint() -> None:
@@ -37,6 +38,7 @@ def test_a_cluster_that_is_well_gets_no_complaint() -> None:
         ({"datanodes": {"ACTIVE": 3, "DEAD": 1}}, WARN, "1 dead"),
         ({"blocks": {"missing": 2}}, FAIL, "2 missing"),
         ({"blocks": {"under_replicated": 2}}, WARN, "too few copies"),
+        ({"alarms": [ALARM], "alarm_count": 2}, FAIL, "2 replicas are ahead of the journal"),
         ({"safe_mode": True}, WARN, "safe mode"),
         ({"read_only": True}, FAIL, "read-only"),
         ({"available_bytes": 5}, WARN, "5 % left"),

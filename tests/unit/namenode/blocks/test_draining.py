@@ -175,3 +175,22 @@ def test_those_switched_off_as_planned_are_no_mass_failure(tmp_path: Path) -> No
     assert world.manager.status()["datanodes"]["DEAD"] == 2
     assert world.manager.status()["copying_stopped"] == ""
     world.close()
+
+
+def test_what_nobody_can_read_keeps_its_datanode_and_is_named(blocks: World) -> None:
+    one, two, *_ = blocks.join(*ALL)
+    lost = [blocks.write(one, two) for _ in range(12)]
+    fine = blocks.write(one, two)
+    for node_id in ("dn-1", "dn-2"):
+        blocks.report(node_id, corrupt=[(block_id, 1) for block_id in lost])
+    blocks.want("dn-1", "decommissioning")
+    blocks.live(4_000, *ALL)
+    assert len(blocks.holders(fine)) == 3
+    admin = blocks.admin("dn-1")
+    assert (admin.state, admin.ready, admin.blocks_left) == ("decommissioning", False, 12)
+    assert (admin.unreadable, admin.unreadable_first) == (12, tuple(lost[:10]))
+
+    blocks.report("dn-2", stored=[(block_id, 1, BLOCK_BYTES) for block_id in lost])
+    blocks.live(8_000, *ALL)
+    admin = blocks.admin("dn-1")
+    assert (admin.unreadable, admin.unreadable_first, admin.ready) == (0, (), True)

@@ -80,6 +80,20 @@ def test_it_survives_a_process_and_not_a_reboot(tmp_path: Path) -> None:
         store.close()
 
 
+def test_a_reader_pages_through_all_blocks_with_their_copies(tmp_path: Path) -> None:
+    store = LocationsStore(tmp_path)
+    with store.write() as locations:
+        for block_id in (1, 2, 300, 1 << 40):
+            locations.put(block_id, Replica(1, 1))
+        locations.put(2, Replica(2, 1, corrupt=True))
+    store.close()
+    reader = open_reader(tmp_path)
+    assert reader.page(0, 2) == [(1, [Replica(1, 1)]), (2, [Replica(1, 1), Replica(2, 1, corrupt=True)])]
+    assert [block_id for block_id, _ in reader.page(2, 9)] == [300, 1 << 40]
+    assert reader.page(1 << 40, 9) == []
+    reader.close()
+
+
 def put_many(store: LocationsStore, count: int, *, fail: bool = False) -> None:
     with store.write() as locations:
         for block_id in range(1, count + 1):

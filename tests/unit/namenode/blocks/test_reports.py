@@ -107,7 +107,25 @@ def test_a_block_we_never_allocated_is_an_alarm_and_never_deleted(blocks: World)
     for _ in range(5):
         blocks.wait(60_000, "dn-1", "dn-2")
         assert blocks.commands("dn-1", "delete") == []
-    assert blocks.manager.status()["alarms"] == {"999": 1}
+    (alarm,) = blocks.manager.status()["alarms"]
+    assert (alarm["block_id"], alarm["generation"], alarm["node_id"]) == ("999", 1, "dn-1")
+    assert alarm["why"] == "its block was never allocated: the journal's next one is 1"
+    assert blocks.manager.status()["alarm_count"] == 1
+
+
+def test_an_alarm_ends_when_a_full_report_names_its_replica_no_more(blocks: World) -> None:
+    blocks.join("dn-1", "dn-2")
+    blocks.report("dn-1", stored=[(998, 1, 1), (999, 1, 1)])
+    blocks.report("dn-2", stored=[(998, 1, 1)])
+    blocks.wait(1_000, "dn-1", "dn-2")
+    blocks.report("dn-1", full=True, first=True, stored=[(999, 1, 1)])
+    blocks.wait(1_000, "dn-1", "dn-2")
+    blocks.report("dn-1", stored=[(997, 1, 1)])
+    blocks.report("dn-1", full=True, last=True)
+    blocks.settle()
+    alarms = blocks.manager.status()["alarms"]
+    told = [(alarm["block_id"], alarm["node_id"]) for alarm in alarms]
+    assert told == [("997", "dn-1"), ("998", "dn-2"), ("999", "dn-1")]
 
 
 def test_a_report_that_is_not_one_is_refused(blocks: World) -> None:

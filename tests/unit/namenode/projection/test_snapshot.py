@@ -66,3 +66,26 @@ def test_setting_replication_changes_the_blocks_target(world: World) -> None:
         record = view.block(block_id)
         assert record is not None
         assert record.replication == 3, "a copy does not lower what its origin wants"
+
+
+def test_linked_blocks_are_those_that_present_files_name_and_were_not_written_for(world: World) -> None:
+    def linked() -> set[int]:
+        with world.snapshot() as view:
+            return {block_id for piece in view.linked_blocks() for block_id in piece}
+
+    def blocks(path: str) -> set[int]:
+        with world.snapshot() as view:
+            return {block.block_id for block in view.resolve(path).blocks}
+
+    world.run(cmd.MakeDirectory("/d"))
+    for path in ("/own", "/copied", "/d/restored"):
+        world.write(path)
+    assert linked() == set()
+    copied, restored = blocks("/copied"), blocks("/d/restored")
+    world.run(cmd.Copy("/copied", "/d/copy"))
+    assert linked() == copied
+    before = world.txid
+    world.run(cmd.Delete("/d", recursive=True))
+    assert linked() == set(), "what is below a removed directory is not present"
+    world.run(cmd.Restore("/d", before))
+    assert linked() == copied | restored

@@ -5,6 +5,7 @@ import pytest
 
 from esdfs.blocks import Block, DataNodeStatus
 from esdfs.errors import Unavailable, UnknownDataNode
+from esdfs.namenode.blocks.bodies import Load
 from esdfs.namenode.frames import BlockReport, NodeHeartbeat, Register
 from tests.unit.namenode.rest.world import Copy, World, directory, file
 
@@ -25,6 +26,7 @@ def test_the_cluster_in_one_object(world: World) -> None:
     assert answer["blocks"]["total"] == 4
     assert answer["safe_mode"] is False
     assert [node["node_id"] for node in answer["namenodes"]] == ["nn-1"]
+    assert ([alarm["block_id"] for alarm in answer["alarms"]], answer["alarm_count"]) == (["999"], 3)
 
 
 def test_datanodes_are_listed_by_number_with_their_last_heartbeat(world: World) -> None:
@@ -32,6 +34,13 @@ def test_datanodes_are_listed_by_number_with_their_last_heartbeat(world: World) 
     assert [node["node_id"] for node in nodes] == ["dn-1", "dn-2", "dn-3"]
     assert nodes[0]["last_heartbeat"] == "2026-01-31T12:00:00.123456Z"
     assert (nodes[0]["status"], nodes[0]["address"]) == ("ACTIVE", "127.0.0.1:9001")
+
+
+def test_a_datanode_far_slower_than_the_others_is_shown_as_slow(world: World) -> None:
+    nodes = world.locations.nodes
+    nodes[2] = msgspec.structs.replace(nodes[2], load=Load(read_p99_ms=900.0))
+    told = world.get("/datanodes").json["datanodes"]
+    assert [node["slow"] for node in told] == [False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +90,7 @@ def test_metrics_are_prometheus_text_of_engine_datanodes_and_this_worker(world: 
         'esdfs_datanode_volumes_slow{node_id="dn-1"} 1.0',
         'esdfs_datanode_peers_unreachable{node_id="dn-2"} 1.0',
         'esdfs_datanode_read_seconds{node_id="dn-3",quantile="0.99"} 0.02',
+        "esdfs_replicas_ahead 3.0",
     ):
         assert line in answer.text
     assert answer.headers["Content-Type"].startswith("text/plain")

@@ -45,7 +45,13 @@ def test_what_is_no_wish_is_refused_at_the_edge(world: World, given: dict[str, o
 def test_a_datanode_is_shown_with_what_is_wanted_of_it_and_how_far_that_is(world: World) -> None:
     nodes = world.locations.nodes
     admin = Admin(
-        state="maintenance", until_us=MTIME_US, why="a fan", blocks_left=3, files_open=1, ready=False
+        state="maintenance",
+        until_us=MTIME_US,
+        why="a fan",
+        blocks_left=3,
+        unreadable=2,
+        unreadable_first=(7, 9),
+        files_open=1,
     )
     nodes[1] = msgspec.structs.replace(nodes[1], admin=admin)
     one, two, _ = world.get("/datanodes").json["datanodes"]
@@ -54,9 +60,16 @@ def test_a_datanode_is_shown_with_what_is_wanted_of_it_and_how_far_that_is(world
         "2026-01-31T12:00:00.123456Z",
         "a fan",
     )
-    assert one["progress"] == {"blocks_left": 3, "files_open": 1, "ready": False}
+    assert one["progress"] == {
+        "blocks_left": 3,
+        "unreadable": 2,
+        "unreadable_first": ["7", "9"],
+        "files_open": 1,
+        "ready": False,
+    }
     assert (two["admin"], two["admin_until"], two["progress"]) == ("in-service", None, None)
     lines = world.get("/metrics").text.splitlines()
     assert 'esdfs_datanode_blocks_left{node_id="dn-1"} 3.0' in lines
+    assert 'esdfs_datanode_blocks_unreadable{node_id="dn-1"} 2.0' in lines
     assert 'esdfs_datanode_in_service{node_id="dn-1"} 0.0' in lines
     assert 'esdfs_datanode_in_service{node_id="dn-2"} 1.0' in lines

@@ -230,6 +230,34 @@ def test_fsck_sees_what_the_datanodes_reported(live: Live) -> None:
     assert [(file["path"], file["state"]) for file in page["files"]] == [("/checked/a", "healthy")]
 
 
+def test_the_way_back_tells_what_the_past_needs_from_what_a_copy_does(live: Live) -> None:
+    ask(live.port, "POST", "/directories", {"path": "/back"})
+    opened = {}
+    for name in ("kept", "past", "copied"):
+        write(live, f"/back/{name}")
+        told = ask(live.port, "GET", f"/files?path=/back/{name}&blocks=true").body
+        opened[told["located"][0]["block_id"]] = name
+    copied = {"kind": "copy", "source": "/back/copied", "target": "/back/copy"}
+    assert ask(live.port, "POST", "/transactions", {"commands": [copied]}).status == 200
+    for name in ("past", "copied"):
+        told = ask(live.port, "GET", f"/files?path=/back/{name}").body
+        assert ask(live.port, "DELETE", f"/files/{told['file_id']}").status == 200
+    found: dict[str, set[tuple[str, str | None]]] = {}
+    after = "&"
+    while after:
+        page = ask(live.port, "GET", f"/fsck/replicas?limit=2{after}").body
+        for one in page["replicas"]:
+            if one["block_id"] in opened:
+                name = opened[one["block_id"]]
+                found.setdefault(name, set()).add((one["state"], one["path"]))
+        after = f"&after={page['next']}" if page["next"] else ""
+    assert found == {
+        "kept": {("needed", "/back/kept")},
+        "past": {("historical", None)},
+        "copied": {("needed", None)},
+    }
+
+
 def test_a_killed_engine_takes_its_server_along_and_frees_the_port(tmp_path: Path) -> None:
     with serving_core(tmp_path) as core:
         config = core.world.config

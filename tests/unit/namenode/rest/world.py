@@ -29,7 +29,7 @@ from esdfs.namenode.events import (
     VoterEntry,
 )
 from esdfs.namenode.frames import Answer, Body, Execute, Status
-from esdfs.namenode.namespace.inodes import Cursor, Inode, Version
+from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, Version
 from esdfs.namenode.projection.differing import Change
 from esdfs.namenode.projection.horizon import Standing
 from esdfs.namenode.rest.app import create_app
@@ -77,6 +77,8 @@ class State:
         self.epoch = 3
         self.snapshots: dict[str, SnapshotCreated] = {}
         self._txid = txid
+        self.records: dict[int, BlockRecord] = {}
+        self.linked: list[int] = []
         self.named: dict[str, Cursor] = {}
 
     def voters(self) -> tuple[VoterEntry, ...]:
@@ -155,6 +157,16 @@ class State:
     def cursors(self) -> list[Cursor]:
         return list(self.named.values())
 
+    @property
+    def next_block_id(self) -> int:
+        return max(self.records, default=0) + 1
+
+    def block(self, block_id: int) -> BlockRecord | None:
+        return self.records.get(block_id)
+
+    def linked_blocks(self) -> Iterator[list[int]]:
+        yield self.linked
+
     def datanode(self, number: int) -> DataNodeAdded | None:
         return DataNodeAdded(f"dn-{number}", "", number)
 
@@ -166,6 +178,8 @@ class Reader:
         self.states: dict[int, dict[str, Inode]] = {1: {"/": directory(1)}}
         self.cursors: dict[str, Cursor] = {}
         self.snapshots: dict[str, SnapshotCreated] = {}
+        self.records: dict[int, BlockRecord] = {}
+        self.linked: list[int] = []
 
     def put(self, paths: dict[str, Inode]) -> int:
         """The next transaction's state."""
@@ -187,6 +201,7 @@ class Reader:
         state = State(self.states[txid], newest, txid)
         state.named = self.cursors
         state.snapshots = self.snapshots
+        state.records, state.linked = self.records, self.linked
         yield state
 
 
@@ -198,6 +213,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 9000
     local_socket: str = ""
     status: DataNodeStatus = DataNodeStatus.ACTIVE
+    status_why: str = ""
     storage_capacity: int = 100
     available_space: int = 60
     used_bytes: int = 30
@@ -223,6 +239,9 @@ class Locations:
 
     def replicas(self, block_id: int) -> list[Copy]:
         return self.copies.get(block_id, [])
+
+    def page(self, after: int, limit: int) -> list[tuple[int, list[Copy]]]:
+        return [(id_, self.copies[id_]) for id_ in sorted(self.copies) if id_ > after][:limit]
 
     def datanodes(self) -> dict[int, Node]:
         return self.nodes
@@ -286,6 +305,8 @@ STATUS = {
     "read_only": "",
     "blocks": {"total": 4, "under_replicated": 1, "missing": 0, "corrupt": 0, "pending": 0},
     "queues": {"one_left": 1},
+    "alarms": [{"block_id": "999", "generation": 1, "node_id": "dn-1", "why": "never allocated"}],
+    "alarm_count": 3,
     "counters": {"requests": 7},
 }
 
