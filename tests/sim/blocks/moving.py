@@ -52,7 +52,6 @@ class Moving:
     def _lacks_nothing(self, namenode: "SimNameNode", block_id: int, copy: Copy) -> None:
         """It has exactly its copies, each of them sure, and the target has none."""
         cluster, manager = self._cluster, namenode.manager
-        copies = cluster.truth.records[block_id].replication
         record = namenode.view.block(block_id)
         assert record is not None, "what moves is known"
         replicas = [
@@ -67,9 +66,11 @@ class Moving:
         (target,) = copy.targets
         if target in {replica.number for replica in namenode.store.replicas(block_id)}:
             raise self._broken(namenode, f"moves {block_id} to where it has a copy")
+        if (truth := cluster.truth.records.get(block_id)) is None:
+            return  # it was given up, and this NameNode has not heard of it
         staying = [n for n in cluster.holders[block_id] if not cluster.datanodes[n].is_losing(block_id)]
         wrong = sum(cluster.truth.names[number] not in cluster.holders[block_id] for number in sure)
-        if len(staying) + wrong < min(copies, record.replication):
+        if len(staying) + wrong < min(truth.replication, record.replication):
             raise self._broken(namenode, f"moves {block_id}, of which {sorted(staying)} stay")
 
     def _helps(self, namenode: "SimNameNode", block_id: int, copy: Copy) -> None:

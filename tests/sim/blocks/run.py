@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import traceback
 from pathlib import Path
 from random import Random
 
@@ -37,6 +38,10 @@ def simulate(seed: int, mutant_name: str = "", *, trouble_ms: int = TROUBLE_MS) 
         broken = ""
     except AssertionError as error:
         broken = f"{type(error).__name__} at {world.now_ns / 1e9:.3f} s: {error}"
+    except Exception as error:  # noqa: BLE001 - whatever it trips over, its seed is named and others run on
+        *_, (file, line, _, _) = traceback.extract_tb(error.__traceback__)
+        where = f"{Path(file).name}:{line}"
+        broken = f"{type(error).__name__} at {world.now_ns / 1e9:.3f} s: {error} ({where})"
     finally:
         for namenode in cluster.namenodes:
             if namenode.up:
@@ -114,20 +119,27 @@ def _run(cluster: Cluster, trouble_ms: int) -> None:
     workload.end()
     faults.heal()
     operator.heal()
-    _recovers(cluster, trouble_ms)
+    _recovers(cluster, operator, trouble_ms)
     if operator.balances and (leader := cluster.leader()) is not None:
         cluster.checkers.moving.ended(leader, operator.threshold)
 
 
-def _recovers(cluster: Cluster, trouble_ms: int) -> None:
-    """Everything with a copy left has all its copies again; and then nothing moves any more."""
+def _recovers(cluster: Cluster, operator: Operator, trouble_ms: int) -> None:
+    """Everything with a copy left has all its copies again; and then nothing moves any more.
+
+    If garbage was left when balancing ended, it may have become uneven since: the operator asks once more.
+    """
     world = cluster.world
     problems: list[str] = []
+    ended_early = False
     for at_ms in range(trouble_ms, trouble_ms + PEACE_MS, LOOK_MS):
         world.run_until(at_ms * MS)
         problems = _problems(cluster)
-        if not problems:
+        if not problems and not ended_early:
             break
+        if not problems:
+            operator.heal()
+        ended_early = bool(problems) and operator.balances and (ended_early or not _balances(cluster))
     else:
         raise InvariantBrokenError("B2", f"{len(problems)} wrong after peace: {'; '.join(problems[:5])}")
     cluster.stats["healed in s"] += world.now_ns // 10**9 - trouble_ms // 1000
@@ -157,7 +169,8 @@ def _problems(cluster: Cluster) -> list[str]:
         found.append(f"{status['blocks']['pending']} copies under way")
     if status["copying_stopped"]:
         found.append(status["copying_stopped"])
-    if (balance := leader.manager.balancer.status())["state"] == "running":
+    if _balances(cluster):
+        balance = leader.manager.balancer.status()
         found.append(f"balancing, spread {balance['spread']:.3f} {balance['why']}")
     for block_id, record in cluster.truth.records.items():
         copies = len(cluster.holders.get(block_id, ()))
@@ -165,6 +178,11 @@ def _problems(cluster: Cluster) -> list[str]:
             found.append(f"block {block_id} has {copies} of {record.replication} copies")
     found += [f"block {b} is garbage" for b in cluster.garbage if cluster.holders.get(b)]
     return found
+
+
+def _balances(cluster: Cluster) -> bool:
+    leader = cluster.leader()
+    return leader is not None and leader.manager.balancer.status()["state"] == "running"
 
 
 def _knows(cluster: Cluster) -> None:
