@@ -71,6 +71,15 @@ def test_what_was_deleted_between_two_pages_is_not_told_and_ends_nothing(blocks:
     assert [found.block_id for found in rest.replicas] == [ids[3]]
 
 
+def test_a_walk_that_was_given_up_hides_nothing_from_the_next(blocks: World) -> None:
+    one, _ = blocks.join("dn-1", "dn-2")
+    blocks.index.next_id = 100
+    orphans(blocks, "dn-1", [5, 6])
+    assert blocks.manager.unplaced.page((0, 0), 1).next == (one, 5)
+    orphans(blocks, "dn-1", [4, 7])
+    assert [found.block_id for found in walk(blocks, 1)] == [4, 5, 6, 7]
+
+
 def test_of_very_many_each_comes_once_and_no_call_looks_at_all(blocks: World) -> None:
     one, two = blocks.join("dn-1", "dn-2")
     blocks.index.next_id = 60_000
