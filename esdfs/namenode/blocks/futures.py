@@ -31,6 +31,9 @@ class Futures:
         self._since: dict[tuple[int, int], tuple[int, int]] = {}
         self._missed: set[int] = set()
 
+    def __len__(self) -> int:
+        return len(self._since)
+
     def note(self, future: Future, now_ns: int) -> bool:
         """A DataNode reported it; whether that is news."""
         number, block_id, generation = future

@@ -112,13 +112,10 @@ def is_whole(
     """
     if not record.complete or len(replicas) != (record.replication or default_target):
         return False
-    generation, racks = record.generation, set[str]()
     for number, held, corrupt in replicas:
-        rack = rack_of.get(number)
-        if corrupt or held != generation or rack is None:
+        if corrupt or held != record.generation or number not in rack_of:
             return False
-        racks.add(rack)
-    return len(racks) > 1 or not several_racks or len(replicas) == 1
+    return not several_racks or len(replicas) == 1 or len({rack_of[one.number] for one in replicas}) > 1
 
 
 def located(

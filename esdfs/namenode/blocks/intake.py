@@ -217,9 +217,11 @@ class Intake:
             for block_id, generation, verdict in unknown:
                 self._unknown(locations, number, block_id, generation, verdict)
         for block_id in known:
-            self.futures.gone(number, block_id)
-            self._hints.pop((number, block_id), None)
             self._replicator.arrived(block_id, number)
+        if self._hints or self.futures:
+            for block_id in known:
+                self.futures.gone(number, block_id)
+                self._hints.pop((number, block_id), None)
         self._check([(block_id, known[block_id][1]) for block_id in news])
         return page.at == len(page.entries)
 

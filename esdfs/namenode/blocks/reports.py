@@ -77,8 +77,8 @@ class FullReport:
 
     def page(self, report: Report) -> None:
         """Note what a page names."""
-        self._ids.extend(entry[0] for entry in report.stored)
-        self._ids.extend(entry[0] for entry in report.corrupt)
+        self._ids.extend([entry[0] for entry in report.stored])
+        self._ids.extend([entry[0] for entry in report.corrupt])
 
     def seal(self) -> None:
         """No page follows."""
