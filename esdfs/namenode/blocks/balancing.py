@@ -219,9 +219,11 @@ class Balancer:
                 continue
             if number in self._moves.busy()[0] or not around.takers(number):
                 continue
+            # Who is busy with moves now, or not sure of its copies, can move something later.
+            lap.undisturbed = lap.undisturbed and calm and not self._moves
             page = self._store.blocks_of(number, after=lap.after, limit=_LOOKED_AT - looked_at)
             if not page:
-                lap.end(now_ns, ns(self._policy.heartbeat_interval_ms), calm=calm)
+                lap.end(now_ns, ns(self._policy.heartbeat_interval_ms))
             for block_id in page:
                 lap.after = block_id
                 looked_at += 1
@@ -368,31 +370,34 @@ class _Lap:
     Attributes:
         after: The last one.
         found: Some could be moved since the first.
+        undisturbed: All the while it was calm, and nothing moved.
     """
 
-    __slots__ = ("_fruitless_until_ns", "_rests_until_ns", "after", "found")
+    __slots__ = ("_fruitless_until_ns", "_rests_until_ns", "after", "found", "undisturbed")
 
     AGAIN_MS: Final = 30_000
 
     def __init__(self) -> None:
         self.after = 0
         self.found = False
+        self.undisturbed = True
         self._rests_until_ns = 0
         self._fruitless_until_ns = 0
 
-    def end(self, now_ns: int, news_ns: int, *, calm: bool) -> None:
-        """All were considered. If none will do, none will before there is news, in calm none for a while."""
+    def end(self, now_ns: int, news_ns: int) -> None:
+        """All were considered. If none will do, none will before there is news, undisturbed none for a while."""
         if not self.found:
             self._rests_until_ns = now_ns + news_ns
-            if calm:
+            if self.undisturbed:
                 self._fruitless_until_ns = now_ns + ns(self.AGAIN_MS)
         self.after = 0
         self.found = False
+        self.undisturbed = True
 
     def rests(self, now_ns: int) -> bool:
         """Whether none could be moved just now."""
         return now_ns < self._rests_until_ns or self.fruitless(now_ns)
 
     def fruitless(self, now_ns: int) -> bool:
-        """Whether none could be moved a moment ago, in calm."""
+        """Whether none could be moved a moment ago, though nothing was in the way."""
         return now_ns < self._fruitless_until_ns

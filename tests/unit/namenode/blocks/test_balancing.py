@@ -299,6 +299,23 @@ def test_blocks_that_cannot_move_yet_are_not_looked_at_again_before_anybody_spea
     assert sum(cluster.world.manager.tick() for _ in range(100)) <= 300 / 64
 
 
+def test_what_can_only_wait_for_a_busy_target_is_not_given_up(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, "dn-1", "dn-2", "dn-3")
+    for pair in (("dn-1", "dn-2"), ("dn-2", "dn-3"), ("dn-3", "dn-1")):
+        cluster.fill(45, *pair)
+    cluster.add("dn-4")
+    cluster.balancer.start(0.05)
+    told: list[tuple[str, dict[str, Any]]] = []
+    for _ in range(10):  # they are slow: nothing arrives, and dn-4 is to get no more meanwhile
+        cluster.world.clock.now_ms += 1_000
+        told += [(name, order) for name in cluster.disks for order in cluster.beat(name)]
+        cluster.world.settle()
+    assert 0 < len(told) < 60
+    for name, order in told:
+        cluster.obey(name, order)
+    assert cluster.run()["state"] == "balanced"
+
+
 def test_a_silent_datanode_is_waited_for_before_anybody_says_that_it_is_done(uneven: Cluster) -> None:
     silent = uneven.disks.pop("dn-1")
     for _ in range(6):
