@@ -6,14 +6,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any, Self
+from typing import Any
 
 from esdfs.client import DFSClient
+from tests.faults.crowd import Crowd
 
 ROUNDS = 20
 STOPS = 5
@@ -68,39 +69,26 @@ class _Stop:
         _esdfs("local", "restart", self._stopped, "--dir", str(self._directory))
 
 
-class _Writers:
+class _Writers(Crowd):
     """Threads that make directories as fast as they are answered."""
 
     def __init__(self, urls: list[str]) -> None:
         self._urls = ",".join(urls)
         self._acknowledged: list[list[float]] = [[] for _ in range(WRITERS)]
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._write, args=(number,), daemon=True) for number in range(WRITERS)
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__([partial(self._write, number) for number in range(WRITERS)])
 
     def _write(self, number: int) -> None:
         times = self._acknowledged[number]
         with DFSClient(self._urls) as client:
-            while not self._stop.is_set():
+            while not self.stopping.is_set():
                 client.make_directory(f"/w{number}-{len(times)}")
                 times.append(time.monotonic())
 
     def _more(self, count: int) -> None:
         wanted = [len(times) + count for times in self._acknowledged]
         while any(len(times) < least for times, least in zip(self._acknowledged, wanted, strict=True)):
-            assert all(thread.is_alive() for thread in self._threads), "a writer failed"
-            self._stop.wait(0.01)
+            assert self.all_work(), "a writer failed"
+            self.stopping.wait(0.01)
 
     def outage(self, event: _Transfer | _Stop) -> float:
         """The longest time between two answers, to whomever, over what happens."""

@@ -4,17 +4,18 @@ import json
 import random
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 from esdfs.blocks import MIB
 from tests.cluster import Cluster, eventually
+from tests.faults.crowd import Crowd
 
 PUT_BYTES: Final = MIB
 WINDOW_S: Final = 2.0
@@ -114,7 +115,7 @@ def _store_tree(live: Cluster, files: int, file_bytes: int, replication: int) ->
         dfs.put_tree(directory, "/data", replication=replication)
 
 
-class Puts:
+class Puts(Crowd):
     """Clients that put files of 1 MiB without pause."""
 
     def __init__(self, live: Cluster, clients: int = 4) -> None:
@@ -122,25 +123,17 @@ class Puts:
         self._data = random.Random(2).randbytes(PUT_BYTES)
         self._done_s: list[float] = []
         self._failed: list[str] = []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
+        super().__init__([partial(self._run, number) for number in range(clients)])
 
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+    def __exit__(self, *raised: object) -> None:
+        super().__exit__(*raised)
         assert not self._failed, f"{len(self._failed)} puts failed: {self._failed[:3]}"
 
     def _run(self, number: int) -> None:
         with self._live.client() as dfs:
             dfs.make_directory(f"/puts/{number}", parents=True)
             turn = 0
-            while not self._stop.is_set():
+            while not self.stopping.is_set():
                 turn += 1
                 try:
                     dfs.write_bytes(f"/puts/{number}/{turn}", self._data)

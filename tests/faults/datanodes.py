@@ -7,17 +7,17 @@ import random
 import shutil
 import subprocess
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 from esdfs.client import DFSClient
 from tests.cluster import QUICK, Cluster, cluster, eventually
+from tests.faults.crowd import Crowd
 
 SETTINGS: Final = QUICK | {"nn.safe_mode_min_ms": "0", "nn.purge_grace_ms": "1000"}
 NODES: Final = 6
@@ -45,7 +45,7 @@ def content(path: str) -> bytes:
     return chance.randbytes(chance.randint(*_FILE_BYTES))
 
 
-class Traffic:
+class Traffic(Crowd):
     """Clients that write new files and read old ones, all the time.
 
     Attributes:
@@ -61,21 +61,8 @@ class Traffic:
         self._url = url
         self._paths = list(paths)
         self._pause_s = pause_s
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(one, number), name=one.__name__)
-            for number, one in enumerate((self._write, self._write, self._read, self._read))
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        works = (self._write, self._write, self._read, self._read)
+        super().__init__([partial(self._run, one, number) for number, one in enumerate(works)])
 
     def more(self, count: int) -> float:
         """Wait until so many more files are written; answers how long that took."""
@@ -87,7 +74,7 @@ class Traffic:
         chance = random.Random(number)
         with DFSClient(self._url) as dfs:
             turn = 0
-            while not self._stop.wait(self._pause_s):
+            while not self.stopping.wait(self._pause_s):
                 turn += 1
                 began = time.monotonic()
                 try:

@@ -385,7 +385,7 @@ class _Lap:
         self._fruitless_until_ns = 0
 
     def end(self, now_ns: int, news_ns: int) -> None:
-        """All were considered. If none will do, none will before there is news, undisturbed none for a while."""
+        """All were considered. If none will do, none will before there is news; undisturbed, for a while."""
         if not self.found:
             self._rests_until_ns = now_ns + news_ns
             if self.undisturbed:

@@ -369,9 +369,11 @@ class BlockManager:
             self._walks.scan()
 
     def _look_whether_safe(self, now_ns: int) -> None:
+        since_ns = now_ns - self._scanned_ns
+        if since_ns < ns(self._policy.safe_mode_scan_ms):
+            return
         may_end = self._safe_mode.may_end(now_ns, self._total, self._store.located())
-        pause_ms = self._policy.safe_mode_scan_ms if may_end else self._policy.safe_mode_recount_ms
-        if now_ns - self._scanned_ns < ns(pause_ms):
+        if not may_end and since_ns < ns(self._policy.safe_mode_recount_ms):
             return
         if may_end and self.replicator.waits_for_reports:
             # From here on reports are followed block by block: no scan has to come after this one.

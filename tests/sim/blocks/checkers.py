@@ -147,7 +147,7 @@ class Checkers:
         self._passed_over.pop(block_id, None)
         if block_id in urgent or not urgent:
             return
-        busy_sources, busy_targets = replicator._copies.busy()
+        busy_sources, busy_targets = replicator._copies.busy(urgent=True)
         waiting = (other for other in urgent if other not in replicator._copies)
         for other in islice(waiting, WAITING_SAMPLE):
             record = namenode.view.block(other)

@@ -7,7 +7,7 @@ import msgspec
 
 from esdfs.namenode.blocks.bodies import Report
 from esdfs.namenode.blocks.datanodes import DataNode
-from esdfs.namenode.blocks.health import Health, examine
+from esdfs.namenode.blocks.health import Health, Level, examine
 from esdfs.namenode.blocks.locations import Replica
 from esdfs.namenode.blocks.manager import BlockManager
 from esdfs.namenode.namespace.inodes import BlockRecord
@@ -102,6 +102,18 @@ def _ignores_brake(manager: BlockManager) -> None:
     _replace(manager._brake, "tick", lambda _nodes, _now_ns: False)
 
 
+def _forgets_priority(manager: BlockManager) -> None:
+    """What is least urgent comes first."""
+    queues = manager.replicator._queues
+    sources, of = queues.sources, queues.of
+
+    def flip(level: Level) -> Level:
+        return {Level.ONE_LEFT: Level.BELOW, Level.BELOW: Level.ONE_LEFT}.get(level, level)
+
+    _replace(queues, "sources", lambda level: sources(flip(level)))
+    _replace(queues, "of", lambda level, number: of(flip(level), number))
+
+
 def _sweeps_early(manager: BlockManager) -> None:
     honest = manager._intake.accept
 
@@ -164,10 +176,6 @@ def _takes_the_copy_that_was_moved(manager: BlockManager) -> None:
     _replace(moves, "leaver", leaver)
 
 
-def _takes_any_time_for_calm(manager: BlockManager) -> None:
-    _replace(manager.balancer, "_is_calm", lambda _now_ns: True)
-
-
 class _DeletesFutureIds(Mutant):
     def index(self, namespace: Namespace) -> Namespace:
         return _Endless(namespace)
@@ -190,6 +198,7 @@ MUTANTS: dict[str, Callable[[], Mutant]] = {
     "trusts-dead-nodes": lambda: _Broken(_trusts_dead_nodes),
     "ignores-brake": lambda: _Broken(_ignores_brake),
     "deletes-future-ids": _DeletesFutureIds,
+    "forgets-priority": lambda: _Broken(_forgets_priority),
     "sweeps-early": lambda: _Broken(_sweeps_early),
     "believes-late-reports": lambda: _Broken(_believes_late_reports),
     "trusts-reports-of-earlier-epochs": lambda: _Broken(_trusts_reports_of_earlier_epochs),
@@ -200,7 +209,6 @@ MUTANTS: dict[str, Callable[[], Mutant]] = {
     "moves-what-lacks-copies": lambda: _Broken(_moves_what_lacks_copies),
     "forgets-what-is-on-its-way": lambda: _Broken(_forgets_what_is_on_its_way),
     "takes-the-copy-that-was-moved": lambda: _Broken(_takes_the_copy_that_was_moved),
-    "takes-any-time-for-calm": lambda: _Broken(_takes_any_time_for_calm),
 }
 
 

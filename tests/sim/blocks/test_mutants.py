@@ -15,6 +15,7 @@ KILLED_BY: dict[str, tuple[int | str, str]] = {
     "sweeps-early": (0, "B11"),
     "counts-corrupt": (1, "B21"),
     "trusts-dead-nodes": (0, "B8"),
+    "forgets-priority": (7, "RepairOrder"),
     "trusts-what-it-heard-as-a-follower": ("what-a-follower-heard", "B6"),
     "trusts-reports-of-earlier-epochs": ("a-report-from-before-the-election", "B6"),
     "obeys-deposed-leaders": ("a-deposed-leaders-order", "B6"),
@@ -23,7 +24,6 @@ KILLED_BY: dict[str, tuple[int | str, str]] = {
     "moves-what-lacks-copies": (0, "B21"),
     "forgets-what-is-on-its-way": (0, "B21"),
     "takes-the-copy-that-was-moved": (0, "B21"),
-    "takes-any-time-for-calm": (0, "B21"),
 }
 
 

@@ -268,8 +268,8 @@ def test_a_killed_engine_takes_its_server_along_and_frees_the_port(tmp_path: Pat
         assert parent.stdout is not None
         master = int(parent.stdout.readline())
         until(lambda: answers(port), "an answer")
+        until(lambda: len(_children(master)) == 2, "both workers")
         workers = _children(master)
-        assert len(workers) == 2
         parent.kill()
         parent.wait(10)
         parent.stdout.close()
