@@ -79,6 +79,7 @@ class Balancer:
         self._state = "off"
         self._why = "nobody asked for it"
         self._ended_ns: int | None = None
+        self._ended_spread: float | None = None
         self._laps: dict[int, _Lap] = {}
         self._calm_since_ns: int | None = None
         self._restless_since_ns: int | None = None
@@ -118,13 +119,16 @@ class Balancer:
         """This NameNode begins to lead, or no longer does: whatever was wanted here is of before."""
         self._moves.cancel()
         self._end("off", "nobody asked for it since this NameNode leads", now_ns)
-        self._ended_ns = None
+        self._ended_ns = self._ended_spread = None
 
     def _end(self, state: str, why: str, now_ns: int) -> None:
         self._wish = None
         self._ended_ns = now_ns
         self._state, self._why = state, why
-        self._log.info("balancing", state=state, why=why, moved_bytes=self._moves.moved_bytes)
+        self._ended_spread = evenness.spread(self._shares({}))
+        self._log.info(
+            "balancing", state=state, why=why, spread=self._ended_spread, moved_bytes=self._moves.moved_bytes
+        )
 
     def status(self) -> dict[str, Any]:
         """For people: how uneven it is, what was moved and what is to be moved."""
@@ -137,6 +141,7 @@ class Balancer:
             "threshold": threshold,
             "bytes_per_s": wish.bytes_per_s if wish else self._policy.balance_bytes_per_s,
             "spread": evenness.spread(said),
+            "ended_spread": self._ended_spread,  # clients write on: it may differ from now
             "use": evenness.cluster_use(said),
             "to_go_bytes": evenness.to_go_bytes(said, threshold) if threshold else 0,
             "moved_blocks": self._moves.moved_blocks,
