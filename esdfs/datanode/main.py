@@ -13,6 +13,7 @@ import structlog
 
 from esdfs.datanode.config import DataNodeConfig
 from esdfs.datanode.disk_watch import DiskWatch
+from esdfs.datanode.ending import Ending
 from esdfs.datanode.fence import EpochFence
 from esdfs.datanode.figures import Figures
 from esdfs.datanode.load import Load
@@ -45,17 +46,21 @@ _GRACE_S: Final = 5.0
 class DataNode:
     """All parts of one DataNode, wired.
 
+    Args:
+        ending: Rung if it cannot go on; ``fatal`` says why.
+
     Raises:
         EsdfsError: It cannot start; the message says why.
     """
 
-    def __init__(self, config: DataNodeConfig, clock: Clock, rng: Rng) -> None:
+    def __init__(self, config: DataNodeConfig, clock: Clock, rng: Rng, ending: Ending) -> None:
         problems = config.validate()
         if problems:
             raise InvalidRequest("; ".join(problems))
         self.config = config
         self.fatal = ""
-        self.stopping = threading.Event()
+        self._ending = ending
+        self._stopping = threading.Event()
         self._clock = clock
         self._load = Load(clock)
         self._broadcast = Broadcast()
@@ -87,8 +92,8 @@ class DataNode:
             self._load,
             node_id=config.node_id,
             cluster_id=self._cluster_id,
-            copying=Pace(config.copy_bytes_per_s, clock, self.stopping.wait),
-            moving=Pace(0, clock, self.stopping.wait),
+            copying=Pace(config.copy_bytes_per_s, clock, self._stopping.wait),
+            moving=Pace(0, clock, self._stopping.wait),
             clock=clock,
         )
         self._server = new_server(config.streams_max + _CONTROL_THREADS, "rpc")
@@ -124,7 +129,7 @@ class DataNode:
         self._mover = VolumeMover(
             self.store,
             clock,
-            Pace(config.balance_bytes_per_s, clock, self.stopping.wait),
+            Pace(config.balance_bytes_per_s, clock, self._stopping.wait),
             threshold=config.balance_threshold_percent / 100,
             look_s=config.scan_interval_s,
         )
@@ -144,7 +149,7 @@ class DataNode:
 
     def stop(self) -> None:
         """Let running streams end for some seconds, then give everything back."""
-        self.stopping.set()
+        self._stopping.set()
         self._registration.stop()
         self._server.stop(_GRACE_S).wait()
         if self._local is not None:
@@ -163,10 +168,10 @@ class DataNode:
 
     def _on_fatal(self, reason: str) -> None:
         self.fatal = reason
-        self.stopping.set()
+        self._ending.ring()
 
     def _sweep(self) -> None:
-        while not self.stopping.wait(self.config.scan_interval_s):
+        while not self._stopping.wait(self.config.scan_interval_s):
             try:
                 self.store.empty_trash(self.config.trash_delay_s)
             except EsdfsError as error:
@@ -188,15 +193,15 @@ def main(config: DataNodeConfig) -> None:
     """
     configure_logging(config.log_level)
     keep_large_buffers()
-    node = DataNode(config, OsClock(), OsRng())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_args: node.stopping.set())
+    ending = Ending()
+    node = DataNode(config, OsClock(), OsRng(), ending)
+    ending.catch(signal.SIGTERM, signal.SIGINT)
     node.start()
     host, port = node.address
     ready = {"id": config.node_id, "address": f"{host}:{port}", "pid": os.getpid()}
     sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
     sys.stdout.flush()
-    node.stopping.wait()
+    ending.wait()
     node.stop()
     if node.fatal:
         raise SystemExit(f"esdfs datanode {config.node_id}: {node.fatal}")
