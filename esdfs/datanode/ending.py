@@ -1,5 +1,6 @@
 """How the process learns that it is to end, from a signal or from one of its own threads."""
 
+import contextlib
 import signal
 import socket
 
@@ -24,10 +25,8 @@ class Ending:
 
     def ring(self) -> None:
         """End. From any thread, any number of times."""
-        try:
+        with contextlib.suppress(BlockingIOError):  # then it has been rung often enough
             self._writer.send(b"\0")
-        except BlockingIOError:
-            pass  # it has been rung often enough
 
     def wait(self) -> None:
         """Return once it was rung, be it long ago; one ring is one return."""

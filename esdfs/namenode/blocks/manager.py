@@ -28,9 +28,8 @@ from esdfs.namenode.blocks.promises import Promises
 from esdfs.namenode.blocks.racks import Racks
 from esdfs.namenode.blocks.redundancy import BlockReplicator
 from esdfs.namenode.blocks.releasing import Releasing
-from esdfs.namenode.blocks.safemode import SafeMode
+from esdfs.namenode.blocks.scanning import Scanning
 from esdfs.namenode.blocks.unplaced import Unplaced
-from esdfs.namenode.blocks.walks import Walks
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.events import Event
 
@@ -81,7 +80,6 @@ class BlockManager:
         self._neighbours = Neighbours()
         self._promises = Promises()
         self._leads = True
-        self._safe_mode = SafeMode(self._policy, now_ns, cold=store.fresh)
         self._brake = Brake(self._policy)
         self._cluster = index.cluster()
         self.replicator = BlockReplicator(
@@ -133,34 +131,27 @@ class BlockManager:
             clock,
             self._operating.apply,
         )
-        self._walks = Walks(
+        self._scanning = Scanning(
             index,
             store,
             self._nodes,
             self.replicator,
+            self._policy,
             clock,
-            on_scanned=self._on_scanned,
+            logger,
             on_stray=self._following.release,
         )
         self._releasing = Releasing(clock, self._following.release)
         self.replicator.stopped = self._why_stopped()
-        self.replicator.waits_for_reports = True
         placing = Placing(self._cluster, self._nodes, self._promises, self._policy, rng)
         self.place, self.serving = placing.place, placing.serving
         self.racks = Racks(config.topology, config.topology_script, logger)
-        self._total = 0
-        self._scanned_ns = now_ns
-        self._one_rack = True
         self._rows_ns = now_ns
         self._dirty: set[int] = set()
         self._farewell = Farewell(
             index, store, self._nodes, self._deletions, self.replicator, self._policy, logger
         )
         self._operating.restore()
-        self._walks.count()
-        if not store.fresh:
-            # What happened between our predecessor's last record and its last breath may be missing.
-            self._walks.strays()
 
     # --- DataNodes speak ------------------------------------------------------------------------
 
@@ -274,7 +265,7 @@ class BlockManager:
 
     def on_committed(self, events: Iterable[Event]) -> None:
         """These happened, in this order; the index shows them."""
-        self._total += self._following.on_committed(events)
+        self._scanning.total += self._following.on_committed(events)
 
     def on_released(self, block_ids: Iterable[int]) -> None:
         """No version that is kept names these blocks any more, and that is committed."""
@@ -283,8 +274,7 @@ class BlockManager:
     def reloaded(self) -> None:
         """The index jumped to a later state: what happened in between is found by looking at everything."""
         self._operating.restore()
-        self._walks.scan()
-        self._walks.strays()
+        self._scanning.everything()
 
     def locations(self, block_id: int) -> list[BlockLocation]:
         """Where a block can be read, its leader marked."""
@@ -303,8 +293,7 @@ class BlockManager:
         if begin:
             for node in self._nodes:
                 node.wants_report = node.wants_report or node.registered
-            self._walks.scan()
-            self._walks.strays()
+            self._scanning.everything()
             self._log.info("everything is looked at", why="an operator asked for it")
         return self.status() | {"busy": self._busy(), "left": self.replicator.queued()}
 
@@ -315,7 +304,7 @@ class BlockManager:
             return "DataNodes are to report"
         if self._intake.busy:
             return "reports are being read"
-        if self._walks.walking:
+        if self._scanning.walking:
             return "blocks are being looked at"
         return "copies are being made" if self.replicator.mending() else ""
 
@@ -343,54 +332,15 @@ class BlockManager:
         deadline_ns = self._deadline()
         more = self._intake.work(deadline_ns)
         more = self._releasing.work(deadline_ns) or more
-        self._start_scan(now_ns)
-        more = self._walks.work(deadline_ns) or more
+        more = self._scanning.work(now_ns, deadline_ns) or more
         is_late = lambda: self._clock.monotonic_ns() >= deadline_ns  # noqa: E731 - one clock, one deadline
         more = self._operating.work(now_ns, is_late) or more
         self.replicator.stopped = self._why_stopped()
         more = self.balancer.tick(now_ns) or more
-        behind = self.replicator.waits_for_reports and not self._safe_mode.active
-        return self.replicator.tick(now_ns) or more or behind
-
-    def _start_scan(self, now_ns: int) -> None:
-        if self._walks.scanning:
-            return
-        refill = self.replicator.overflowed and self.replicator.queued() < self._policy.queued_max // 2
-        due = now_ns - self._scanned_ns >= ns(self._policy.scan_interval_ms)
-        # What was written while there was one rack only is on that one.
-        had_one, self._one_rack = self._one_rack, len(self._nodes.racks) < 2
-        due = due or (had_one and not self._one_rack)
-        if self._safe_mode.active:
-            self._look_whether_safe(now_ns)
-            return
-        if refill or due or self.replicator.waits_for_reports:
-            self.replicator.waits_for_reports = False
-            self.replicator.overflowed = False
-            self._walks.scan()
-
-    def _look_whether_safe(self, now_ns: int) -> None:
-        since_ns = now_ns - self._scanned_ns
-        if since_ns < ns(self._policy.safe_mode_scan_ms):
-            return
-        may_end = self._safe_mode.may_end(now_ns, self._total, self._store.located())
-        if not may_end and since_ns < ns(self._policy.safe_mode_recount_ms):
-            return
-        if may_end and self.replicator.waits_for_reports:
-            # From here on reports are followed block by block: no scan has to come after this one.
-            self.replicator.waits_for_reports = False
-            self._walks.scan()
-        else:
-            self._walks.count()
-
-    def _on_scanned(self, total: int, reported: int) -> None:
-        self._total = total
-        self._scanned_ns = self._clock.monotonic_ns()
-        if self._safe_mode.observe(self._scanned_ns, total, reported):
-            self._log.warning("safe mode left", why=self._safe_mode.reason)
+        return self.replicator.tick(now_ns) or more or self._scanning.behind
 
     def _on_confirmed(self, number: int) -> None:
-        if not self.replicator.waits_for_reports:
-            self._walks.node(number)
+        self._scanning.confirmed(number)
 
     def leads(self, leading: bool) -> None:
         """Only the leader's orders are obeyed, so only it gives any."""
@@ -405,7 +355,7 @@ class BlockManager:
     def _why_stopped(self) -> str:
         if not self._leads:
             return "another NameNode leads"
-        return f"safe mode: {self._safe_mode.reason}" if self._safe_mode.active else self._brake.reason
+        return f"safe mode: {unsafe}" if (unsafe := self._scanning.unsafe) else self._brake.reason
 
     def _changed(self, change: Change) -> None:
         node, before, why = change
@@ -424,10 +374,10 @@ class BlockManager:
             self._deletions.dead(number)
         if {DataNodeStatus.DEAD, DataNodeStatus.MAINTENANCE} & {node.status, before}:
             # All its copies stopped to count, or count again.
-            self._walks.node(number)
+            self._scanning.blocks_of(number)
 
     def _worth_changed(self, node: DataNode) -> None:
-        self._walks.node(node.number)
+        self._scanning.blocks_of(node.number)
 
     def _shown(self, node: DataNode) -> None:
         self._dirty.add(node.number)
@@ -465,12 +415,12 @@ class BlockManager:
         """For people and metrics: DataNodes by status, blocks by state, what waits, and what stopped."""
         queues = self.replicator.counts()
         return {
-            "safe_mode": self._safe_mode.active,
-            "safe_mode_reason": self._safe_mode.reason if self._safe_mode.active else "",
+            "safe_mode": bool(self._scanning.unsafe),
+            "safe_mode_reason": self._scanning.unsafe,
             "copying_stopped": self.replicator.stopped,
             "datanodes": self._nodes.by_status(),
             "blocks": {
-                "total": self._total,
+                "total": self._scanning.total,
                 "under_replicated": queues["one_left"] + queues["far_below"] + queues["below"],
                 "missing": queues["missing"],
                 "corrupt": queues["corrupt_only"],
