@@ -171,6 +171,7 @@ class DataNodeRegistration:
             "port": port,
             "local_socket": self._local_socket,
             "rack": self._config.rack,
+            "highest_block_id": self._store.highest_block_id(),
             **self._figures.space(),
         }
 

@@ -108,6 +108,11 @@ class BlockStore:
         with self._lock:
             return list(self._corrupt)
 
+    def highest_block_id(self) -> int:
+        """Of the finalized replicas; 0 = there is none."""
+        with self._lock:
+            return max(self._replicas, default=0)
+
     def count(self) -> int:
         """How many finalized replicas."""
         return len(self._replicas)

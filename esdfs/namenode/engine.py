@@ -72,6 +72,11 @@ class Placer(Protocol):
         """DataNode numbers per block, pipeline order; raises ``NotEnoughDataNodes``."""
         ...
 
+    @property
+    def foreign_below(self) -> int:
+        """See ``decide.Situation.foreign_below``."""
+        ...
+
     def serving(self) -> frozenset[int]:
         """Numbers of the DataNodes that take new blocks now."""
         ...
@@ -86,6 +91,7 @@ class _Situation:
         self._placer = placer
         self.may_take_over = leases.may_take_over
         self.serving = placer.serving
+        self.foreign_below = placer.foreign_below
 
     def place(
         self, count: int, *, replication: int, exclude: list[str], block_size_bytes: int

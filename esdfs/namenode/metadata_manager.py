@@ -11,6 +11,7 @@ from esdfs.journal.entry import Entry, Identity
 from esdfs.journal.log import Journal
 from esdfs.journal.replication import Replication
 from esdfs.namenode.events import ClusterFormatted, DataNodeStateSet, VoterEntry
+from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord, OpenFile
 from esdfs.namenode.projection.horizon import Standing, standing
 from esdfs.namenode.projection.layout import Meta
@@ -90,9 +91,9 @@ class MetadataManager:
         """What operators want of DataNodes."""
         return self._read(lambda view: view.datanode_states())
 
-    def next_block_id(self) -> int:
-        """No block with this id or a higher one exists."""
-        return self.meta().next_block_id
+    def allocated(self) -> Allocated:
+        """Which block ids were given out."""
+        return self._read(lambda view: view.allocated())
 
     def cluster(self) -> ClusterFormatted:
         """The cluster's settings."""

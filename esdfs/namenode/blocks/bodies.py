@@ -65,6 +65,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
         local_socket: For readers on its host; "" = none.
         seq: Numbers what its process tells this NameNode: reports numbered lower are from before.
         rack: As its own settings say; "" = they do not.
+        highest_block_id: Of its replicas; 0 = it has none, or does not say.
     """
 
     node_id: str
@@ -76,6 +77,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     seq: int = 0
     local_socket: str = ""
     rack: str = ""
+    highest_block_id: int = 0
     storage_capacity: int = 0
     available_space: int = 0
     used_bytes: int = 0

@@ -10,9 +10,14 @@ from typing import Final, NamedTuple
 
 from esdfs.namenode.blocks.index import BlockIndex
 from esdfs.namenode.blocks.policy import Policy, ns
+from esdfs.namenode.namespace.allocated import Allocated
 
 FUTURES_MAX: Final = 1_000
 """Of the others it is only known that there are some."""
+
+
+_LEAP_MAX: Final = 1 << 40
+"""Ids further ahead are not passed over: whoever has such a block would use all ids up."""
 
 
 class Future(NamedTuple):
@@ -24,12 +29,23 @@ class Future(NamedTuple):
 
 
 class Futures:
-    """By DataNode and block."""
+    """By DataNode and block.
+
+    Attributes:
+        below: Ids of all that were heard of since the start are below this. No new block may have one of
+            them: one DataNode's copy of it would be another file's bytes.
+    """
 
     def __init__(self, policy: Policy) -> None:
         self._grace_ns = ns(policy.alarm_after_ms)
         self._since: dict[tuple[int, int], tuple[int, int]] = {}
         self._missed: set[int] = set()
+        self.below = 0
+
+    def heard(self, block_id: int, allocated: Allocated) -> None:
+        """A DataNode has this block; say it before anything is allocated on the strength of not knowing."""
+        if not allocated.has(block_id) and block_id < allocated.next_block_id + _LEAP_MAX:
+            self.below = max(self.below, block_id + 1)
 
     def __len__(self) -> int:
         return len(self._since)
@@ -63,9 +79,9 @@ class Futures:
         """Those the namespace knows by now, forgotten here."""
         if not self._since:
             return
-        next_block_id = index.next_block_id()
+        allocated = index.allocated()
         for (number, block_id), (generation, _) in list(self._since.items()):
-            if block_id >= next_block_id:
+            if not allocated.has(block_id):
                 continue
             record = index.block(block_id)
             if record is None or record.generation >= generation:

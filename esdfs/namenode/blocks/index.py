@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from esdfs.namenode.events import ClusterFormatted, DataNodeStateSet
+from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord, OpenFile
 
 
@@ -34,8 +35,8 @@ class BlockIndex(Protocol):
         """What operators want of DataNodes."""
         ...
 
-    def next_block_id(self) -> int:
-        """No block with this id or a higher one was ever allocated."""
+    def allocated(self) -> Allocated:
+        """Which block ids were given out."""
         ...
 
     def cluster(self) -> ClusterFormatted:

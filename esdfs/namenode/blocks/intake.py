@@ -200,13 +200,13 @@ class Intake:
         batch = page.entries[page.at : page.at + _SLICE]
         page.at += len(batch)
         self._waiting -= len(batch)
-        next_block_id = self._index.next_block_id()
+        allocated = self._index.allocated()
         known: dict[int, tuple[int, BlockRecord]] = {}
         unknown: list[tuple[int, int, Verdict]] = []
         for (block_id, generation, _), record in zip(
             batch, self._index.blocks([entry[0] for entry in batch]), strict=True
         ):
-            verdict = judge(block_id, generation, record, next_block_id)
+            verdict = judge(block_id, generation, record, allocated)
             if record is not None and verdict is not Verdict.FUTURE:
                 known[block_id] = generation, record
             else:
@@ -215,6 +215,7 @@ class Intake:
             told = [(block_id, generation) for block_id, (generation, _) in known.items()]
             news = locations.put_all(number, told)
             for block_id, generation, verdict in unknown:
+                self.futures.heard(block_id, allocated)
                 self._unknown(locations, number, block_id, generation, verdict)
         for block_id in known:
             self._replicator.arrived(block_id, number)

@@ -174,6 +174,7 @@ class BlockManager:
         if number is None:
             raise NeedsJournal(told.node_id, told.uuid)
         known = self._nodes.get(number)
+        self._intake.futures.heard(told.highest_block_id, self._index.allocated())
         anew = known is not None and known.row.incarnation != told.incarnation
         if anew:
             self.replicator.settled(self._deletions.restarted(number))
@@ -260,6 +261,11 @@ class BlockManager:
         if idle:  # else the next tick is near, and the pages of many DataNodes come at once
             self._intake.work(self._deadline())
         return {"epoch": self._index.epoch()}
+
+    @property
+    def foreign_below(self) -> int:
+        """See ``decide.Situation.foreign_below``."""
+        return self._intake.futures.below
 
     # --- the engine asks ------------------------------------------------------------------------
 

@@ -196,7 +196,7 @@ class BlockReplicator:
         """The last question before a deletion is sent: is it still right, by all we know now?"""
         record = self.metadata_manager.block(block_id)
         if order.why.of_garbage:
-            return record is None and block_id < self.metadata_manager.next_block_id()
+            return record is None and self.metadata_manager.allocated().has(block_id)
         self._again.append(block_id)
         if record is None or not record.complete or block_id in self._copies:
             return False

@@ -7,6 +7,7 @@ from enum import Enum, unique
 from typing import NamedTuple
 
 from esdfs.namenode.blocks.bodies import Report
+from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord
 
 
@@ -52,10 +53,10 @@ def items(report: Report) -> Iterator[Item]:
         yield Item(News.COPY_FAILED, block_id, generation, node_id)
 
 
-def judge(block_id: int, generation: int, record: BlockRecord | None, next_block_id: int) -> Verdict:
-    """What a reported replica is; ``record`` and ``next_block_id`` are the namespace's."""
+def judge(block_id: int, generation: int, record: BlockRecord | None, allocated: Allocated) -> Verdict:
+    """What a reported replica is; ``record`` and ``allocated`` are the namespace's."""
     if record is None:
-        return Verdict.FUTURE if block_id >= next_block_id else Verdict.ORPHAN
+        return Verdict.ORPHAN if allocated.has(block_id) else Verdict.FUTURE
     if generation < record.generation:
         return Verdict.STALE
     return Verdict.KNOWN if generation == record.generation else Verdict.FUTURE

@@ -16,6 +16,7 @@ from esdfs.namenode.blocks.datanodes import DataNodeTable
 from esdfs.namenode.blocks.futures import Future, Futures
 from esdfs.namenode.blocks.garbage import Deletions
 from esdfs.namenode.blocks.index import BlockIndex
+from esdfs.namenode.namespace.allocated import Allocated
 
 ALARMS_SHOWN: Final = 100
 """In the status; the others are counted, and told page by page."""
@@ -87,7 +88,7 @@ class Unplaced:
             "block_id": str(future.block_id),
             "generation": future.generation,
             "node_id": str(future.number) if node is None else node.row.node_id,
-            "why": why_ahead(future.block_id, self._index.next_block_id()),
+            "why": why_ahead(future.block_id, self._index.allocated()),
         }
 
     def page(self, after: tuple[int, int], limit: int) -> Page:
@@ -161,8 +162,10 @@ class _Ids:
         return sorted(found)[:limit]
 
 
-def why_ahead(block_id: int, next_block_id: int) -> str:
+def why_ahead(block_id: int, allocated: Allocated) -> str:
     """What makes a replica an alarm."""
-    if block_id >= next_block_id:
-        return f"its block was never allocated: the journal's next one is {next_block_id}"
+    if block_id >= allocated.next_block_id:
+        return f"its block was never allocated: the journal's next one is {allocated.next_block_id}"
+    if not allocated.has(block_id):
+        return "its block was never allocated: the journal passed its id over, and keeps it"
     return "its generation is later than the journal's"

@@ -53,6 +53,11 @@ class Situation(Protocol):
         """
         ...
 
+    @property
+    def foreign_below(self) -> int:
+        """DataNodes hold blocks below this id that the journal never gave out; 0 = none do."""
+        ...
+
     def serving(self) -> frozenset[int]:
         """Numbers of the DataNodes that take new blocks now."""
         ...
@@ -85,7 +90,8 @@ def decide(view: Present, command: Command, situation: Situation) -> Decided:
         case cmd.CreateFile():
             return _create_file(view, command, situation)
         case cmd.AddBlocks():
-            return Decided(writing.add_blocks(view, command, situation.place), {"blocks": []})
+            events = writing.add_blocks(view, command, situation.place, situation.foreign_below)
+            return Decided(events, {"blocks": []})
         case cmd.CompleteFile():
             return Decided(writing.complete(view, command, situation.now_us), {})
         case cmd.AbortFile():
@@ -194,7 +200,7 @@ def _create_file(view: Present, command: cmd.CreateFile, situation: Situation) -
         block_size_bytes,
         command.lease,
         command.overwrite,
-        writing.allocate(view, targets),
+        writing.allocate(view, targets, situation.foreign_below),
     )
     return Decided((*events, opened), {})
 

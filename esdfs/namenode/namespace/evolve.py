@@ -107,7 +107,7 @@ def _put_blocks(tables: Tables, inode: int, replication: int, blocks: tuple[ev.A
     for block in blocks:
         tables.put_block(block.block_id, BlockRecord(inode, block.generation, 0, replication, False))
     if blocks:
-        tables.used_blocks(blocks[-1].block_id + 1)
+        tables.used_blocks(blocks[0].block_id, blocks[-1].block_id + 1)
 
 
 def _open(tables: Tables, event: ev.FileOpened, ts_us: int) -> None:

@@ -17,6 +17,7 @@ from esdfs.namenode.events import (
     SnapshotCreated,
     VotersChanged,
 )
+from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, OpenFile, Work, WorkItem
 from esdfs.namenode.namespace.paths import split
 
@@ -111,8 +112,8 @@ class Present(View, Protocol):
         """All snapshots, by name."""
         ...
 
-    def next_block_id(self) -> int:
-        """The block id to give out next; none at or above it exists."""
+    def allocated(self) -> Allocated:
+        """Which block ids were given out; none at or above its ``next_block_id`` was."""
         ...
 
     def datanode_state(self, number: int) -> DataNodeStateSet | None:
@@ -274,8 +275,8 @@ class Tables(Present, Protocol):
         """All inode ids below this are used up."""
         ...
 
-    def used_blocks(self, below: int) -> None:
-        """All block ids below this are used up."""
+    def used_blocks(self, first: int, below: int) -> None:
+        """These block ids were given out, and none between the last before and ``first`` ever will be."""
         ...
 
 

@@ -19,6 +19,7 @@ from esdfs.errors import (
 from esdfs.namenode import commands as cmd
 from esdfs.namenode import events as ev
 from esdfs.namenode.events import Event
+from esdfs.namenode.namespace.allocated import LEVEL_SKIPPING
 from esdfs.namenode.namespace.inodes import Inode, OpenFile
 from esdfs.namenode.namespace.paths import join
 from esdfs.namenode.namespace.view import Present, path_of
@@ -61,13 +62,17 @@ def take_over(
     return (ev.FileAborted(inode, "taken over by another writer", _ids(file)),)
 
 
-def allocate(view: Present, targets: Sequence[tuple[int, ...]]) -> tuple[ev.AllocatedBlock, ...]:
-    """New block ids for these pipelines."""
-    first = view.next_block_id()
+def allocate(
+    view: Present, targets: Sequence[tuple[int, ...]], foreign_below: int
+) -> tuple[ev.AllocatedBlock, ...]:
+    """New block ids for these pipelines; see ``Situation.foreign_below``."""
+    first = view.allocated().next_block_id
+    if view.feature_level() >= LEVEL_SKIPPING:
+        first = max(first, foreign_below)
     return tuple(ev.AllocatedBlock(first + i, 1, numbers) for i, numbers in enumerate(targets))
 
 
-def add_blocks(view: Present, command: cmd.AddBlocks, place: Place) -> tuple[Event, ...]:
+def add_blocks(view: Present, command: cmd.AddBlocks, place: Place, foreign_below: int) -> tuple[Event, ...]:
     """More blocks for an open file, fewer of those that failed."""
     file = held(view, command.file_id, command.lease)
     if not 0 <= command.count <= BLOCKS_PER_CALL_MAX:
@@ -89,7 +94,7 @@ def add_blocks(view: Present, command: cmd.AddBlocks, place: Place) -> tuple[Eve
         exclude=command.exclude,
         block_size_bytes=file.block_size_bytes,
     )
-    return (ev.BlocksAllocated(file.inode, allocate(view, targets), abandoned),)
+    return (ev.BlocksAllocated(file.inode, allocate(view, targets, foreign_below), abandoned),)
 
 
 def complete(view: Present, command: cmd.CompleteFile, now_us: int) -> tuple[Event, ...]:

@@ -28,6 +28,7 @@ refs       first block 8                      versions in cur and hist that name
 held       pin txid 8 ‖ key of hist           nothing: behind the horizon; the newest pin that shows it
 dead       until 8 ‖ inode 8                  nothing: what is below this directory in cur ended then
 drain      pin txid 8                         key of held: a pin there was deleted, and we are here
+skip       block 8                            block 8: no id from the first to before the second was given out
 meta       "meta", "cluster", "voters"        Meta, ClusterFormatted, VotersChanged (msgpack)
 meta       "retention", "horizon"             RetentionSet (msgpack); the oldest txid kept 8
 meta       "purged"                           key of chg: what ended before it was forgotten, or is held
@@ -71,6 +72,7 @@ TABLES: Final = (
     b"dead",
     b"drain",
     b"dnstate",
+    b"skip",
 )
 
 U64: Final = struct.Struct(">Q")

@@ -14,6 +14,7 @@ from esdfs.namenode.events import (
     SnapshotCreated,
     VoterEntry,
 )
+from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, Version
 from esdfs.namenode.namespace.paths import join, split
 from esdfs.namenode.namespace.view import ABOVE_ROOT, INODE_MAX, View, path_of, resolve
@@ -105,9 +106,9 @@ class Snapshot:
         return self._present.block(block_id)
 
     @property
-    def next_block_id(self) -> int:
-        """No block with this id or a higher one was ever allocated, in the newest state."""
-        return self._present.next_block_id()
+    def allocated(self) -> Allocated:
+        """Which block ids were given out, up to the newest state."""
+        return self._present.allocated()
 
     def linked_blocks(self) -> Iterator[list[int]]:
         """See ``reachable.linked_blocks``; of the newest state."""

@@ -18,6 +18,7 @@ from esdfs.namenode.events import (
     VoterEntry,
     VotersChanged,
 )
+from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, OpenFile
 from esdfs.namenode.namespace.view import View
 from esdfs.namenode.projection import layout
@@ -278,9 +279,13 @@ class PresentView:
         """See ``Present.next_inode``."""
         return self._meta.next_inode
 
-    def next_block_id(self) -> int:
-        """See ``Present.next_block_id``."""
-        return self._meta.next_block_id
+    def allocated(self) -> Allocated:
+        """See ``Present.allocated``."""
+        skipped = self._txn.cursor(self._dbs[b"skip"])
+        return Allocated(
+            self._meta.next_block_id,
+            tuple([(U64.unpack(first)[0], U64.unpack(below)[0]) for first, below in skipped]),
+        )
 
     def result(self, client_id: bytes, seq: int) -> bytes | None:
         """What a request was answered: msgpack [request_hash, txid, [result…]]."""

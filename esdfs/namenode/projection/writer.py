@@ -370,7 +370,9 @@ class Writer(RememberingView):
         meta = self._meta
         meta.next_inode = max(meta.next_inode, below)
 
-    def used_blocks(self, below: int) -> None:
+    def used_blocks(self, first: int, below: int) -> None:
         """See ``Tables.used_blocks``."""
         meta = self._meta
+        if first > meta.next_block_id:
+            self._txn.put(U64.pack(meta.next_block_id), U64.pack(first), db=self._dbs[b"skip"])
         meta.next_block_id = max(meta.next_block_id, below)

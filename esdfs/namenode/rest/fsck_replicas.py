@@ -95,7 +95,7 @@ class FsckReplicas:
 
     async def _located(self, view: View, place: _Place, limit: int) -> tuple[list[Held], _Place | None]:
         page = self._edge.locations.page(place.block_id, limit)
-        nodes, next_block_id = self._edge.locations.datanodes(), view.next_block_id
+        nodes, allocated = self._edge.locations.datanodes(), view.allocated
         needs = _Needs(view)
         held: list[Held] = []
         for seen, (block_id, replicas) in enumerate(page, 1):
@@ -105,7 +105,7 @@ class FsckReplicas:
                 record is not None and (not record.complete or await self._is_linked(view, place, block_id))
             )
             need = Need(record, needs.copies(record), present)
-            judged = judge(block_id, need, replicas, nodes, next_block_id)
+            judged = judge(block_id, need, replicas, nodes, allocated)
             for replica, found in zip(replicas, judged, strict=True):
                 held.append(self._held(view, replica.number, block_id, replica.generation, found, path))
             if seen % _SLICE == 0:
@@ -130,7 +130,7 @@ class FsckReplicas:
         return held, _Place(place.began_txid, after[1], after[0])
 
     def _told(self, view: View, found: Found) -> Held:
-        judged = judge_unplaced(found, view.next_block_id)
+        judged = judge_unplaced(found, view.allocated)
         return self._held(view, found.number, found.block_id, found.generation, judged, None)
 
     def _held(

@@ -14,6 +14,7 @@ from esdfs.namenode.blocks.admin import Admin
 from esdfs.namenode.blocks.bodies import Load, PeerState, VolumeState
 from esdfs.namenode.events import ClusterFormatted, DataNodeAdded, RetentionSet, SnapshotCreated
 from esdfs.namenode.frames import Answer, Body
+from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, Version
 from esdfs.namenode.projection.differing import Change
 from esdfs.namenode.projection.horizon import Standing
@@ -127,8 +128,8 @@ class View(Protocol):
         ...
 
     @property
-    def next_block_id(self) -> int:
-        """No block with this id or a higher one was ever allocated, in the newest state."""
+    def allocated(self) -> Allocated:
+        """Which block ids were given out, up to the newest state."""
         ...
 
     def block(self, block_id: int) -> BlockRecord | None:

@@ -7,6 +7,7 @@ from esdfs.blocks import DataNodeStatus
 from esdfs.namenode.blocks.admin import DECOMMISSIONED
 from esdfs.namenode.blocks.garbage import Why
 from esdfs.namenode.blocks.unplaced import Found, why_ahead
+from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.datanode_states import DECOMMISSIONING
 from esdfs.namenode.namespace.inodes import BlockRecord
 from esdfs.namenode.rest.ports import DataNodeRow, Replica
@@ -56,12 +57,12 @@ def judge(
     need: Need,
     replicas: Sequence[Replica],
     nodes: Mapping[int, DataNodeRow],
-    next_block_id: int,
+    allocated: Allocated,
 ) -> list[Judged]:
     """The state of each replica of a block, in their order."""
     record = need.record
     if record is None:
-        return [_unknown(block_id, next_block_id)] * len(replicas)
+        return [_unknown(block_id, allocated)] * len(replicas)
     doubted = [_doubted(record, replica, nodes.get(replica.number)) for replica in replicas]
     good = [at for at, found in enumerate(doubted) if found is None]
     # Copies on DataNodes that are to be switched off count last: they are made anew elsewhere.
@@ -72,9 +73,9 @@ def judge(
     return [found or (needed if at in kept else surplus) for at, found in enumerate(doubted)]
 
 
-def _unknown(block_id: int, next_block_id: int) -> Judged:
-    if block_id >= next_block_id:
-        return Judged("ahead", why_ahead(block_id, next_block_id))
+def _unknown(block_id: int, allocated: Allocated) -> Judged:
+    if not allocated.has(block_id):
+        return Judged("ahead", why_ahead(block_id, allocated))
     return Judged("orphan", "nothing names its block any more; its deletion is about to be wanted")
 
 
@@ -94,10 +95,10 @@ def _is_leaving(node: DataNodeRow) -> bool:
     return node.admin.state in {DECOMMISSIONING, DECOMMISSIONED}
 
 
-def judge_unplaced(found: Found, next_block_id: int) -> Judged:
+def judge_unplaced(found: Found, allocated: Allocated) -> Judged:
     """The state of a replica that locations do not tell of."""
     if not found.reason:
-        return Judged("ahead", why_ahead(found.block_id, next_block_id))
+        return Judged("ahead", why_ahead(found.block_id, allocated))
     when = "its deletion was ordered" if found.sent else f"to be deleted in {-(-found.due_ms // 1000)} s"
     if not found.sent and not found.due_ms:
         when = "to be deleted by its DataNode's next heartbeats"

@@ -10,6 +10,7 @@ from esdfs.namenode.blocks.datanodes import DataNode
 from esdfs.namenode.blocks.health import Health, Level, examine
 from esdfs.namenode.blocks.locations import Replica
 from esdfs.namenode.blocks.manager import BlockManager
+from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord
 from tests.sim.blocks.namespace import Namespace
 
@@ -187,8 +188,8 @@ class _Endless(Namespace):
     def __init__(self, honest: Namespace) -> None:
         self.__dict__ = honest.__dict__
 
-    def next_block_id(self) -> int:
-        return 1 << 62
+    def allocated(self) -> Allocated:
+        return Allocated(1 << 62)
 
 
 MUTANTS: dict[str, Callable[[], Mutant]] = {

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from esdfs.namenode import events as ev
+from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord, OpenFile
 
 BLOCK_BYTES = 1 << 20
@@ -89,8 +90,8 @@ class Namespace:
     def datanode_states(self) -> list[ev.DataNodeStateSet]:
         return [self.wishes[number] for number in sorted(self.wishes)]
 
-    def next_block_id(self) -> int:
-        return self.next_id
+    def allocated(self) -> Allocated:
+        return Allocated(self.next_id)
 
     def cluster(self) -> ev.ClusterFormatted:
         return self._cluster

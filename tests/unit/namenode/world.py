@@ -78,6 +78,7 @@ class FixedPlacer:
 
     def __init__(self) -> None:
         self.live = 2
+        self.foreign_below = 0
 
     def place(
         self,

@@ -3,6 +3,7 @@ import pytest
 from esdfs.errors import InvalidRequest
 from esdfs.namenode.blocks.bodies import Report
 from esdfs.namenode.blocks.reports import FullReport, Verdict, judge
+from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord
 from tests.unit.namenode.blocks.world import BLOCK_BYTES, World
 
@@ -18,12 +19,14 @@ RECORD = BlockRecord(1, 5, 10, 2, True)
         (3, 5, None, Verdict.ORPHAN),
         (10, 5, None, Verdict.FUTURE),
         (11, 5, None, Verdict.FUTURE),
+        (12, 5, None, Verdict.ORPHAN),
+        (14, 5, None, Verdict.FUTURE),
     ],
 )
 def test_what_a_reported_replica_is(
     block_id: int, generation: int, record: BlockRecord | None, verdict: Verdict
 ) -> None:
-    assert judge(block_id, generation, record, next_block_id=10) is verdict
+    assert judge(block_id, generation, record, Allocated(14, ((10, 12),))) is verdict
 
 
 def test_what_a_full_report_does_not_name_is_gone_after_its_last_page(blocks: World) -> None:
@@ -111,6 +114,34 @@ def test_a_block_we_never_allocated_is_an_alarm_and_never_deleted(blocks: World)
     assert (alarm["block_id"], alarm["generation"], alarm["node_id"]) == ("999", 1, "dn-1")
     assert alarm["why"] == "its block was never allocated: the journal's next one is 1"
     assert blocks.manager.status()["alarm_count"] == 1
+
+
+def test_what_a_datanode_has_that_was_never_allocated_is_passed_over_and_stays_an_alarm(
+    blocks: World,
+) -> None:
+    blocks.join("dn-1", "dn-2")
+    assert blocks.manager.foreign_below == 0
+    blocks.report("dn-1", stored=[(7, 1, 1), (5, 1, 1), (1 << 50, 1, 1)])
+    blocks.settle()
+    assert blocks.manager.foreign_below == 8
+    blocks.index.next_id, blocks.index.skipped = 9, ((1, 8),)
+    for _ in range(3):
+        blocks.wait(60_000, "dn-1", "dn-2")
+        assert blocks.commands("dn-1", "delete") == []
+    blocks.report("dn-1", stored=[(5, 1, 1)])
+    blocks.wait(60_000, "dn-1", "dn-2")
+    assert blocks.commands("dn-1", "delete") == []
+    alarms = blocks.manager.status()["alarms"]
+    assert [alarm["block_id"] for alarm in alarms] == ["5", "7", str(1 << 50)]
+    assert alarms[0]["why"] == "its block was never allocated: the journal passed its id over, and keeps it"
+
+
+def test_a_datanode_that_registers_says_which_ids_it_has_before_its_first_report(blocks: World) -> None:
+    blocks.index.next_id = 50
+    blocks.register("dn-1", highest_block_id=49)
+    assert blocks.manager.foreign_below == 0
+    blocks.register("dn-2", highest_block_id=70)
+    assert blocks.manager.foreign_below == 71
 
 
 def test_an_alarm_ends_when_a_full_report_names_its_replica_no_more(blocks: World) -> None:

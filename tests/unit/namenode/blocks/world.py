@@ -19,6 +19,7 @@ from esdfs.namenode.blocks.locations import LocationsStore, Replica
 from esdfs.namenode.blocks.manager import BlockManager, NeedsJournal
 from esdfs.namenode.blocks.policy import Policy
 from esdfs.namenode.config import NameNodeConfig
+from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord, OpenFile
 
 T = TypeVar("T")
@@ -71,6 +72,7 @@ class Index:
         self.records: dict[int, BlockRecord] = {}
         self.numbers: dict[str, tuple[int, str]] = {}
         self.next_id = 1
+        self.skipped: tuple[tuple[int, int], ...] = ()
         self.reign = 1
         self.files: dict[int, OpenFile] = {}
         self.wishes: dict[int, ev.DataNodeStateSet] = {}
@@ -94,8 +96,8 @@ class Index:
     def datanode_states(self) -> list[ev.DataNodeStateSet]:
         return [self.wishes[number] for number in sorted(self.wishes)]
 
-    def next_block_id(self) -> int:
-        return self.next_id
+    def allocated(self) -> Allocated:
+        return Allocated(self.next_id, self.skipped)
 
     def cluster(self) -> ev.ClusterFormatted:
         return self._cluster

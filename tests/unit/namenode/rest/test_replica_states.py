@@ -5,12 +5,14 @@ import pytest
 from esdfs.blocks import DataNodeStatus
 from esdfs.namenode.blocks.admin import Admin
 from esdfs.namenode.blocks.unplaced import Found
+from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord
 from esdfs.namenode.rest.replica_states import Need, judge, judge_unplaced
 from tests.unit.namenode.rest.world import Copy, Node
 
 RECORD = BlockRecord(1, 5, 10, 2, True)
 NEXT = 100
+GIVEN_OUT = Allocated(NEXT, ((50, 60),))
 
 
 def node(number: int, *, status: DataNodeStatus = DataNodeStatus.ACTIVE, admin: str = "in-service") -> Node:
@@ -30,7 +32,7 @@ NODES = {
 def states(
     *copies: Copy, record: BlockRecord | None = RECORD, present: bool = True, id_: int = 7
 ) -> list[str]:
-    return [found.state for found in judge(id_, Need(record, 2, present), copies, NODES, NEXT)]
+    return [found.state for found in judge(id_, Need(record, 2, present), copies, NODES, GIVEN_OUT)]
 
 
 @pytest.mark.parametrize(
@@ -62,12 +64,14 @@ def test_what_nothing_knows_is_an_orphan_below_the_allocation_counter_and_an_ala
     assert states(Copy(1, 5), record=None, present=False) == ["orphan"]
     assert states(Copy(1, 5), record=None, present=False, id_=NEXT - 1) == ["orphan"]
     assert states(Copy(1, 5), Copy(4, 5), record=None, present=False, id_=NEXT) == ["ahead", "ahead"]
+    assert states(Copy(1, 5), record=None, present=False, id_=59) == ["ahead"]
 
 
 @pytest.mark.parametrize(
     ("found", "state", "why"),
     [
         (Found(1, NEXT, 1), "ahead", f"never allocated: the journal's next one is {NEXT}"),
+        (Found(1, 50, 1), "ahead", "never allocated: the journal passed its id over"),
         (Found(1, 5, 9), "ahead", "its generation is later than the journal's"),
         (Found(1, 5, 1, "orphan", 60_000), "orphan", "no file that is known ever named its block"),
         (
@@ -82,6 +86,6 @@ def test_what_nothing_knows_is_an_orphan_below_the_allocation_counter_and_an_ala
 def test_what_locations_do_not_tell_is_an_alarm_or_waits_for_its_deletion(
     found: Found, state: str, why: str
 ) -> None:
-    judged = judge_unplaced(found, NEXT)
+    judged = judge_unplaced(found, GIVEN_OUT)
     assert judged.state == state
     assert why in judged.why

@@ -29,6 +29,7 @@ from esdfs.namenode.events import (
     VoterEntry,
 )
 from esdfs.namenode.frames import Answer, Body, Execute, Status
+from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, Version
 from esdfs.namenode.projection.differing import Change
 from esdfs.namenode.projection.horizon import Standing
@@ -158,8 +159,8 @@ class State:
         return list(self.named.values())
 
     @property
-    def next_block_id(self) -> int:
-        return max(self.records, default=0) + 1
+    def allocated(self) -> Allocated:
+        return Allocated(max(self.records, default=0) + 1)
 
     def block(self, block_id: int) -> BlockRecord | None:
         return self.records.get(block_id)
