@@ -51,6 +51,20 @@ def cluster_status(ctx: typer.Context, *, as_json: Json = False) -> None:
         out.line(told_of(cursor))
 
 
+@cluster.command("resume-copying")
+def resume_copying(ctx: typer.Context, *, as_json: Json = False) -> None:
+    """Copy blocks anew though many DataNodes were lost at once: they will not come back."""
+    here = session.of(ctx)
+    out = here.output(as_json=as_json)
+    told = here.client.control.change("POST", "/cluster/resume-copying", dict[str, Any])
+    if out.as_json:
+        out.json(told)
+    elif told["copying_stopped"]:
+        out.line(f"nothing is copied yet: {told['copying_stopped']}")
+    else:
+        out.line("lost copies are made anew")
+
+
 def _history(told: dict[str, Any]) -> str:
     if not told:
         return "?"
@@ -64,4 +78,6 @@ def _history(told: dict[str, Any]) -> str:
 def _state(told: dict[str, Any]) -> str:
     if told["safe_mode"]:
         return "safe mode: waiting for block reports"
+    if why := told.get("copying_stopped"):
+        return f"nothing is copied: {why}"
     return "read-only" if told.get("read_only") else "normal"

@@ -147,6 +147,8 @@ def health(told: dict[str, Any]) -> Iterator[Verdict]:
         yield Verdict(FAIL, "replicas", f"{alarmed(alarms)}. The first: {first}")
     if told["safe_mode"]:
         yield Verdict(WARN, "state", "safe mode: waiting for block reports")
+    elif why := told.get("copying_stopped"):
+        yield Verdict(FAIL, "state", f"nothing is copied: {why}")
     if told.get("read_only"):
         yield Verdict(FAIL, "state", "read-only: the NameNode's disk is nearly full")
     capacity, available = told["capacity_bytes"], told["available_bytes"]

@@ -119,6 +119,10 @@ class Recheck(msgspec.Struct, frozen=True, tag="recheck"):
     begin: bool = True
 
 
+class ResumeCopies(msgspec.Struct, frozen=True, tag="resume-copies"):
+    """Copy again after a mass failure. Only the leader does."""
+
+
 class UnplacedReplicas(msgspec.Struct, frozen=True, tag="unplaced"):
     """A page of what DataNodes hold beside what locations tell; see ``blocks.unplaced``.
 
@@ -143,6 +147,7 @@ Body: TypeAlias = (
     | Upgrade
     | Balance
     | Recheck
+    | ResumeCopies
     | UnplacedReplicas
     | QuorumStatus
     | TransferLeadership

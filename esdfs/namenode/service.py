@@ -45,6 +45,7 @@ from esdfs.namenode.frames import (
     Register,
     RemoveVoter,
     RenewLeases,
+    ResumeCopies,
     Status,
     TransferLeadership,
     UnplacedReplicas,
@@ -174,6 +175,9 @@ class Service:
                 case Recheck(begin):
                     self._require_leader()
                     result = self._blocks.recheck(begin=begin)
+                case ResumeCopies():
+                    self._require_leader()
+                    result = self._blocks.resume_copies()
                 case UnplacedReplicas(after, limit):
                     result = self._blocks.unplaced.page(after, limit)
                 case Upgrade(finalize):

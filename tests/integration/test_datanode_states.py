@@ -235,3 +235,28 @@ def test_a_corrupt_copy_is_replaced_where_every_datanode_has_one(three: Cluster)
         eventually(lambda: three.replicas(block.block_id)[first].read_bytes() == good)
         eventually(lambda: first in three.holders("/c")[0])
     assert healthy(three)
+
+
+def test_after_a_mass_failure_an_operator_sees_why_nothing_is_copied_and_has_it_go_on() -> None:
+    options = ("--datanodes", "5", "--block-size", "64K")
+    with cluster(*options, settings=SETTINGS) as live, live.client() as dfs:
+        for number in range(20):
+            dfs.write_bytes(f"/{number}", FEW_BLOCKS)
+        why = "3 of 5 DataNodes were lost at once: check the network"
+        for node_id in ("dn-1", "dn-2", "dn-3"):
+            live.kill(node_id)
+        eventually(lambda: why in live.cli("cluster", "status").stdout.decode(), what="the brake")
+        assert f"nothing is copied: {why}" in live.run("doctor").stdout.decode()
+        assert b"esdfs_copying_stopped 1.0" in live.rest("GET", "/metrics").body
+        before = live.rest("GET", "/cluster").body["blocks"]
+        assert before["under_replicated"] > 0
+        done = live.cli("cluster", "resume-copying")
+        assert done.stdout == b"lost copies are made anew\n"
+        eventually(
+            lambda: live.rest("GET", "/cluster").body["blocks"]["under_replicated"] == 0,
+            what="two copies of all that two DataNodes know",
+        )
+        assert b"esdfs_copying_stopped 0.0" in live.rest("GET", "/metrics").body
+        for node_id in ("dn-1", "dn-2", "dn-3"):
+            live.restart(node_id)
+        eventually(lambda: healthy(live), what="every block whole")

@@ -52,6 +52,7 @@ class Intake:
         on_confirmed: Callable[[int], None],
     ) -> None:
         self.futures = Futures(policy)
+        self.obeyed_epoch = 0  # the highest that a DataNode has said it obeys
         self._index = index
         self._store = store
         self._nodes = nodes
@@ -118,6 +119,7 @@ class Intake:
         number = node.number
         if report.full and report.first:
             self._full[number] = FullReport(self._clock.monotonic_ns(), report.epoch)
+            self.obeyed_epoch = max(self.obeyed_epoch, report.epoch)
             node.wants_report = False
         if report.size() > len(report.stored):
             self._queue.append(_Page(number, items(report)))

@@ -314,10 +314,13 @@ class BlockManager:
             return "blocks are being looked at"
         return "copies are being made" if self.replicator.mending() else ""
 
-    def resume_copies(self) -> None:
-        """Copy again after a mass failure: the DataNodes will not come back."""
+    def resume_copies(self) -> dict[str, Any]:
+        """Copy again after a mass failure: the DataNodes will not come back. Answers what stops it still."""
+        if self._brake.reason:
+            self._log.warning("copying goes on", why="an operator asked for it")
         self._brake.release(self._nodes)
         self.replicator.stopped = self._why_stopped()
+        return {"copying_stopped": self._idle()}
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -362,6 +365,16 @@ class BlockManager:
         if not self._leads:
             return "another NameNode leads"
         return f"safe mode: {unsafe}" if (unsafe := self._scanning.unsafe) else self._brake.reason
+
+    def _idle(self) -> str:
+        """Why no copies are made or deleted; empty = they are."""
+        ours, theirs = self._index.epoch(), self._intake.obeyed_epoch
+        if self._leads and theirs > ours:
+            return (
+                f"DataNodes obey a leader of epoch {theirs}, this one's is {ours}: another NameNode leads, or"
+                " this one's journal went back in time (then stop it and run esdfs namenode force-standalone)"
+            )
+        return self.replicator.stopped
 
     def _changed(self, change: Change) -> None:
         node, before, why = change
@@ -423,7 +436,7 @@ class BlockManager:
         return {
             "safe_mode": bool(self._scanning.unsafe),
             "safe_mode_reason": self._scanning.unsafe,
-            "copying_stopped": self.replicator.stopped,
+            "copying_stopped": self._idle(),
             "datanodes": self._nodes.by_status(),
             "blocks": {
                 "total": self._scanning.total,

@@ -12,7 +12,7 @@ from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.rest import errors
 from esdfs.namenode.rest.audit import Audit
 from esdfs.namenode.rest.balance import Balance
-from esdfs.namenode.rest.cluster import Cluster, Live, Ready
+from esdfs.namenode.rest.cluster import Cluster, Live, Ready, ResumeCopying
 from esdfs.namenode.rest.cursors import Cursor, Cursors
 from esdfs.namenode.rest.datanodes import (
     DataNodeBlocks,
@@ -127,6 +127,7 @@ ROUTES: Final = {
     "/datanodes/{node_id}/state": DataNodeState,
     "/balance": Balance,
     "/cluster": Cluster,
+    "/cluster/resume-copying": ResumeCopying,
     "/quorum": Quorum,
     "/quorum/transfer": QuorumTransfer,
     "/quorum/voters": QuorumVoters,

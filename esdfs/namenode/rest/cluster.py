@@ -8,7 +8,7 @@ from falcon.asgi import Request, Response
 
 from esdfs.blocks import DataNodeStatus
 from esdfs.errors import EsdfsError
-from esdfs.namenode.frames import Status
+from esdfs.namenode.frames import ResumeCopies, Status
 from esdfs.namenode.rest.cursors import standing
 from esdfs.namenode.rest.edge import Edge, answer, stamp
 
@@ -68,12 +68,26 @@ class Cluster:
                 "replication": settings.replication if settings else 0,
                 "min_replication": settings.min_replication if settings else 0,
                 "safe_mode": bool(status.get("safe_mode")),
+                "copying_stopped": status.get("copying_stopped", ""),
                 "read_only": bool(status.get("read_only")),
                 "alarms": status.get("alarms", []),
                 "alarm_count": status.get("alarm_count", 0),
                 "cursors": (await standing(self._edge)).cursors,
             },
         )
+
+
+class ResumeCopying:
+    """/cluster/resume-copying."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """Copy again after a mass failure; answers what stops it still. Repeatable."""
+        del req
+        told = await self._edge.ask(resp, ResumeCopies())
+        answer(resp, msgspec.msgpack.decode(told.result))
 
 
 class Live:

@@ -34,6 +34,7 @@ _GAUGES: Final = {
     "pending_requests": ("esdfs_engine_pending_requests", "Requests waiting for the next batch"),
     "alarm_count": ("esdfs_replicas_ahead", "Replicas the journal does not tell of: see esdfs fsck"),
     "safe_mode": ("esdfs_safe_mode", "1 while too few blocks are reported"),
+    "copying_stopped": ("esdfs_copying_stopped", "1 while no copies are made or deleted: see /cluster"),
     "read_only": ("esdfs_read_only", "1 while the NameNode's disk is nearly full"),
 }
 

@@ -309,6 +309,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/balance"): Operation("Move blocks until they are filled evenly", dict, (), bodies.Balance),
     ("DELETE", "/balance"): Operation("Move no further blocks"),
     ("GET", "/cluster"): Operation("The cluster in one object"),
+    ("POST", "/cluster/resume-copying"): Operation("Copy again after a mass failure: what is lost is lost"),
     ("GET", "/quorum"): Operation(
         "Who votes, who leads, and how far each one is, as the leader knows it", dict, ("consistency",)
     ),

@@ -40,6 +40,7 @@ def test_a_cluster_that_is_well_gets_no_complaint() -> None:
         ({"blocks": {"under_replicated": 2}}, WARN, "too few copies"),
         ({"alarms": [ALARM], "alarm_count": 2}, FAIL, "2 replicas are ahead of the journal"),
         ({"safe_mode": True}, WARN, "safe mode"),
+        ({"copying_stopped": "3 of 6 DataNodes were lost at once"}, FAIL, "nothing is copied: 3 of 6"),
         ({"read_only": True}, FAIL, "read-only"),
         ({"available_bytes": 5}, WARN, "5 % left"),
     ],

@@ -259,10 +259,20 @@ def test_an_operator_says_that_a_mass_failure_is_real(blocks: World) -> None:
     numbers = blocks.join(*names)
     blocks.write(numbers[0], numbers[7])
     blocks.wait(20_000, *names[3:])
-    blocks.manager.resume_copies()
+    assert blocks.manager.resume_copies() == {"copying_stopped": ""}
     blocks.wait(2_000, *names[3:7])
     assert blocks.manager.status()["copying_stopped"] == ""
     assert len(blocks.commands("dn-8", "replicate")) == 1
+
+
+def test_a_leader_whose_orders_nobody_obeys_says_why(blocks: World) -> None:
+    blocks.join("dn-1", "dn-2")
+    blocks.report("dn-1", full=True, first=True, epoch=blocks.index.reign + 4)
+    told = blocks.manager.status()["copying_stopped"]
+    assert "DataNodes obey a leader of epoch 5, this one's is 1" in told
+    assert "force-standalone" in told
+    blocks.index.reign += 4
+    assert blocks.manager.status()["copying_stopped"] == ""
 
 
 def test_the_leader_is_the_first_active_datanode_of_the_pipeline(blocks: World) -> None:
