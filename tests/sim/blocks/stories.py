@@ -15,7 +15,7 @@ OTHERS = ("dn-1", "dn-2", "dn-4")
 
 def _one_too_many(on: Stage) -> int:
     """dn-3 has taken an order, and dn-2 would be chosen now."""
-    on.until(lambda: not on.first.manager.status()["copying_stopped"], to=on.first)
+    on.until(lambda: not on.first.manager.replicator.stopped, to=on.first)
     for name in NODES:
         on.speak(name, to=on.second)
     on.block("dn-3", "dn-4")
