@@ -1,6 +1,7 @@
 """What every test may ask for."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 import pytest
 
 from tests import postgres
+
+# A shell that starts us in the background has SIGINT ignored, and so would all processes of tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -397,6 +397,7 @@ class BlockManager:
 
     def _worth_changed(self, node: DataNode) -> None:
         self._scanning.blocks_of(node.number)
+        self._write_rows()  # whoever is told that it is so may look next
 
     def _shown(self, node: DataNode) -> None:
         self._dirty.add(node.number)

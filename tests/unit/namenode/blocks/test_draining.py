@@ -82,6 +82,13 @@ def test_it_is_not_done_before_its_full_report_is_in(blocks: World) -> None:
     assert blocks.admin("dn-1").state == "decommissioned"
 
 
+def test_what_an_operator_wants_is_shown_to_whoever_looks_next(blocks: World) -> None:
+    one, *_ = blocks.join(*ALL)
+    for state in ("decommissioning", "in-service"):
+        blocks.want("dn-1", state)
+        assert blocks.store.datanodes()[one].admin.state == state
+
+
 def test_activated_again_what_is_too_much_is_deleted_from_sure_copies_only(blocks: World) -> None:
     one, two, *_ = blocks.join(*ALL)
     block_id = blocks.write(one, two)
