@@ -94,11 +94,19 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         if not 1 <= self.rest_workers <= 64:
             problems.append("rest_workers must be between 1 and 64")
         if self.inactive_after_ms < 2 * self.heartbeat_interval_ms:
-            problems.append("inactive_after_ms must be at least 2 × heartbeat_interval_ms")
+            problems.append(
+                f"inactive_after_ms ({self.inactive_after_ms}) must be at least"
+                f" 2 × heartbeat_interval_ms ({self.heartbeat_interval_ms})"
+            )
         if self.dead_after_ms <= self.inactive_after_ms:
-            problems.append("dead_after_ms must be above inactive_after_ms")
+            problems.append(
+                f"dead_after_ms ({self.dead_after_ms}) must be above"
+                f" inactive_after_ms ({self.inactive_after_ms})"
+            )
         if self.lease_hard_ms < self.lease_soft_ms:
-            problems.append("lease_hard_ms must not be below lease_soft_ms")
+            problems.append(
+                f"lease_hard_ms ({self.lease_hard_ms}) must not be below lease_soft_ms ({self.lease_soft_ms})"
+            )
         if not all(name and address.rpartition(":")[2].isdigit() for name, address in self._seeds()):
             problems.append('seeds must look like "nn-1=host:port"')
         if self.feature_level_max and not SUPPORTED.has(self.feature_level_max):
