@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from esdfs.ids import Micros, NodeId
+from esdfs.ids import Epoch, Micros, NodeId
 from esdfs.journal.entry import Draft, Entry
 from esdfs.journal.quorum.voters import Voter, VoterKind, VoterSet
 from esdfs.namenode.event_codec import pack, unpack
@@ -10,6 +10,8 @@ from esdfs.namenode.events import Event, Kind, LeaderChanged, VoterEntry, Voters
 from esdfs.namenode.upcasters import LEVEL_OLDEST
 
 VOTERS_KIND = int(Kind.VOTERS_CHANGED)
+FORMAT_EPOCH = Epoch(0)
+"""Formatting writes outside any leader's epoch."""
 
 
 class EventControlRecords:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from esdfs.blocks import BLOCK_BYTES, BLOCK_BYTES_MAX, BLOCK_BYTES_MIN
 from esdfs.env import Clock, Rng
 from esdfs.errors import InvalidRequest
-from esdfs.ids import Epoch, Micros, Position, Txid
+from esdfs.ids import ORIGIN, Micros, Txid
 from esdfs.journal.chain import seal
 from esdfs.journal.entry import NO_CHAIN, Head, Identity
 from esdfs.journal.floor import FILE as FLOOR_FILE
@@ -13,12 +13,9 @@ from esdfs.journal.floor import AckFloor
 from esdfs.journal.migrate import upgrade
 from esdfs.journal.sql import open_journal
 from esdfs.namenode.config import NameNodeConfig, save
-from esdfs.namenode.control_records import draft
+from esdfs.namenode.control_records import FORMAT_EPOCH, draft
 from esdfs.namenode.events import ClusterFormatted, VoterEntry, VotersChanged
 from esdfs.namenode.upcasters import LEVEL_NEWEST
-
-FORMAT_EPOCH = Epoch(0)
-"""Formatting writes outside any leader's epoch."""
 
 
 def cluster_settings(
@@ -129,7 +126,7 @@ def join_namenode(config: NameNodeConfig, *, cluster_id: str, generation: int, r
     floor = AckFloor(config.path / FLOOR_FILE, identity)
     try:
         # A disk that acknowledged nothing yet: known, and not merely unreadable.
-        floor.write(Position(Epoch(0), Txid(0)))
+        floor.write(ORIGIN)
     finally:
         floor.close()
     save(config)

@@ -20,8 +20,8 @@ from esdfs.namenode.checkpoints.image import ImageHeader, require_layout
 from esdfs.namenode.checkpoints.making import load
 from esdfs.namenode.checkpoints.recovery import Found
 from esdfs.namenode.config import NameNodeConfig
+from esdfs.namenode.control_records import FORMAT_EPOCH
 from esdfs.namenode.features import beyond
-from esdfs.namenode.formatting import FORMAT_EPOCH
 from esdfs.namenode.leading import Quorum
 from esdfs.namenode.member import Member, examine
 from esdfs.namenode.projection.lmdb import ProjectionStore
