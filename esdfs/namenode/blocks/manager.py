@@ -80,6 +80,7 @@ class BlockManager:
         self._neighbours = Neighbours()
         self._promises = Promises()
         self._leads = True
+        self._led_epoch = index.epoch()
         self._brake = Brake(self._policy)
         self._cluster = index.cluster()
         self.replicator = BlockReplicator(
@@ -353,10 +354,14 @@ class BlockManager:
 
     def leads(self, leading: bool) -> None:
         """Only the leader's orders are obeyed, so only it gives any."""
-        if leading and not self._leads:
+        # Elected again, it may never have known that another led meanwhile.
+        epoch = self._index.epoch()
+        changed = leading is not self._leads or (leading and epoch != self._led_epoch)
+        if changed and leading:
             # What our predecessor ordered may still happen: no report made before is trusted.
             self._nodes.doubt(self._clock.monotonic_ns(), self._rng)
-        if leading is not self._leads:
+            self._led_epoch = epoch
+        if changed:
             self.balancer.forget(self._clock.monotonic_ns())
         self._leads = self.unplaced.leads = leading
         self.replicator.stopped = self._why_stopped()

@@ -126,6 +126,7 @@ class Checkers:
     def watch(self, namenode: "SimNameNode") -> None:
         """Look over the shoulder of its block manager."""
         manager = namenode.manager
+        self._passed_over.clear()  # a process that has just started knows nothing of what was before
         copies, intake = manager.replicator._copies, manager._intake
         start, confirmed = copies.start, intake._confirmed
 

@@ -190,6 +190,16 @@ def test_a_copy_nobody_vouched_for_does_not_justify_a_deletion(blocks: World) ->
     assert all_deletions(blocks) == []
 
 
+def test_who_is_elected_again_trusts_nothing_of_before_even_if_it_never_knew_that_another_led(
+    blocks: World,
+) -> None:
+    surplus(blocks, confirmed=True)
+    blocks.index.reign += 2
+    blocks.manager.leads(True)
+    blocks.settle()
+    assert all_deletions(blocks) == [], "what the one between ordered may still happen"
+
+
 @pytest.mark.parametrize(("late", "heard"), [("dn-1", "dn-2"), ("dn-2", "dn-1")])
 def test_a_late_datanode_does_not_justify_a_deletion(blocks: World, late: str, heard: str) -> None:
     surplus(blocks, confirmed=True)
