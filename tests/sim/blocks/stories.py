@@ -1,7 +1,7 @@
 """What random faults hit too rarely: an order to delete that is still to happen while another is considered.
 
-In each, a block of two copies has three. The first leader has dn-3 delete its copy, and dn-3 takes its time;
-then dn-2 becomes the fullest. Whoever counts on dn-3 now has dn-2 delete its own, and one copy is left.
+In each, a block of two copies has three. A leader has dn-3 delete its copy, and dn-3 takes its time; then
+dn-2 becomes the fullest. Whoever counts on dn-3 now has dn-2 delete its own, and one copy is left.
 """
 
 from collections.abc import Callable
@@ -28,10 +28,10 @@ def _one_too_many(on: Stage) -> int:
     return block_id
 
 
-def _without_dn_3(on: Stage) -> None:
-    """It has not heard of the second leader, and all others have reported to that one."""
+def _without_dn_3(on: Stage, leader: SimNameNode) -> None:
+    """It has not heard of the leader, and all others have reported to that one."""
     for _ in range(4):
-        on.speak(*OTHERS, to=on.second)
+        on.speak(*OTHERS, to=leader)
     assert not on.node("dn-2").holds("delete"), "nobody knows yet what dn-3 will do"
 
 
@@ -63,7 +63,7 @@ def a_report_from_before_the_election(on: Stage) -> None:
     on.cluster.elect(on.second)
     for _ in pages:
         pass
-    _without_dn_3(on)
+    _without_dn_3(on, on.second)
     _ends_well(on, block_id, on.second)
 
 
@@ -71,8 +71,24 @@ def what_a_follower_heard(on: Stage) -> None:
     """All have reported to the second one while it followed."""
     block_id = _one_too_many(on)
     on.cluster.elect(on.second)
-    _without_dn_3(on)
+    _without_dn_3(on, on.second)
     _ends_well(on, block_id, on.second)
+
+
+def elected_again_without_knowing_of_another(on: Stage) -> None:
+    """The first one is elected again, and never heard of the second one, whose order dn-3 has taken."""
+    on.until(lambda: not on.first.manager.replicator.stopped, to=on.first)
+    on.cut_off(on.first)
+    on.cluster.elect(on.second)
+    on.block("dn-3", "dn-4")
+    block_id = on.block("dn-1", "dn-2", "dn-3")
+    on.until(lambda: on.node("dn-3").holds("delete"), to=on.second)
+    for name in ("dn-1", "dn-4", "dn-4"):
+        on.block("dn-2", name)
+    on.speak("dn-3", to=on.first)
+    on.cluster.elect(on.first)
+    _without_dn_3(on, on.first)
+    _ends_well(on, block_id, on.first)
 
 
 def an_order_that_is_late(on: Stage) -> None:
@@ -89,6 +105,7 @@ STORIES: dict[str, Callable[[Stage], None]] = {
         a_deposed_leaders_order,
         a_report_from_before_the_election,
         what_a_follower_heard,
+        elected_again_without_knowing_of_another,
         an_order_that_is_late,
     )
 }
