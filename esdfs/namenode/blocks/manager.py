@@ -28,14 +28,13 @@ from esdfs.namenode.blocks.promises import Promises
 from esdfs.namenode.blocks.racks import Racks
 from esdfs.namenode.blocks.redundancy import BlockReplicator
 from esdfs.namenode.blocks.releasing import Releasing
+from esdfs.namenode.blocks.rows import Rows
 from esdfs.namenode.blocks.scanning import Scanning
 from esdfs.namenode.blocks.unplaced import Unplaced
 from esdfs.namenode.config import NameNodeConfig
-from esdfs.namenode.events import Event
+from esdfs.namenode.events import DataNodeStateSet, Event
 
 __all__ = ["BlockIndex", "BlockManager", "NeedsJournal"]
-
-_ROWS_EVERY_MS = 1_000
 
 
 class NeedsJournal(Exception):
@@ -76,11 +75,11 @@ class BlockManager:
         now_ns = clock.monotonic_ns()
         self._nodes = DataNodeTable(self._policy)
         self._nodes.restore(store.datanodes().values(), now_ns)
+        self._rows = Rows(store, self._nodes, clock)
         self._deletions = Deletions(self._policy)
         self._neighbours = Neighbours()
         self._promises = Promises()
-        self._leads = True
-        self._led_epoch = index.epoch()
+        self._reign: int | None = index.epoch()  # the epoch it leads in
         self._brake = Brake(self._policy)
         self._cluster = index.cluster()
         self.replicator = BlockReplicator(
@@ -117,8 +116,8 @@ class BlockManager:
             clock,
             logger,
             on_changed=self._changed,
-            on_wish=self._worth_changed,
-            on_counted=self._shown,
+            on_wish=lambda node: self._scanning.blocks_of(node.number),
+            on_counted=lambda node: self._rows.changed(node.number),
         )
         self._following = Following(
             index,
@@ -130,7 +129,7 @@ class BlockManager:
             self._intake,
             self._policy,
             clock,
-            self._operating.apply,
+            self._wanted,
         )
         self._scanning = Scanning(
             index,
@@ -147,8 +146,6 @@ class BlockManager:
         placing = Placing(self._cluster, self._nodes, self._promises, self._policy, rng)
         self.place, self.serving = placing.place, placing.serving
         self.racks = Racks(config.topology, config.topology_script, logger)
-        self._rows_ns = now_ns
-        self._dirty: set[int] = set()
         self._farewell = Farewell(
             index, store, self._nodes, self._deletions, self.replicator, self._policy, logger
         )
@@ -187,11 +184,11 @@ class BlockManager:
         node = self._nodes.get(number)
         assert node is not None, "a registered DataNode is known"
         node.report_due_ns = node.heard_ns + ns(self._spread(self._policy.full_report_every_ms))
-        self._dirty.add(number)
+        self._rows.changed(number)
         if change is not None:
             self._operating.look(node)
             self._changed(change)
-        self._write_rows()
+        self._rows.write()
         self._log.info("DataNode registered", node_id=told.node_id, number=number, uuid=told.uuid, rack=rack)
         return {
             "cluster_id": self._cluster.cluster_id,
@@ -215,10 +212,10 @@ class BlockManager:
             node.report_due_ns = now_ns + ns(self._spread(self._policy.full_report_every_ms))
         failed_before = node.row.failed_volumes
         change = self._nodes.heartbeat(node, told, now_ns, self._clock.wall_us())
-        self._dirty.add(node.number)
+        self._rows.changed(node.number)
         if change is not None:
             self._changed(change)
-            self._write_rows()
+            self._rows.write()
         if node.row.failed_volumes > failed_before:
             self._log.error("disk failed", node_id=node_id, why="it said so")
         commands = self._orders(node, now_ns)
@@ -333,8 +330,9 @@ class BlockManager:
             if change.before is DataNodeStatus.MAINTENANCE:
                 self._operating.look(change.node)
             self._changed(change)
-        if changes or now_ns - self._rows_ns >= ns(_ROWS_EVERY_MS):
-            self._write_rows()
+        if changes:
+            self._rows.write()
+        self._rows.tick(now_ns)
         if self._brake.tick(self._nodes, now_ns):
             self._log.error(
                 "copying stopped" if self._brake.reason else "copying goes on", why=self._brake.reason
@@ -354,27 +352,27 @@ class BlockManager:
 
     def leads(self, leading: bool) -> None:
         """Only the leader's orders are obeyed, so only it gives any."""
-        # Elected again, it may never have known that another led meanwhile.
-        epoch = self._index.epoch()
-        changed = leading is not self._leads or (leading and epoch != self._led_epoch)
-        if changed and leading:
+        # By the epoch: who is elected again may never have known that another led meanwhile.
+        reign = self._index.epoch() if leading else None
+        if reign == self._reign:
+            return
+        if leading:
             # What our predecessor ordered may still happen: no report made before is trusted.
             self._nodes.doubt(self._clock.monotonic_ns(), self._rng)
-            self._led_epoch = epoch
-        if changed:
-            self.balancer.forget(self._clock.monotonic_ns())
-        self._leads = self.unplaced.leads = leading
+        self.balancer.forget(self._clock.monotonic_ns())
+        self._reign = reign
+        self.unplaced.leads = leading
         self.replicator.stopped = self._why_stopped()
 
     def _why_stopped(self) -> str:
-        if not self._leads:
+        if self._reign is None:
             return "another NameNode leads"
         return f"safe mode: {unsafe}" if (unsafe := self._scanning.unsafe) else self._brake.reason
 
     def _idle(self) -> str:
         """Why no copies are made or deleted; empty = they are."""
         ours, theirs = self._index.epoch(), self._intake.obeyed_epoch
-        if self._leads and theirs > ours:
+        if self._reign is not None and theirs > ours:
             return (
                 f"DataNodes obey a leader of epoch {theirs}, this one's is {ours}: another NameNode leads, or"
                 " this one's journal went back in time (then stop it and run esdfs namenode force-standalone)"
@@ -384,7 +382,7 @@ class BlockManager:
     def _changed(self, change: Change) -> None:
         node, before, why = change
         number = node.number
-        self._dirty.add(number)
+        self._rows.changed(number)
         self._log.warning(
             "DataNode status",
             node_id=node.row.node_id,
@@ -400,19 +398,9 @@ class BlockManager:
             # All its copies stopped to count, or count again.
             self._scanning.blocks_of(number)
 
-    def _worth_changed(self, node: DataNode) -> None:
-        self._scanning.blocks_of(node.number)
-        self._write_rows()  # whoever is told that it is so may look next
-
-    def _shown(self, node: DataNode) -> None:
-        self._dirty.add(node.number)
-
-    def _write_rows(self) -> None:
-        self._rows_ns = self._clock.monotonic_ns()
-        dirty, self._dirty = self._dirty, set()
-        rows = [node.row for number in dirty if (node := self._nodes.get(number)) is not None]
-        if rows:
-            self._store.put_datanodes(rows)
+    def _wanted(self, wish: DataNodeStateSet) -> None:
+        self._operating.apply(wish)
+        self._rows.write()  # whoever is told that it is so may look next
 
     def cleanup(self) -> None:
         """Ask again for what is overdue; forget DataNodes that are dead for long and hold nothing needed."""
@@ -463,5 +451,5 @@ class BlockManager:
 
     def close(self) -> None:
         """Leave the newest rows to the next process."""
-        self._write_rows()
+        self._rows.write()
         self._store.close()

@@ -36,7 +36,7 @@ class Checkers:
     def __init__(self, cluster: "Cluster") -> None:
         self._cluster = cluster
         self.released_ns = -(10**18)
-        self._passed_over: dict[int, int] = {}
+        self._passed_over: dict[str, dict[int, int]] = {}
         self.moving = Moving(cluster)
 
     # --- B1, B3 ---
@@ -126,7 +126,7 @@ class Checkers:
     def watch(self, namenode: "SimNameNode") -> None:
         """Look over the shoulder of its block manager."""
         manager = namenode.manager
-        self._passed_over.clear()  # a process that has just started knows nothing of what was before
+        self._passed_over[namenode.name] = {}  # a process that has just started passed over none
         copies, intake = manager.replicator._copies, manager._intake
         start, confirmed = copies.start, intake._confirmed
 
@@ -146,8 +146,8 @@ class Checkers:
     def _in_order(self, namenode: "SimNameNode", block_id: int) -> None:
         """Nothing better off gets again and again what a block with one copy left could have had."""
         replicator, now_ns = namenode.manager.replicator, self._cluster.world.now_ns
-        urgent = replicator._queues.at(Level.ONE_LEFT)
-        self._passed_over.pop(block_id, None)
+        urgent, passed_over = replicator._queues.at(Level.ONE_LEFT), self._passed_over[namenode.name]
+        passed_over.pop(block_id, None)
         if block_id in urgent or not urgent:
             return
         busy_sources, busy_targets = replicator._copies.busy(urgent=True)
@@ -160,8 +160,8 @@ class Checkers:
             free = any(n not in busy_sources and replicator._obeys(n) for n in health.good)
             could = health.level is Level.ONE_LEFT and free
             if not could or not replicator._targets(other, record, health, busy_targets):
-                self._passed_over.pop(other, None)
-            elif now_ns - self._passed_over.setdefault(other, now_ns) > PASSED_OVER_NS:
+                passed_over.pop(other, None)
+            elif now_ns - passed_over.setdefault(other, now_ns) > PASSED_OVER_NS:
                 raise InvariantBrokenError(
                     "RepairOrder", f"{namenode.name} copies {block_id} while {other} has one copy left"
                 )

@@ -45,13 +45,14 @@ class SimNameNode:
 
     Attributes:
         view: The namespace, as far as it has been applied here.
+        cut_off: It hears of no other leader.
         life: Counts its processes.
     """
 
     def __init__(self, cluster: "Cluster", name: str, directory: Path) -> None:
         self.name = name
         self.view = Namespace(cluster.settings)
-        self.up = self.paused = self.leading = False
+        self.up = self.paused = self.leading = self.cut_off = False
         self.life = 0
         self.heard_ns: dict[int, int] = {}
         self._cluster = cluster
@@ -123,6 +124,8 @@ class SimNameNode:
 
     def hear_of(self, reign: int) -> None:
         """Another leads, in this epoch."""
+        if self.cut_off:
+            return
         if self.paused:
             self._held.append(lambda: self.hear_of(reign))
         elif reign > self.view.reign:

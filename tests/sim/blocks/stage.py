@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 from esdfs.namenode.blocks.policy import Policy
 from tests.sim.blocks.cluster import Cluster
@@ -109,10 +108,6 @@ class Stage:
     def pass_s(self, seconds: int) -> None:
         """NameNodes work, and nobody speaks."""
         self.world.run_until(self.world.now_ns + seconds * SECOND_NS)
-
-    def cut_off(self, namenode: SimNameNode) -> None:
-        """It hears of no other leader any more."""
-        namenode.hear_of = Mock()  # type: ignore[method-assign]
 
     def until(self, is_so: Callable[[], bool], *, to: SimNameNode, at_most_s: int = 60) -> None:
         """All speak until it is so."""

@@ -13,18 +13,23 @@ from tests.sim.checkers import InvariantBrokenError
 OTHERS = ("dn-1", "dn-2", "dn-4")
 
 
-def _one_too_many(on: Stage) -> int:
-    """dn-3 has taken an order, and dn-2 would be chosen now."""
-    on.until(lambda: not on.first.manager.replicator.stopped, to=on.first)
+def _leads(on: Stage, leader: SimNameNode) -> None:
+    """It has heard of all and gives orders."""
+    on.until(lambda: not leader.manager.replicator.stopped, to=leader)
+
+
+def _one_too_many(on: Stage, leader: SimNameNode, other: SimNameNode) -> int:
+    """dn-3 has taken the leader's order, and dn-2 would be chosen now, as the other one knows, too."""
+    _leads(on, leader)
     for name in NODES:
-        on.speak(name, to=on.second)
+        on.speak(name, to=other)
     on.block("dn-3", "dn-4")
     block_id = on.block("dn-1", "dn-2", "dn-3")
-    on.until(lambda: on.node("dn-3").holds("delete"), to=on.first)
+    on.until(lambda: on.node("dn-3").holds("delete"), to=leader)
     for name in ("dn-1", "dn-4", "dn-4"):
         on.block("dn-2", name)
     for name in NODES:
-        on.speak(name, to=on.second)
+        on.speak(name, to=other)
     return block_id
 
 
@@ -46,7 +51,7 @@ def _ends_well(on: Stage, block_id: int, leader: SimNameNode) -> None:
 
 def a_deposed_leaders_order(on: Stage) -> None:
     """The second one hears from all, in its own epoch, that they have it: who has heard it obeys no other."""
-    block_id = _one_too_many(on)
+    block_id = _one_too_many(on, on.first, on.second)
     on.cluster.elect(on.second)
     on.until(lambda: on.node("dn-2").holds("delete"), to=on.second, at_most_s=8)
     _ends_well(on, block_id, on.second)
@@ -55,7 +60,7 @@ def a_deposed_leaders_order(on: Stage) -> None:
 
 def a_report_from_before_the_election(on: Stage) -> None:
     """dn-3 is in the middle of a full report while the second one is elected, and has not heard of it."""
-    block_id = _one_too_many(on)
+    block_id = _one_too_many(on, on.first, on.second)
     link = on.link("dn-3", on.second)
     link._full_due = True
     pages = link._report()
@@ -69,7 +74,7 @@ def a_report_from_before_the_election(on: Stage) -> None:
 
 def what_a_follower_heard(on: Stage) -> None:
     """All have reported to the second one while it followed."""
-    block_id = _one_too_many(on)
+    block_id = _one_too_many(on, on.first, on.second)
     on.cluster.elect(on.second)
     _without_dn_3(on, on.second)
     _ends_well(on, block_id, on.second)
@@ -77,15 +82,10 @@ def what_a_follower_heard(on: Stage) -> None:
 
 def elected_again_without_knowing_of_another(on: Stage) -> None:
     """The first one is elected again, and never heard of the second one, whose order dn-3 has taken."""
-    on.until(lambda: not on.first.manager.replicator.stopped, to=on.first)
-    on.cut_off(on.first)
+    _leads(on, on.first)
+    on.first.cut_off = True
     on.cluster.elect(on.second)
-    on.block("dn-3", "dn-4")
-    block_id = on.block("dn-1", "dn-2", "dn-3")
-    on.until(lambda: on.node("dn-3").holds("delete"), to=on.second)
-    for name in ("dn-1", "dn-4", "dn-4"):
-        on.block("dn-2", name)
-    on.speak("dn-3", to=on.first)
+    block_id = _one_too_many(on, on.second, on.first)
     on.cluster.elect(on.first)
     _without_dn_3(on, on.first)
     _ends_well(on, block_id, on.first)
@@ -93,7 +93,7 @@ def elected_again_without_knowing_of_another(on: Stage) -> None:
 
 def an_order_that_is_late(on: Stage) -> None:
     """The leader asks dn-3 what became of its order, and dn-3 still has the copy: the order is void."""
-    block_id = _one_too_many(on)
+    block_id = _one_too_many(on, on.first, on.second)
     on.until(lambda: on.node("dn-2").holds("delete"), to=on.first)
     _ends_well(on, block_id, on.first)
     assert on.stats["expired"] > 0
