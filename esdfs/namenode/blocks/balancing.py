@@ -8,8 +8,9 @@ from esdfs.blocks import DataNodeStatus
 from esdfs.namenode.blocks import evenness, moves
 from esdfs.namenode.blocks.copies import Copy
 from esdfs.namenode.blocks.datanodes import DataNode, DataNodeTable
-from esdfs.namenode.blocks.evenness import Share
+from esdfs.namenode.blocks.evenness import Round, Share
 from esdfs.namenode.blocks.index import BlockIndex
+from esdfs.namenode.blocks.laps import Lap
 from esdfs.namenode.blocks.locations import LocationsStore
 from esdfs.namenode.blocks.placement import candidates
 from esdfs.namenode.blocks.policy import Policy, ns
@@ -80,7 +81,7 @@ class Balancer:
         self._why = "nobody asked for it"
         self._ended_ns: int | None = None
         self._ended_spread: float | None = None
-        self._laps: dict[int, _Lap] = {}
+        self._laps: dict[int, Lap] = {}
         self._calm_since_ns: int | None = None
         self._restless_since_ns: int | None = None
 
@@ -216,10 +217,10 @@ class Balancer:
 
     def _choose(self, shares: list[Share], wish: Wish, now_ns: int, *, calm: bool) -> bool:
         looked_at = 0
-        around = _Round(shares, wish.threshold, self._room())
+        around = Round(shares, wish.threshold, self._room())
         givers = evenness.sources(shares, wish.threshold)
         for number in (giver.number for giver in givers):
-            lap = self._laps.setdefault(number, _Lap())
+            lap = self._laps.setdefault(number, Lap())
             if lap.rests(now_ns) or not self._obeys(number):
                 continue
             if number in self._moves.busy()[0] or not around.takers(number):
@@ -245,10 +246,10 @@ class Balancer:
             return False
         return looked_at > 0
 
-    def _hopeless(self, number: int, around: "_Round", now_ns: int) -> bool:
-        return self._laps.setdefault(number, _Lap()).fruitless(now_ns) or not around.takers(number)
+    def _hopeless(self, number: int, around: Round, now_ns: int) -> bool:
+        return self._laps.setdefault(number, Lap()).fruitless(now_ns) or not around.takers(number)
 
-    def _move(self, block_id: int, source: int, around: "_Round", wish: Wish, now_ns: int) -> bool:
+    def _move(self, block_id: int, source: int, around: Round, wish: Wish, now_ns: int) -> bool:
         """Start to move a block away from a DataNode, if that is right and helps."""
         if block_id in self._moves:
             return False
@@ -325,84 +326,3 @@ class Balancer:
             )
             for node in self._taking_part()
         ]
-
-
-class _Round:
-    """The DataNodes as they will be after the moves chosen so far.
-
-    Args:
-        room: Bytes left, of those that take new blocks.
-    """
-
-    def __init__(self, shares: list[Share], threshold: float, room: dict[int, int]) -> None:
-        self._shares = {share.number: share for share in shares}
-        self._threshold = threshold
-        self._room = room
-        self._takers: dict[int, list[Share]] = {}
-
-    def takers(self, source: int) -> list[Share]:
-        """Whom a DataNode should give to now, the emptiest first; empty when it need not."""
-        if source not in self._takers:
-            shares = list(self._shares.values())
-            giver = self._shares[source]
-            needed = giver in evenness.sources(shares, self._threshold)
-            takers = evenness.targets(shares, giver, self._threshold) if needed else []
-            self._takers[source] = [taker for taker in takers if taker.number in self._room]
-        return self._takers[source]
-
-    def fitting(self, source: int, size_bytes: int, reserve_bytes: int) -> list[int]:
-        """Those of them that so much can go to, and that it helps."""
-        giver = self._shares[source]
-        return [
-            taker.number
-            for taker in self.takers(source)
-            if self._room[taker.number] >= size_bytes + reserve_bytes
-            and evenness.improves(giver, taker, size_bytes)
-        ]
-
-    def moves(self, source: int, target: int, size_bytes: int) -> None:
-        """So much is going to be moved."""
-        for number, change in ((source, -size_bytes), (target, size_bytes)):
-            share = self._shares[number]
-            self._shares[number] = share._replace(used_bytes=max(0, share.used_bytes + change))
-        self._room[target] -= size_bytes
-        self._takers.clear()
-
-
-class _Lap:
-    """How far the blocks of one DataNode were considered.
-
-    Attributes:
-        after: The last one.
-        found: Some could be moved since the first.
-        undisturbed: All the while it was calm, and nothing moved.
-    """
-
-    __slots__ = ("_fruitless_until_ns", "_rests_until_ns", "after", "found", "undisturbed")
-
-    AGAIN_MS: Final = 30_000
-
-    def __init__(self) -> None:
-        self.after = 0
-        self.found = False
-        self.undisturbed = True
-        self._rests_until_ns = 0
-        self._fruitless_until_ns = 0
-
-    def end(self, now_ns: int, news_ns: int) -> None:
-        """All were considered. If none will do, none will before there is news; undisturbed, for a while."""
-        if not self.found:
-            self._rests_until_ns = now_ns + news_ns
-            if self.undisturbed:
-                self._fruitless_until_ns = now_ns + ns(self.AGAIN_MS)
-        self.after = 0
-        self.found = False
-        self.undisturbed = True
-
-    def rests(self, now_ns: int) -> bool:
-        """Whether none could be moved just now."""
-        return now_ns < self._rests_until_ns or self.fruitless(now_ns)
-
-    def fruitless(self, now_ns: int) -> bool:
-        """Whether none could be moved a moment ago, though nothing was in the way."""
-        return now_ns < self._fruitless_until_ns

@@ -76,3 +76,44 @@ def unevenness(shares: Sequence[Share]) -> float:
     """What falls with every move."""
     even = cluster_use(shares)
     return sum(share.capacity_bytes * (share.use - even) ** 2 for share in shares)
+
+
+class Round:
+    """The DataNodes as they will be after the moves chosen so far.
+
+    Args:
+        room: Bytes left, of those that take new blocks.
+    """
+
+    def __init__(self, shares: list[Share], threshold: float, room: dict[int, int]) -> None:
+        self._shares = {share.number: share for share in shares}
+        self._threshold = threshold
+        self._room = room
+        self._takers: dict[int, list[Share]] = {}
+
+    def takers(self, source: int) -> list[Share]:
+        """Whom a DataNode should give to now, the emptiest first; empty when it need not."""
+        if source not in self._takers:
+            shares = list(self._shares.values())
+            giver = self._shares[source]
+            needed = giver in sources(shares, self._threshold)
+            takers = targets(shares, giver, self._threshold) if needed else []
+            self._takers[source] = [taker for taker in takers if taker.number in self._room]
+        return self._takers[source]
+
+    def fitting(self, source: int, size_bytes: int, reserve_bytes: int) -> list[int]:
+        """Those of them that so much can go to, and that it helps."""
+        giver = self._shares[source]
+        return [
+            taker.number
+            for taker in self.takers(source)
+            if self._room[taker.number] >= size_bytes + reserve_bytes and improves(giver, taker, size_bytes)
+        ]
+
+    def moves(self, source: int, target: int, size_bytes: int) -> None:
+        """So much is going to be moved."""
+        for number, change in ((source, -size_bytes), (target, size_bytes)):
+            share = self._shares[number]
+            self._shares[number] = share._replace(used_bytes=max(0, share.used_bytes + change))
+        self._room[target] -= size_bytes
+        self._takers.clear()
