@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -297,15 +298,19 @@ def _ends(port: int, target: str) -> str:
 
 def _busy(master: int) -> bool:
     """Whether a worker has an established connection."""
-    inodes = set()
-    for worker in _children(master):
-        for entry in Path(f"/proc/{worker}/fd").iterdir():
-            target = entry.readlink().name
-            if target.startswith("socket:["):
-                inodes.add(target.removeprefix("socket:[").removesuffix("]"))
+    inodes = {inode for worker in _children(master) for inode in _sockets(worker)}
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     established = {line.split()[9] for line in lines if line.split()[3] == "01"}
     return bool(inodes & established)
+
+
+def _sockets(pid: int) -> Iterator[str]:
+    """The inodes of the sockets of a process that runs on meanwhile: what it closes is none of them."""
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            target = entry.readlink().name
+            if target.startswith("socket:["):
+                yield target.removeprefix("socket:[").removesuffix("]")
 
 
 def _children(pid: int) -> list[int]:
