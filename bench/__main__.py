@@ -1,4 +1,4 @@
-"""`./dev bench [NAME…] [--rounds N] [--minutes M] [--files N]`: JSON lines on stdout, a table on stderr.
+"""`./dev bench [NAME…] [OPTIONS]`: JSON lines on stdout, a table on stderr.
 
 Each row stands beside a limit of the same run.
 """
@@ -34,10 +34,13 @@ def main(args: list[str]) -> int:
     )
     parser.add_argument("--minutes", type=float, help="of full load that should depose no leader, likewise")
     parser.add_argument("--files", type=int, help="in history, three versions each (1000000 = a full proof)")
+    parser.add_argument("--copies", type=int, help="of each block in reports (1)")
     given = parser.parse_args(args)
     wanted = given.name
     options = {
-        name: value for name in ("rounds", "minutes", "files") if (value := getattr(given, name)) is not None
+        name: value
+        for name in ("rounds", "minutes", "files", "copies")
+        if (value := getattr(given, name)) is not None
     }
     if unknown := [name for name in wanted if name not in runs]:
         sys.stderr.write(f"bench: no {', '.join(unknown)}; there are {', '.join(runs)}\n")

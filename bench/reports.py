@@ -45,19 +45,24 @@ WAIT_LIMIT_MS: Final = 100.0
 BYTES_LIMIT: Final = 100.0
 
 
-def run(blocks: int = 1_000_000) -> Iterator[dict[str, Any]]:
-    """Rows. Every block has one copy; each DataNode reports its share in pages of 5,000, as real ones do."""
+def run(blocks: int = 1_000_000, copies: int = 1) -> Iterator[dict[str, Any]]:
+    """Rows. Each DataNode reports what it holds in pages of 5,000, as real ones do.
+
+    Args:
+        blocks: In the namespace.
+        copies: Of each of them, on DataNodes in a row.
+    """
     with tempfile.TemporaryDirectory(prefix="esdfs-b-") as directory:
         # They send no heartbeats here.
         config = msgspec.structs.replace(
             fresh_config(Path(directory) / "nn"), inactive_after_ms=600_000, dead_after_ms=1_200_000
         )
-        _fill(config, blocks)
+        _fill(config, blocks, copies)
         with running(config) as url:
-            yield from _measure(config, url, blocks)
+            yield from _measure(config, url, blocks, copies)
 
 
-def _fill(config: NameNodeConfig, blocks: int) -> None:
+def _fill(config: NameNodeConfig, blocks: int, copies: int) -> None:
     made = Making(config)
     numbers = [ev.DataNodeAdded(f"dn-{n}", f"uuid-{n}", n) for n in range(1, DATANODES + 1)]
     made.record(numbers)
@@ -69,18 +74,20 @@ def _fill(config: NameNodeConfig, blocks: int) -> None:
             inode += 1
             ids = range(block_id + 1, block_id + BLOCKS_A_FILE + 1)
             block_id += BLOCKS_A_FILE
-            allocated = tuple(ev.AllocatedBlock(n, 1, (_home(n),)) for n in ids)
+            allocated = tuple(ev.AllocatedBlock(n, 1, _homes(n, copies)) for n in ids)
             name = f"file-{inode:07}"
             opened.append(
                 ev.FileOpened(
-                    *(int(ROOT), name, inode, 0o644, "ann", "users", 1, 1 << 27),
+                    *(int(ROOT), name, inode, 0o644, "ann", "users", copies, 1 << 27),
                     lease="5f2c1c4e9d1b4a6f",
                     overwrite=False,
                     blocks=allocated,
                 )
             )
             stored = tuple(
-                ev.CompletedBlock(Block(n, 1, BLOCK_BYTES, BLOCK_BYTES, n, compressed=False), (_home(n),))
+                ev.CompletedBlock(
+                    Block(n, 1, BLOCK_BYTES, BLOCK_BYTES, n, compressed=False), _homes(n, copies)
+                )
                 for n in ids
             )
             size = BLOCK_BYTES * BLOCKS_A_FILE
@@ -94,11 +101,11 @@ def _fill(config: NameNodeConfig, blocks: int) -> None:
     made.close()
 
 
-def _home(block_id: int) -> int:
-    return block_id % DATANODES + 1
+def _homes(block_id: int, copies: int) -> tuple[int, ...]:
+    return tuple((block_id + n) % DATANODES + 1 for n in range(copies))
 
 
-def _measure(config: NameNodeConfig, url: str, blocks: int) -> Iterator[dict[str, Any]]:
+def _measure(config: NameNodeConfig, url: str, blocks: int, copies: int) -> Iterator[dict[str, Any]]:
     engine = _engine(config)
     _calm(engine)
     before_s = _used_s(engine)
@@ -107,7 +114,7 @@ def _measure(config: NameNodeConfig, url: str, blocks: int) -> Iterator[dict[str
     before_s = _used_s(engine)
     busy = _Probe(url)
     started = time.perf_counter()
-    reporting = multiprocessing.get_context("spawn").Process(target=_datanodes, args=(url, blocks))
+    reporting = multiprocessing.get_context("spawn").Process(target=_datanodes, args=(url, blocks, copies))
     reporting.start()
     reporting.join()
     assert not reporting.exitcode, "all DataNodes have reported"
@@ -117,7 +124,7 @@ def _measure(config: NameNodeConfig, url: str, blocks: int) -> Iterator[dict[str
     until(lambda: not ask(url, "GET", "/fsck/repair")["busy"], every_s=ASK_S)
     used = {pid: used - before_s.get(pid, 0.0) for pid, used in _used_s(engine).items()}
     probes_s = probe_s * len(during_ms)
-    reported = f"{blocks:,} blocks reported by {DATANODES} DataNodes"
+    reported = f"{blocks:,} blocks ({copies} copies each) reported by {DATANODES} DataNodes"
     total_s = sum(used.values()) - probes_s
     yield row(f"{reported}: CPU of all NameNode processes", total_s, "s", CPU_LIMIT_S, "target")
     yield row("of the engine, the mkdirs meanwhile included", used[engine], "s", None, "")
@@ -142,19 +149,19 @@ def _calm(engine: int) -> None:
     until(idle, every_s=1.0)
 
 
-def _datanodes(url: str, blocks: int) -> None:
+def _datanodes(url: str, blocks: int, copies: int) -> None:
     """A process of their own that gives way to others: real DataNodes have processors of their own."""
     os.nice(19)
     numbers = range(1, DATANODES + 1)
-    nodes = [threading.Thread(target=_datanode, args=(url, number, blocks)) for number in numbers]
+    nodes = [threading.Thread(target=_datanode, args=(url, number, blocks, copies)) for number in numbers]
     for node in nodes:
         node.start()
     for node in nodes:
         node.join()
 
 
-def _datanode(url: str, number: int, blocks: int) -> None:
-    mine = range(number - 1 or DATANODES, blocks + 1, DATANODES)
+def _datanode(url: str, number: int, blocks: int, copies: int) -> None:
+    mine = [n for n in range(1, blocks + 1) if (number - 1 - n) % DATANODES < copies]
     identity = {"node_id": f"dn-{number}", "incarnation": 1}
     register = {
         **identity,

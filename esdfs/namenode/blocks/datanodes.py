@@ -34,6 +34,7 @@ class DataNode:
         late: Nothing was heard of it for as long as makes a DataNode INACTIVE.
         wish: What an operator last wanted of it, also when that no longer holds.
         told_seq: The number of its newest report.
+        unreached: Names of those it last said it does not reach.
     """
 
     def __init__(self, row: DataNodeRow, heard_ns: int, *, registered: bool) -> None:
@@ -48,6 +49,7 @@ class DataNode:
         self.late = False
         self.wish: DataNodeStateSet | None = None
         self.told_seq = 0
+        self.unreached: frozenset[str] = frozenset()
 
     @property
     def number(self) -> int:
@@ -90,6 +92,11 @@ class DataNode:
         self.row = msgspec.structs.replace(self.row, admin=admin)
 
 
+class _Domains(NamedTuple):
+    by_rack: bool
+    domains: frozenset[str]
+
+
 class Change(NamedTuple):
     """A DataNode's status changed; ``before`` is None when it is new."""
 
@@ -110,7 +117,7 @@ class DataNodeTable:
         self._by_number: dict[int, DataNode] = {}
         self._by_id: dict[str, DataNode] = {}
         self._wishes: dict[int, DataNodeStateSet] = {}
-        self._racks: frozenset[str] | None = None
+        self._domains: _Domains | None = None
         self._ticked_ns: int | None = None
         self.losing = False
 
@@ -134,11 +141,33 @@ class DataNodeTable:
         return node is not None and node.counts
 
     @property
-    def racks(self) -> frozenset[str]:
-        """Those on which new copies may be put."""
-        if self._racks is None:
-            self._racks = frozenset(node.row.rack for node in self if node.serves)
-        return self._racks
+    def domains(self) -> frozenset[str]:
+        """Racks where new copies may be put, or hosts while there is one rack: not all copies are to be in one."""
+        return self._spread().domains
+
+    @property
+    def by_rack(self) -> bool:
+        """Whether `domains` are racks."""
+        return self._spread().by_rack
+
+    def domain(self, row: DataNodeRow) -> str:
+        """That of a DataNode, whether it may get new copies or not."""
+        return row.rack if self._spread().by_rack else row.hostname
+
+    def _spread(self) -> "_Domains":
+        if self._domains is None:
+            rows = [node.row for node in self if node.serves]
+            racks = frozenset(row.rack for row in rows)
+            by_rack = len(racks) > 1
+            self._domains = _Domains(by_rack, racks if by_rack else frozenset(row.hostname for row in rows))
+        return self._domains
+
+    def cut_from(self, number: int) -> frozenset[int]:
+        """Those a DataNode last said it does not reach."""
+        node = self._by_number.get(number)
+        if node is None or not node.unreached:
+            return frozenset()
+        return frozenset(other.number for name in node.unreached if (other := self._by_id.get(name)) is not None)
 
     @property
     def slow(self) -> frozenset[int]:
@@ -158,16 +187,20 @@ class DataNodeTable:
 
     def _add(self, node: DataNode) -> None:
         node.wish = self._wishes.get(node.number)
-        self._racks = None
+        self._domains = None
         self._by_number[node.number] = node
         self._by_id[node.row.node_id] = node
 
-    def vet(self, body: Registration) -> None:
+    def vet(self, body: Registration, now_ns: int) -> None:
         """Refuse who must not register.
+
+        On one host a later process takes over at once: it holds the locks of the volumes. From another host
+        it may speak for a copy of them, so the one that is alive stays.
 
         Raises:
             InvalidRequest: Not an identity or an address.
-            IdentityConflict: Other disks under a known name, or an older process than the one we know.
+            IdentityConflict: Other disks under a known name, an older process than the one we know, or one
+                on another host than a living one.
         """
         if not body.node_id or not body.uuid or not body.hostname or not 0 < body.port < 65536:
             raise InvalidRequest("node_id, uuid, hostname and a port between 1 and 65535 are needed")
@@ -182,10 +215,17 @@ class DataNodeTable:
             raise IdentityConflict(
                 f"a later process runs {body.node_id} (incarnation {known.row.incarnation}): stop one of them"
             )
+        silent_ns = now_ns - known.heard_ns
+        is_elsewhere = known.registered and body.hostname != known.row.hostname
+        if is_elsewhere and silent_ns < ns(self._policy.inactive_after_ms):
+            raise IdentityConflict(
+                f"{body.node_id} is alive at {known.row.address}, heard of {silent_ns // 10**6} ms ago: stop it "
+                f"there, and start this one when it was silent for {self._policy.inactive_after_ms // 1000} s"
+            )
 
     def register(self, body: Registration, number: int, rack: str, now_ns: int, now_us: int) -> Change | None:
         """Take a DataNode in, or in again. None when its status and process are as they were."""
-        self.vet(body)
+        self.vet(body, now_ns)
         known = self._by_number.get(number)
         wish = self._wishes.get(number)
         rests = wish is not None and wish.state == MAINTENANCE and holds(wish, now_us)
@@ -244,6 +284,7 @@ class DataNodeTable:
         keeps = before is DataNodeStatus.MAINTENANCE
         node.heard_ns = now_ns
         node.late = False
+        node.unreached = frozenset(peer.node_id for peer in body.peers if not peer.reachable)
         node.row = msgspec.structs.replace(
             node.row,
             status=before if keeps else DataNodeStatus.ACTIVE,
@@ -260,7 +301,7 @@ class DataNodeTable:
         )
         if before is node.status:
             return None
-        self._racks = None
+        self._domains = None
         if before is DataNodeStatus.DEAD:
             _distrust(node)
         node.row = msgspec.structs.replace(node.row, status_why="heard of again")
@@ -276,7 +317,7 @@ class DataNodeTable:
     def want(self, wish: DataNodeStateSet, now_ns: int, now_us: int) -> Change | None:
         """An operator wants this of a DataNode, known here or not yet; None = its status stays."""
         self._wishes[wish.number] = wish
-        self._racks = None
+        self._domains = None
         node = self._by_number.get(wish.number)
         if node is None:
             return None
@@ -342,7 +383,7 @@ class DataNodeTable:
         before = node.status
         if before is status:
             return None
-        self._racks = None
+        self._domains = None
         node.row = msgspec.structs.replace(node.row, status=status, status_why=why)
         if status is DataNodeStatus.DEAD:
             node.lost_ns = node.heard_ns + ns(self._policy.dead_after_ms)
@@ -351,7 +392,7 @@ class DataNodeTable:
     def forget(self, number: int) -> None:
         """Drop a DataNode; should it come back, it registers under its old number."""
         node = self._by_number.pop(number)
-        self._racks = None
+        self._domains = None
         del self._by_id[node.row.node_id]
 
 

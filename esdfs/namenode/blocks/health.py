@@ -17,7 +17,7 @@ class Level(IntEnum):
     ONE_LEFT = 0  # on DataNodes that are not in maintenance
     FAR_BELOW = 1
     BELOW = 2
-    BADLY_PLACED = 3  # enough copies, all on one rack
+    BADLY_PLACED = 3  # enough copies, all in one domain
     CORRUPT_ONLY = 4  # nothing to copy from: listed for people, never deleted
     MISSING = 5  # no copy on any living DataNode
 
@@ -32,7 +32,8 @@ class Health(NamedTuple):
         corrupt: On a DataNode that counts.
         draining: Good, on a DataNode that is being decommissioned: read and copied from, not counted.
         serving: How many of ``good`` are not on a DataNode in maintenance.
-        one_rack: All of ``good`` are on one rack, and there are others.
+        one_domain: All of ``good``, though more than one is wanted, are on one rack (on one host, while there is
+            one rack only), and there are others.
     """
 
     target: int
@@ -42,7 +43,7 @@ class Health(NamedTuple):
     corrupt: tuple[int, ...]
     draining: tuple[int, ...] = ()
     serving: int = 0
-    one_rack: bool = False
+    one_domain: bool = False
 
     @property
     def lacking(self) -> int:
@@ -53,7 +54,7 @@ class Health(NamedTuple):
     def level(self) -> Level | None:
         """How urgent it is; None when there are enough copies."""
         if not self.lacking:
-            return Level.BADLY_PLACED if self.one_rack and self.target > 1 else None
+            return Level.BADLY_PLACED if self.one_domain else None
         if not self.good and not self.draining:
             return Level.CORRUPT_ONLY if self.corrupt else Level.MISSING
         if self.serving + len(self.draining) <= 1:
@@ -71,7 +72,7 @@ def examine(
 ) -> Health:
     """Sort a block's copies; ``leaving`` tells whether a DataNode was ordered to delete its copy."""
     good, sure, stale, corrupt, draining = [], [], [], [], []
-    serving, racks = 0, set[str]()
+    serving, domains = 0, set[str]()
     for number, generation, bad in replicas:
         node = nodes.get(number)
         if node is None or not node.counts:
@@ -86,36 +87,36 @@ def examine(
             draining.append(number)
         else:
             good.append(number)
-            racks.add(node.row.rack)
+            domains.add(nodes.domain(node.row))
             if node.status is not DataNodeStatus.MAINTENANCE:
                 serving += 1
                 if node.confirmed and node.obeys:
                     sure.append(number)
     target = record.replication or default_target
-    one_rack = len(racks) == 1 and len(nodes.racks) > 1
+    one_domain = target > 1 and len(domains) == 1 and len(nodes.domains) > 1
     return Health(
-        target, tuple(good), tuple(sure), tuple(stale), tuple(corrupt), tuple(draining), serving, one_rack
+        target, tuple(good), tuple(sure), tuple(stale), tuple(corrupt), tuple(draining), serving, one_domain
     )
 
 
 def is_whole(
     record: BlockRecord,
     replicas: Sequence[Replica],
-    rack_of: Mapping[int, str],
+    domain_of: Mapping[int, str],
     *,
     default_target: int,
-    several_racks: bool,
+    several_domains: bool,
 ) -> bool:
     """Whether ``examine`` would find nothing to do, told in a fraction of its time; False = it has to look.
 
-    ``rack_of``: Of the DataNodes that serve and are to stay. Whether a copy is leaving is not asked.
+    ``domain_of``: Of the DataNodes that serve and are to stay. Whether a copy is leaving is not asked.
     """
     if not record.complete or len(replicas) != (record.replication or default_target):
         return False
     for number, held, corrupt in replicas:
-        if corrupt or held != record.generation or number not in rack_of:
+        if corrupt or held != record.generation or number not in domain_of:
             return False
-    return not several_racks or len(replicas) == 1 or len({rack_of[one.number] for one in replicas}) > 1
+    return not several_domains or len(replicas) == 1 or len({domain_of[one.number] for one in replicas}) > 1
 
 
 def located(

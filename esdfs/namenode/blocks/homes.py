@@ -18,8 +18,9 @@ from esdfs.namenode.namespace.inodes import BlockRecord
 class Homes:
     """New homes of blocks that lack copies.
 
-    A copy on the rack of all others is made twice: once there, and once more on another rack. Unless it has
-    one copy left, a block waits for a DataNode on another rack that is only busy; but not for ever.
+    A copy in the domain of all others (their rack; their host, while there is one rack) is made twice: once
+    there, and once more in another. Unless it has one copy left, a block waits for a DataNode in another
+    domain that is only busy; but not for ever.
     """
 
     def __init__(
@@ -60,9 +61,10 @@ class Homes:
         held = [self._row(number) for number in health.good]
         never = {*health.good, *health.draining} | self._deletions.leaving_from(block_id)
         never |= self._copies.avoid(block_id, everyone)
-        if not health.lacking:  # it needs another rack, and nothing else will do
-            racks = {row.rack for row in held}
-            never |= {number for number in everyone if self._row(number).rack in racks}
+        domain = self._nodes.domain
+        if not health.lacking:  # it needs another domain, and nothing else will do
+            crowded = {domain(row) for row in held}
+            never |= {number for number in everyone if domain(self._row(number)) in crowded}
         wanted = health.lacking or 1
         chosen: tuple[int, ...] = ()
         for last_resort in (set(health.corrupt), set[int]()):
@@ -71,10 +73,10 @@ class Homes:
                 taken = [*held, *(self._row(number) for number in chosen)]
                 hosts, used = [row.hostname for row in taken], [row.rack for row in taken]
                 chosen += choose(among, wanted - len(chosen), self._rng, hosts, used)
-        racks = {row.rack for row in held} | {self._row(number).rack for number in chosen}
-        if len(racks) == 1 and self._is_patient(block_id, health):
+        homes = {domain(row) for row in held} | {domain(self._row(number)) for number in chosen}
+        if len(homes) == 1 and self._is_patient(block_id, health):
             others = self._candidates(record, never | set(health.corrupt))
-            if any(one.rack not in racks for one in others):
+            if any(domain(self._row(one.number)) not in homes for one in others):
                 return ()
         return chosen
 

@@ -6,7 +6,7 @@ the memory of a running kernel vouches for it; after a reboot, or under another 
 Tables (big-endian keys):
 
 =========  ==================  =====================================================
-``block``  block id u64        replicas, 13 bytes each, the pipeline's head first
+``block``  block id u64        replicas, 9 bytes each, the pipeline's head first
 ``node``   DataNode u32        block ids u64, as sorted duplicates
 ``dn``     DataNode u32        ``DataNodeRow`` as msgpack
 ``meta``   ``version``         u64: counts changes of ``dn``
@@ -33,14 +33,17 @@ from esdfs.namenode.blocks.bodies import Load, PeerState, VolumeState
 from esdfs.namenode.blocks.racks import DEFAULT_RACK
 
 DIRECTORY: Final = "locations.mdb"
-FORMAT: Final = 1
+FORMAT: Final = 2
 BYTES_MAX: Final = 64 << 30
 
 _READERS_MAX: Final = 256
 _TABLES: Final = (b"block", b"node", b"dn", b"meta")
 _U32: Final = Struct(">I")
 _U64: Final = Struct(">Q")
-_REPLICA: Final = Struct(">IQ?")
+_REPLICA: Final = Struct(">II?")
+_GENERATION_MAX: Final = (1 << 32) - 1
+"""A generation counts the recoveries of one block. A reported one beyond is kept as this one: as wrong."""
+
 _VERSION: Final = b"version"
 
 
@@ -108,7 +111,7 @@ _row = msgspec.msgpack.Decoder(DataNodeRow).decode
 
 
 def _pack(replicas: Iterable[Replica]) -> bytes:
-    return b"".join(_REPLICA.pack(r.number, r.generation, r.corrupt) for r in replicas)
+    return b"".join(_REPLICA.pack(r.number, min(r.generation, _GENERATION_MAX), r.corrupt) for r in replicas)
 
 
 def _unpack(value: bytes | None) -> list[Replica]:

@@ -158,7 +158,7 @@ class BlockManager:
 
         Raises:
             NeedsJournal: It is new to the cluster.
-            IdentityConflict: Another cluster's, another's name, or an older process.
+            IdentityConflict: Another cluster's, another's name, an older process, or a living one's on another host.
             InvalidRequest: Not a registration.
         """
         told = bodies.decode(bodies.registration, body)
@@ -167,7 +167,7 @@ class BlockManager:
                 f"{told.node_id} has data of cluster {told.cluster_id}, this is {self._cluster.cluster_id}: "
                 "point it at its own NameNodes"
             )
-        self._nodes.vet(told)
+        self._nodes.vet(told, self._clock.monotonic_ns())
         number = self._index.number_of(told.node_id, told.uuid)
         if number is None:
             raise NeedsJournal(told.node_id, told.uuid)

@@ -206,14 +206,15 @@ class BlockReplicator:
         replica = self._replica(block_id, number)
         if replica is None:
             return False
-        if order.why is Why.EXCESS and health.one_rack and not self._on_their_rack(number, health):
+        if order.why is Why.EXCESS and health.one_domain and not self._is_in_theirs(number, health):
             return False
         if order.why is Why.STALE:
             return replica.generation < record.generation
         return replica.corrupt == (order.why is Why.CORRUPT)
 
-    def _on_their_rack(self, number: int, health: Health) -> bool:
-        return self._row(number).rack in {self._row(other).rack for other in health.good}
+    def _is_in_theirs(self, number: int, health: Health) -> bool:
+        domain = self._nodes.domain
+        return domain(self._row(number)) in {domain(self._row(other)) for other in health.good}
 
     def _replica(self, block_id: int, number: int) -> Replica | None:
         found = (replica for replica in self._store.replicas(block_id) if replica.number == number)
@@ -333,13 +334,20 @@ class BlockReplicator:
         sources = [number for number in holders if number not in busy_sources and self._obeys(number)]
         if not sources:
             return False
-        targets = self._targets(block_id, record, health, busy_targets)
+        cut_from = {number: self._nodes.cut_from(number) for number in sources}
+        beyond = frozenset.intersection(*cut_from.values())
+        targets = self._targets(block_id, record, health, busy_targets | beyond)
+        if not targets and beyond:  # what a DataNode says of others may be wrong
+            targets = self._targets(block_id, record, health, busy_targets)
         if not targets:
             if health.lacking:
                 self._homes.found_none(block_id)
             return False
         self._homes.forget(block_id)
-        source = min(sources, key=lambda number: self._row(number).load.streams)
+        source = min(
+            sources,
+            key=lambda number: (not cut_from[number].isdisjoint(targets), self._row(number).load.streams),
+        )
         deadline_ns = now_ns + ns(self._policy.copy_timeout_ms)
         copy = Copy(source, targets, record.generation, record.length_bytes, deadline_ns, urgent=urgent)
         self._copies.start(block_id, copy)

@@ -46,7 +46,7 @@ class Scanning:
             index, store, nodes, replicator, clock, on_scanned=self._on_scanned, on_stray=on_stray
         )
         self._looked_ns = now_ns
-        self._one_rack = True
+        self._several = False, False
         replicator.waits_for_reports = True
         self._walks.count()
         if not store.fresh:
@@ -92,9 +92,9 @@ class Scanning:
         replicator = self._replicator
         refill = replicator.overflowed and replicator.queued() < self._policy.queued_max // 2
         due = now_ns - self._looked_ns >= ns(self._policy.scan_interval_ms)
-        # What was written while there was one rack only is on that one.
-        had_one, self._one_rack = self._one_rack, len(self._nodes.racks) < 2
-        due = due or (had_one and not self._one_rack)
+        # What was written while there was one rack, or host, only is on that one.
+        had, self._several = self._several, (len(self._nodes.domains) > 1, self._nodes.by_rack)
+        due = due or any(now and not before for now, before in zip(self._several, had, strict=True))
         if self._safe_mode.active:
             self._look_whether_safe(now_ns)
             return

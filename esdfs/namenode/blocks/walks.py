@@ -127,15 +127,19 @@ class Walks:
         """How many are complete, and reported; most are whole and need no second look."""
         total, reported = 0, 0
         notes = self._replicator.notes()
-        rack_of = {node.number: node.row.rack for node in self._nodes if node.serves}
-        several_racks = len(self._nodes.racks) > 1
+        domain_of = {node.number: self._nodes.domain(node.row) for node in self._nodes if node.serves}
+        several_domains = len(self._nodes.domains) > 1
         default_target = self._replicator.replication_factor
         found = self._store.replicas_of(block_ids)
         for block_id, record, replicas in zip(block_ids, records, found, strict=True):
             if (
                 record is not None
                 and is_whole(
-                    record, replicas, rack_of, default_target=default_target, several_racks=several_racks
+                    record,
+                    replicas,
+                    domain_of,
+                    default_target=default_target,
+                    several_domains=several_domains,
                 )
                 and not (notes and self._replicator.follows(block_id, (one.number for one in replicas)))
             ):

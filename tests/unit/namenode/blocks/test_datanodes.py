@@ -68,6 +68,27 @@ def test_a_later_process_takes_over_and_the_earlier_one_is_refused(blocks: World
         blocks.heartbeat("dn-1", incarnation=7)
 
 
+def test_a_copy_of_living_disks_is_refused_on_another_host_and_the_living_one_stays(blocks: World) -> None:
+    blocks.register("dn-1", incarnation=5, host="one")
+    blocks.wait(3_000)
+    with pytest.raises(IdentityConflict, match="alive at one:"):
+        blocks.register("dn-1", incarnation=6, host="two")
+    blocks.heartbeat("dn-1", incarnation=5)
+    blocks.register("dn-1", incarnation=6, host="one", port=9999)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_disks_that_moved_to_another_host_register_once_they_were_silent(
+    blocks: World, restarted: bool
+) -> None:
+    blocks.register("dn-1", incarnation=5, host="one")
+    if restarted:
+        blocks.restart()  # nothing was heard of it by this process
+    else:
+        blocks.wait(6_000)
+    blocks.register("dn-1", incarnation=6, host="two")
+
+
 def test_a_known_name_with_other_disks_is_refused(blocks: World) -> None:
     blocks.register("dn-1")
     with pytest.raises(IdentityConflict, match="another node id"):

@@ -23,7 +23,7 @@ def table(rng: random.Random) -> DataNodeTable:
             node_id=f"dn-{number}",
             uuid="",
             incarnation=1,
-            hostname="",
+            hostname=f"host {rng.randrange(4)}",
             port=1,
             status=rng.choice(statuses),
             rack=f"/{rng.randrange(racks)}",
@@ -37,9 +37,9 @@ def table(rng: random.Random) -> DataNodeTable:
 
 
 def whole(record: BlockRecord, replicas: list[Replica], nodes: DataNodeTable) -> bool:
-    rack_of = {node.number: node.row.rack for node in nodes if node.serves}
-    several = len(nodes.racks) > 1
-    return is_whole(record, replicas, rack_of, default_target=2, several_racks=several)
+    domain_of = {node.number: nodes.domain(node.row) for node in nodes if node.serves}
+    several = len(nodes.domains) > 1
+    return is_whole(record, replicas, domain_of, default_target=2, several_domains=several)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -117,16 +117,25 @@ def test_a_full_map_is_an_error_that_says_so(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_replica_costs_less_than_100_bytes(tmp_path: Path) -> None:
+def test_a_block_with_two_copies_costs_less_than_100_bytes(tmp_path: Path) -> None:
     store = LocationsStore(tmp_path)
-    count = 40_000
+    count = 100_000
     for start in range(0, count, 100):
         with store.write() as locations:
             for block_id in range(start, start + 100):
                 # Multiplied by a prime: ids come in no order, as in the report of a hashed directory.
                 locations.put(1 + block_id * 7919 % count, Replica(block_id % 5, 1))
                 locations.put(1 + block_id * 7919 % count, Replica(5 + block_id % 5, 1))
-    assert store.used_bytes() < 100 * 2 * count
+    assert store.used_bytes() < 100 * count
+    store.close()
+
+
+def test_a_generation_beyond_all_that_can_be_is_kept_as_a_wrong_one(tmp_path: Path) -> None:
+    store = LocationsStore(tmp_path)
+    with store.write() as locations:
+        locations.put(1, Replica(1, 1 << 63, corrupt=True))
+    (held,) = store.replicas(1)
+    assert held == Replica(1, (1 << 32) - 1, corrupt=True)
     store.close()
 
 

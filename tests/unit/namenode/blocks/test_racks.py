@@ -95,6 +95,43 @@ def test_copies_on_one_rack_are_mended_and_the_racks_remain(blocks: World) -> No
     assert queue(blocks, Level.BADLY_PLACED) == 0
 
 
+def test_copies_on_one_host_are_mended_while_there_is_one_rack(blocks: World) -> None:
+    for number, host in enumerate(("one", "one", "two", "two"), 1):
+        blocks.register(f"dn-{number}", host=host)
+        blocks.report(f"dn-{number}", full=True, first=True, last=True, stored=[])
+    block_id = blocks.write(1, 2)
+    blocks.report("dn-1", stored=[(block_id, 1, BLOCK_BYTES)])
+    blocks.report("dn-2", stored=[(block_id, 1, BLOCK_BYTES)])
+    assert queue(blocks, Level.BADLY_PLACED) == 1
+    assert blocks.live(5_000, "dn-1", "dn-2", "dn-3", "dn-4") == {"replicate": 1, "delete": 1}
+    first, second = blocks.holders(block_id)
+    assert first in {1, 2}
+    assert second in {3, 4}
+    assert queue(blocks, Level.BADLY_PLACED) == 0
+
+
+def test_what_was_written_on_one_host_is_mended_when_there_is_another(blocks: World) -> None:
+    for number in (1, 2):
+        blocks.register(f"dn-{number}", host="one")
+        blocks.report(f"dn-{number}", full=True, first=True, last=True, stored=[])
+    block_id = blocks.write(1, 2)
+    assert blocks.live(40_000, "dn-1", "dn-2") == {}
+    blocks.register("dn-3", host="two")
+    blocks.report("dn-3", full=True, first=True, last=True, stored=[])
+    blocks.live(5_000, "dn-1", "dn-2", "dn-3")
+    assert 3 in blocks.holders(block_id)
+    assert len(blocks.holders(block_id)) == 2
+
+
+def test_one_copy_is_enough_for_who_asked_for_one_however_many_racks_there_are(blocks: World) -> None:
+    spread(blocks, dn_1="/a", dn_2="/b")
+    block_id = blocks.write(1, 2, replication=1)
+    blocks.report("dn-1", stored=[(block_id, 1, BLOCK_BYTES)])
+    blocks.report("dn-2", stored=[(block_id, 1, BLOCK_BYTES)])
+    assert blocks.live(5_000, "dn-1", "dn-2") == {"delete": 1}
+    assert len(blocks.holders(block_id)) == 1
+
+
 def test_without_room_on_another_rack_nothing_is_copied_in_vain(blocks: World) -> None:
     spread(blocks, dn_1="/a", dn_2="/a", dn_3="/a", dn_4="/b")
     block_id = blocks.write(1, 2)

@@ -299,3 +299,40 @@ def test_the_leader_is_the_first_active_datanode_of_the_pipeline(blocks: World) 
     assert leaders() == {"dn-1": False, "dn-3": True}
     blocks.heartbeat("dn-2")
     assert leaders()["dn-2"]
+
+
+def copies_of(world: World, source: str, *unreached: str) -> list[str]:
+    """Where a DataNode that says it does not reach these is ordered to copy blocks."""
+    peers = [{"node_id": name, "reachable": False} for name in unreached]
+    orders = []
+    for _ in range(3):
+        orders += world.heartbeat(source, peers=peers)["commands"]
+        world.clock.now_ms += 1_000
+        world.settle()
+    return [target["node_id"] for order in orders for target in order.get("targets", [])]
+
+
+def test_nothing_is_copied_to_who_is_out_of_reach_of_its_source(blocks: World) -> None:
+    (one, *_) = blocks.join("dn-1", "dn-2", "dn-3")
+    blocks.heartbeat("dn-1", peers=[{"node_id": "dn-2", "reachable": False}])
+    for _ in range(20):
+        blocks.report("dn-1", stored=[(blocks.write(one), 1, BLOCK_BYTES)])
+    assert set(copies_of(blocks, "dn-1", "dn-2")) == {"dn-3"}
+
+
+def test_a_source_that_reaches_the_target_is_asked(blocks: World) -> None:
+    one, two, _ = blocks.join("dn-1", "dn-2", "dn-3")
+    blocks.heartbeat("dn-1", peers=[{"node_id": "dn-3", "reachable": False}])
+    for _ in range(20):
+        block_id = blocks.write(one, two, replication=3)
+        for holder in ("dn-1", "dn-2"):
+            blocks.report(holder, stored=[(block_id, 1, BLOCK_BYTES)])
+    assert not copies_of(blocks, "dn-1", "dn-3")
+    assert set(copies_of(blocks, "dn-2")) == {"dn-3"}
+
+
+def test_when_everyone_is_said_to_be_out_of_reach_they_are_tried_all_the_same(blocks: World) -> None:
+    (one, *_) = blocks.join("dn-1", "dn-2", "dn-3")
+    blocks.heartbeat("dn-1", peers=[{"node_id": name, "reachable": False} for name in ("dn-2", "dn-3")])
+    blocks.report("dn-1", stored=[(blocks.write(one), 1, BLOCK_BYTES)])
+    assert copies_of(blocks, "dn-1", "dn-2", "dn-3")
