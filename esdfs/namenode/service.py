@@ -348,6 +348,7 @@ class Service:
         while True:
             await asyncio.sleep(TICK_S)
             self._check_disk()
+            self._leases.tick()
             if not self._metadata.replication.is_leader:
                 continue
             for file in self._metadata.open_files():
