@@ -32,8 +32,8 @@ class Health(NamedTuple):
         corrupt: On a DataNode that counts.
         draining: Good, on a DataNode that is being decommissioned: read and copied from, not counted.
         serving: How many of ``good`` are not on a DataNode in maintenance.
-        one_domain: All of ``good``, though more than one is wanted, are on one rack (on one host, while there is
-            one rack only), and there are others.
+        one_domain: All of ``good``, though more than one is wanted, are on one rack (on one host, while there
+            is one rack), and there are others.
     """
 
     target: int

@@ -158,7 +158,8 @@ class BlockManager:
 
         Raises:
             NeedsJournal: It is new to the cluster.
-            IdentityConflict: Another cluster's, another's name, an older process, or a living one's on another host.
+            IdentityConflict: Another cluster's, another's name, an older process, or one on another
+                host than one that lives.
             InvalidRequest: Not a registration.
         """
         told = bodies.decode(bodies.registration, body)
