@@ -173,7 +173,8 @@ class Balancer:
     def tick(self, now_ns: int) -> bool:
         """Follow what moves and choose what moves next; whether there is more to choose at once."""
         for block_id in self._moves.tick(now_ns, self._has):
-            self._log.warning("move took too long", block=block_id)
+            self._log.warning("move took too long", block_id=block_id)
+            self._replicator.tally.copies_failed += 1
         if self._replicator.stopped:
             return False
         if self._wish is None:
@@ -271,7 +272,7 @@ class Balancer:
         copy = Copy(source, (target,), record.generation, size_bytes, deadline_ns)
         self._moves.start(block_id, copy, deadline_ns + ns(moves.LEAVING_MS))
         around.moves(source, target, size_bytes)
-        self._log.debug("move wanted", block=block_id, source=source, target=target)
+        self._log.debug("move wanted", block_id=block_id, source=source, target=target)
         return True
 
     def _room(self) -> dict[int, int]:

@@ -142,7 +142,7 @@ class DataNodeTable:
 
     @property
     def domains(self) -> frozenset[str]:
-        """Racks where new copies may be put; hosts, while there is one rack. Not all of a block's are in one."""
+        """Racks where new copies may be put; hosts, while there is one rack. Blocks are in two of them."""
         return self._spread().domains
 
     @property
@@ -221,8 +221,8 @@ class DataNodeTable:
         is_elsewhere = known.registered and body.hostname != known.row.hostname
         if is_elsewhere and silent_ns < ns(self._policy.inactive_after_ms):
             raise IdentityConflict(
-                f"{body.node_id} is alive at {known.row.address}, heard of {silent_ns // 10**6} ms ago: "
-                f"stop it there, and start this one when it was silent for {self._policy.inactive_after_ms // 1000} s"
+                f"{body.node_id} is alive at {known.row.address}, heard of {silent_ns // 10**6} ms ago: stop "
+                f"it there, and start this one {self._policy.inactive_after_ms / 1000:g} s later"
             )
 
     def register(self, body: Registration, number: int, rack: str, now_ns: int, now_us: int) -> Change | None:

@@ -183,7 +183,8 @@ class Intake:
         match item.news:
             case News.CORRUPT:
                 if record is not None and locations.put(block_id, Replica(number, item.generation, True)):
-                    self._log.error("replica corrupt", block=block_id, datanode=number, why="it said so")
+                    self._log.error("replica corrupt", block_id=block_id, datanode=number, why="it said so")
+                    self._replicator.tally.corrupt += 1
                     changed.append((block_id, record))
             case News.REMOVED:
                 self._deletions.removed(number, block_id)
@@ -235,12 +236,12 @@ class Intake:
             self.futures.gone(number, block_id)
             due_ns = self._clock.monotonic_ns() + ns(self._policy.orphan_grace_ms)
             if self._deletions.add(number, block_id, generation, Why.ORPHAN, due_ns):
-                self._log.info("orphan", block=block_id, datanode=number, why="no file ever named it")
+                self._log.info("orphan", block_id=block_id, datanode=number, why="no file ever named it")
             locations.remove(block_id, number)
         elif self.futures.note(Future(number, block_id, generation), self._clock.monotonic_ns()):
             self._log.warning(
                 "a DataNode has a block that is not in our journal: it is kept",
-                block=block_id,
+                block_id=block_id,
                 generation=generation,
                 datanode=number,
             )

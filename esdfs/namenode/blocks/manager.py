@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from esdfs.blocks import BlockLocation, DataNodeStatus
@@ -240,8 +241,9 @@ class BlockManager:
         orders = self.replicator.orders(node.number) + self.balancer.orders(node.number)
         due = self._deletions.due(node.number, now_ns, self.replicator.permits)
         for block_id, generation in due:
-            self._log.info("deletion ordered", block=block_id, datanode=node.number)
+            self._log.info("deletion ordered", block_id=block_id, datanode=node.number)
             orders.append(bodies.delete(block_id, generation))
+        self.replicator.tally.deletions += len(due)
         return orders
 
     def report(self, node_id: str, body: bytes) -> dict[str, Any]:
@@ -447,6 +449,7 @@ class BlockManager:
                 "writing": len(self._promises),
                 "released": len(self._releasing),
             },
+            "done": msgspec.structs.asdict(self.replicator.tally),
             **self.unplaced.status(),
         }
 

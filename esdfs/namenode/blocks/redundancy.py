@@ -19,6 +19,7 @@ from esdfs.namenode.blocks.moves import Moves
 from esdfs.namenode.blocks.policy import Policy, ns
 from esdfs.namenode.blocks.promises import Promises
 from esdfs.namenode.blocks.queues import RepairQueues
+from esdfs.namenode.blocks.tally import Tally
 from esdfs.namenode.blocks.trimming import most_dispensable
 from esdfs.namenode.namespace.inodes import BlockRecord
 
@@ -45,6 +46,7 @@ class BlockReplicator:
         waits_for_reports: Safe mode: reports are not followed block by block, a scan follows.
         stopped: Why nothing is ordered (safe mode, brake); empty = it is.
         moves: Blocks that change their DataNode though they lack nothing.
+        tally: What was done.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class BlockReplicator:
         self.logger = logger
         self.stopped = ""
         self.waits_for_reports = False
+        self.tally = Tally()
         self.overflowed = False
         self._store = store
         self._nodes = nodes
@@ -147,7 +150,7 @@ class BlockReplicator:
         if level is None:
             if before is not None:
                 self._drop(block_id)
-                self.logger.debug("block has its copies again", block=block_id)
+                self.logger.debug("block has its copies again", block_id=block_id)
             return
         if before is None and len(self._queues) >= self._policy.queued_max and level is not Level.ONE_LEFT:
             self.overflowed = True
@@ -156,9 +159,9 @@ class BlockReplicator:
         if level is before:
             return
         if level in {Level.MISSING, Level.CORRUPT_ONLY}:
-            self.logger.error("block cannot be read", block=block_id, why=level.name.lower())
+            self.logger.error("block cannot be read", block_id=block_id, why=level.name.lower())
         else:
-            self.logger.debug("block has too few copies", block=block_id, queue=level.name.lower())
+            self.logger.debug("block has too few copies", block_id=block_id, queue=level.name.lower())
 
     def _drop(self, block_id: int) -> None:
         self._queues.drop(block_id)
@@ -185,7 +188,7 @@ class BlockReplicator:
 
     def _order_away(self, number: int, block_id: int, generation: int, why: Why) -> None:
         if self._deletions.add(number, block_id, generation, why, 0):
-            self.logger.info("deletion wanted", block=block_id, datanode=number, why=why.value)
+            self.logger.info("deletion wanted", block_id=block_id, datanode=number, why=why.value)
 
     def _row(self, number: int) -> DataNodeRow:
         node = self._nodes.get(number)
@@ -241,12 +244,17 @@ class BlockReplicator:
 
     def arrived(self, block_id: int, number: int) -> None:
         """A DataNode reported a good copy."""
-        if self._copies.arrived(block_id, number) or self.moves.arrived(block_id, number):
-            self.logger.info("block copied", block=block_id, datanode=number)
+        copied = self._copies.arrived(block_id, number)
+        moved = not copied and self.moves.arrived(block_id, number)
+        self.tally.copied += copied
+        self.tally.moved += moved
+        if copied or moved:
+            self.logger.info("block copied", block_id=block_id, datanode=number)
 
     def failed(self, block_id: int, number: int, now_ns: int) -> None:
         """A source reported that a target did not get its copy."""
-        self.logger.warning("copy failed", block=block_id, datanode=number)
+        self.logger.warning("copy failed", block_id=block_id, datanode=number)
+        self.tally.copies_failed += 1
         self._copies.failed(block_id, number, now_ns)
         self.moves.failed(block_id, number, now_ns)
         self._again.append(block_id)
@@ -262,8 +270,9 @@ class BlockReplicator:
         """Give up on what took too long, and order what can be ordered; whether more waits."""
         for block_id, copy in self._copies.expire(now_ns):
             self.logger.warning(
-                "copy took too long", block=block_id, source=copy.source, targets=copy.targets
+                "copy took too long", block_id=block_id, source=copy.source, targets=copy.targets
             )
+            self.tally.copies_failed += len(copy.targets)
             self._again.append(block_id)
         again, self._again = self._again[:_AGAIN], self._again[_AGAIN:]
         for block_id in again:
@@ -353,7 +362,7 @@ class BlockReplicator:
         self._copies.start(block_id, copy)
         self.logger.info(
             "copy wanted",
-            block=block_id,
+            block_id=block_id,
             source=source,
             targets=list(targets),
             why=f"{len(health.good)} of {health.target} copies, {level.name.lower()}",

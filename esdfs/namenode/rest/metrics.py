@@ -96,6 +96,14 @@ class _Values(Collector):
         for queue, value in _numbers(status.get("queues")):
             queues.add_metric([queue], value)
         yield queues
+        done = CounterMetricFamily(
+            "esdfs_replicas",
+            "Copied, moved, deleted, found to be bad since the engine started",
+            labels=["what"],
+        )
+        for what, value in _numbers(status.get("done")):
+            done.add_metric([what], value)
+        yield done
         for counter, value in _numbers(status.get("counters")):
             yield CounterMetricFamily(f"esdfs_engine_{counter}", "Since the engine started", value=value)
 

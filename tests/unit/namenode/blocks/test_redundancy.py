@@ -121,6 +121,11 @@ def test_a_copy_that_fails_or_takes_too_long_is_ordered_again(blocks: World) -> 
     assert blocks.blocks()["pending"] == 1
     blocks.wait(1_000, "dn-2", "dn-3")
     assert blocks.commands("dn-1", "replicate")
+    assert blocks.manager.status()["done"] == done(copies_failed=2)
+
+
+def done(**counts: int) -> dict[str, int]:
+    return {"copied": 0, "moved": 0, "copies_failed": 0, "deletions": 0, "corrupt": 0} | counts
 
 
 def test_a_corrupt_copy_is_replaced_even_on_its_own_datanode(blocks: World) -> None:
@@ -132,6 +137,7 @@ def test_a_corrupt_copy_is_replaced_even_on_its_own_datanode(blocks: World) -> N
     blocks.report("dn-1", stored=[(block_id, 1, BLOCK_BYTES)])
     assert [replica.corrupt for replica in blocks.replicas(block_id)] == [False, False]
     assert blocks.commands("dn-1", "delete") == []
+    assert blocks.manager.status()["done"] == done(copied=1, corrupt=1)
 
 
 def test_another_datanode_is_preferred_and_the_corrupt_copy_cleaned_away_afterwards(blocks: World) -> None:
@@ -247,6 +253,7 @@ def test_raising_the_replication_of_a_file_makes_copies_and_lowering_it_deletes_
     blocks.report("dn-3", stored=[(block_id, 1, BLOCK_BYTES)])
     set_replication(2)
     assert len(all_deletions(blocks)) == 1
+    assert blocks.manager.status()["done"] == done(copied=1, deletions=1)
 
 
 def test_a_mass_failure_stops_copying_until_the_datanodes_are_back(blocks: World) -> None:

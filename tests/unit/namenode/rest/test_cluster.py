@@ -99,6 +99,7 @@ def test_metrics_are_prometheus_text_of_engine_datanodes_and_this_worker(world: 
     assert 'esdfs_namenode_role{role="leader"} 1.0' in lines
     assert 'esdfs_blocks{state="total"} 4.0' in lines
     assert "esdfs_blocks_under_replicated 1.0" in lines
+    assert 'esdfs_replicas_total{what="copied"} 7.0' in lines
     assert 'esdfs_datanodes{state="ACTIVE"} 3.0' in lines
     assert 'esdfs_capacity_bytes{node_id="dn-1"} 100.0' in lines
     (found,) = [line for line in lines if 'route="/files"' in line and 'code="404"' in line]

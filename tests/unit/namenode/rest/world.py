@@ -306,6 +306,7 @@ STATUS = {
     "read_only": "",
     "blocks": {"total": 4, "under_replicated": 1, "missing": 0, "corrupt": 0, "pending": 0},
     "queues": {"one_left": 1},
+    "done": {"copied": 7},
     "alarms": [{"block_id": "999", "generation": 1, "node_id": "dn-1", "why": "never allocated"}],
     "alarm_count": 3,
     "counters": {"requests": 7},
