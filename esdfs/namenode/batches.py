@@ -43,7 +43,8 @@ class Batches:
     """All that waits to be decided, and all that is to be applied.
 
     Args:
-        on_committed: Told the events that readers can see now, and the blocks that nothing names any more.
+        on_committed: Told the events that readers can see now, the blocks that nothing names any more, and
+            those of which another number of copies is wanted.
         fail: Told why this node cannot go on.
         not_leader: Why a request is refused by a node that does not lead.
 
@@ -59,7 +60,7 @@ class Batches:
         engine: Engine,
         clock: Clock,
         *,
-        on_committed: Callable[[list[Event], list[int]], None],
+        on_committed: Callable[[list[Event], list[int], list[int]], None],
         fail: Callable[[str], None],
         not_leader: Callable[[], NotLeader],
     ) -> None:
@@ -173,7 +174,7 @@ class Batches:
             self._journal_failed(taken, error)
             return
         batch.commit(entries)
-        self._on_committed(batch.events, batch.released)
+        self._on_committed(batch.events, batch.released, batch.rewanted)
         self.counters["batches"] += 1
         self.counters["records"] += len(batch.drafts)
         self.counters["events"] += len(batch.events)
@@ -255,7 +256,7 @@ class Batches:
             writer.abort()
             raise
         writer.commit()
-        self._on_committed(events, writer.released)
+        self._on_committed(events, writer.released, writer.rewanted)
         self._moved.set()
         if applied < replication.commit_txid:
             asyncio.get_running_loop().call_soon(self.apply_committed)

@@ -121,6 +121,11 @@ class Batch:
         """Blocks that nothing names any more, once this is committed."""
         return self._writer.released
 
+    @property
+    def rewanted(self) -> list[int]:
+        """Blocks of which another number of copies is wanted, once this is committed."""
+        return self._writer.rewanted
+
     def commit(self, entries: Sequence[Entry]) -> None:
         """Make the state visible: ``entries`` are the drafts, committed."""
         if not entries:

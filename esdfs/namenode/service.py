@@ -325,7 +325,7 @@ class Service:
         if not self.failed.done():
             self.failed.set_result(why)
 
-    def _committed(self, events: list[Event], released: list[int]) -> None:
+    def _committed(self, events: list[Event], released: list[int], rewanted: list[int]) -> None:
         for event in events:
             match event:
                 case ev.FileOpened(inode=inode):
@@ -340,6 +340,7 @@ class Service:
                     pass
         self._blocks.on_committed(events)
         self._blocks.on_released(released)
+        self._blocks.replicator.settled(rewanted)
         self._housekeeping.on_committed(events)
 
     # --- time -----------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from esdfs.journal.migrate import upgrade
 from esdfs.journal.sql import open_journal, open_reader
 from esdfs.namenode.config import NameNodeConfig, save
 from esdfs.namenode.events import Kind
+from esdfs.namenode.upcasters import LEVEL_NEWEST
 from tests.cluster import Cluster, cluster, eventually
 from tests.integration.test_failover import ask, followers, leader
 
@@ -134,8 +135,10 @@ def test_an_older_clusters_journal_is_served_and_keeps_its_shapes_until_the_upgr
         dfs.make_directory("/written/at/level-1", parents=True)
         assert node.get("/quorum/feature-level") == {
             "level": 1,
-            "next": 3,
-            "nodes": [{"node_id": "nn-1", "kind": "voter", "oldest": 1, "newest": 3, "holds_back": ""}],
+            "next": LEVEL_NEWEST,
+            "nodes": [
+                {"node_id": "nn-1", "kind": "voter", "oldest": 1, "newest": LEVEL_NEWEST, "holds_back": ""}
+            ],
         }
         with closing(open_reader(config.database_url)) as reader:
             after = reader.read(Txid(len(golden["rows"])), limit=100)
@@ -143,13 +146,13 @@ def test_an_older_clusters_journal_is_served_and_keeps_its_shapes_until_the_upgr
         assert {entry.version for entry in after} == {1}
 
         done = run("--url", node.url, "upgrade", "finalize")
-        assert "feature level 3" in done.stdout, done.stderr
-        assert level_of(node.url) == 3
+        assert f"feature level {LEVEL_NEWEST}" in done.stdout, done.stderr
+        assert level_of(node.url) == LEVEL_NEWEST
         again = run("--url", node.url, "upgrade", "finalize", "--json")
-        assert json.loads(again.stdout)["level"] == 3
+        assert json.loads(again.stdout)["level"] == LEVEL_NEWEST
     with Node(config) as node:
         assert [version for version, _, _ in reigns(node.url)] == [1] * (len(reigns(node.url)) - 1) + [2]
-        assert reigns(node.url)[-1][2] == 3
+        assert reigns(node.url)[-1][2] == LEVEL_NEWEST
         proven = run("--url", node.url, "journal", "replay")
         assert "the living namespace: equal" in proven.stdout, proven.stderr
 
@@ -228,7 +231,7 @@ def test_three_nodes_are_upgraded_one_by_one_and_an_older_one_is_kept_out_afterw
         trio.kill(late, "KILL")
         hold(trio, late, 1)
         told = json.loads(trio.cli("upgrade", "finalize", "--json").stdout)
-        assert told["level"] == 3
+        assert told["level"] == LEVEL_NEWEST
         work()
         spawned = subprocess.run(
             esdfs("namenode", "run", "--dir", str(trio.dir / late)),
@@ -238,9 +241,10 @@ def test_three_nodes_are_upgraded_one_by_one_and_an_older_one_is_kept_out_afterw
             timeout=60,
         )
         assert spawned.returncode == 70
-        assert "the cluster is at feature level 3, and this node reads levels up to 1: upgrade this node" in (
-            spawned.stderr
+        beyond = (
+            f"the cluster is at feature level {LEVEL_NEWEST}, and this node reads levels up to 1: upgrade"
         )
+        assert beyond in spawned.stderr
         # From then on it does not even start, says so in one line, and has lost nothing.
         refused_start = run("namenode", "run", "--dir", str(trio.dir / late))
         assert refused_start.returncode == 1

@@ -152,7 +152,10 @@ class Run:
                 return cmd.Delete(path, recursive=True), lambda: model.delete(path)
             case 4:
                 mode = self.rng.randrange(0o777)
-                return cmd.SetAttributes(path, mode=mode), lambda: model.set_mode(path, mode)
+                here = model.now.get(path)
+                copies = None if here is None or here.data is None else 2 + mode % 4
+                changed = cmd.SetAttributes(path, mode=mode, replication=copies)
+                return changed, lambda: model.set_mode(path, mode)
             case 5:
                 return cmd.Copy(path, other, overwrite=True), lambda: model.copy(path, other)
             case _:
@@ -319,6 +322,8 @@ class Run:
         with self.world.metadata.present() as view:
             known = {block_id for block_id, _ in view.blocks_after(0, 1 << 30)}
             known -= {block.block_id for file in view.open_files() for block in file.blocks}
+        for block_id, asked in self.asked().items():
+            assert self.copies(block_id) >= asked
         assert known == set(self.disk)
         shown = set(chain.from_iterable(self.blocks_of[data] for data in self.model.referenced()))
         assert shown <= known
@@ -329,6 +334,21 @@ class Run:
             past = known.difference(chain.from_iterable(self.blocks_of[data] for data in shown_now))
             with self.world.snapshot() as view:
                 assert view.costs(1, self.world.clock.now_us).history.bytes == 8 * len(past)
+
+    def asked(self) -> dict[int, int]:
+        """The most copies that any present file asks for, of each block."""
+        found: dict[int, int] = {}
+        with self.world.snapshot() as view:
+            for path in self.model.now:
+                inode = view.resolve(path)
+                for block in inode.blocks:
+                    found[block.block_id] = max(inode.replication, found.get(block.block_id, 0))
+        return found
+
+    def copies(self, block_id: int) -> int:
+        with self.world.metadata.present() as view:
+            record = view.block(block_id)
+        return 0 if record is None else record.replication
 
     def is_purged(self) -> bool:
         with self.world.metadata.present() as view:
@@ -382,6 +402,10 @@ class Run:
             count for count in files.values() if count > 1
         )
         assert set(self.disk) == set(chain.from_iterable(self.blocks_of[data] for data in files))
+        for path, node in self.model.now.items():
+            if node.data:
+                self.world.run(cmd.SetAttributes(path, replication=2))
+        assert {self.copies(block_id) for block_id in self.asked()} <= {2}
 
 
 def _continued(event: Event, _: Writer) -> Event:

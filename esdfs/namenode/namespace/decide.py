@@ -22,7 +22,7 @@ from esdfs.namenode import commands as cmd
 from esdfs.namenode import events as ev
 from esdfs.namenode.commands import Command
 from esdfs.namenode.events import Event
-from esdfs.namenode.namespace import cursors, datanode_states, keeping, linking, restoring, writing
+from esdfs.namenode.namespace import copies, cursors, datanode_states, keeping, linking, restoring, writing
 from esdfs.namenode.namespace.inodes import Inode
 from esdfs.namenode.namespace.paths import normalise, split
 from esdfs.namenode.namespace.view import Present, path_of, resolve, resolve_id
@@ -290,6 +290,8 @@ def _set_attributes(view: Present, command: cmd.SetAttributes) -> Decided:
         for name in ("mode", "owner", "group", "replication", "mtime_us")
         if (value := getattr(command, name)) is not None and value != getattr(inode, name)
     }
+    if command.replication == inode.replication and copies.would_change(view, inode):
+        wanted["replication"] = inode.replication
     if not wanted:
         return Decided((), {"inode": inode.inode})
     place = view.place_of(inode.inode)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from esdfs.ids import ROOT
 from esdfs.namenode import events as ev
 from esdfs.namenode.events import Event
+from esdfs.namenode.namespace import copies
 from esdfs.namenode.namespace.fanout import continue_work, link_tree, rewind
 from esdfs.namenode.namespace.inodes import BlockRecord, Inode, OpenFile
 from esdfs.namenode.namespace.view import ABOVE_ROOT, Tables
@@ -196,14 +197,8 @@ def _set_attributes(tables: Tables, event: ev.AttributesSet, txid: int) -> None:
     )
     tables.share_blocks(changed)
     tables.put_entry(event.parent, event.name, changed)
-    if event.replication is None:
-        return
-    for block in inode.blocks:
-        record = tables.block(block.block_id)
-        assert record is not None, f"file {inode.inode} names block {block.block_id}, which is unknown"
-        # A block shared by copies follows the file it was written for, or a higher wish.
-        if record.inode == inode.inode or event.replication > record.replication:
-            tables.put_block(block.block_id, record._replace(replication=event.replication))
+    if event.replication is not None:
+        copies.asked(tables, changed)
 
 
 def _link_file(tables: Tables, event: ev.FileLinked, txid: int) -> None:
@@ -221,7 +216,7 @@ def _link_file(tables: Tables, event: ev.FileLinked, txid: int) -> None:
         crc32c=event.crc32c,
         blocks=event.blocks,
     )
-    tables.share_blocks(inode)
+    copies.link(tables, inode)
     _place(tables, event.parent, event.name, inode, replaced=event.replaced_inode)
     tables.used_inodes(event.inode + 1)
 
@@ -238,7 +233,7 @@ def _link_subtree(tables: Tables, event: ev.SubtreeLinked, txid: int) -> None:
     for parent, name, inode in walk_subtree(past, source):
         target_parent = new_ids[parent] if parent is not None else event.parent
         linked = replace(inode, version=txid, inode=next_inode)
-        tables.share_blocks(linked)
+        copies.link(tables, linked)
         tables.add_entry(target_parent, name if parent is not None else event.name, linked)
         if inode.is_directory:
             new_ids[inode.inode] = next_inode

@@ -10,6 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from esdfs.namenode import events as ev
+from esdfs.namenode.namespace import copies
 from esdfs.namenode.namespace.inodes import WorkItem
 from esdfs.namenode.namespace.view import ABOVE_ROOT, INODE_MAX, Tables, path_of
 
@@ -71,7 +72,7 @@ def _link_children(
     children = tables.source(step.source_txid).children(step.source, after=step.after, limit=limit)
     for name, inode in children:
         linked = replace(inode, version=began_txid, inode=tables.next_inode())
-        tables.share_blocks(linked)
+        copies.link(tables, linked)
         tables.add_entry(step.target, name, linked)
         tables.used_inodes(linked.inode + 1)
         if inode.is_directory:
@@ -91,7 +92,10 @@ def _rewind_changes(
         if parent not in was_there:
             was_there[parent] = path_of(then, parent) is not None
         if was_there[parent]:
-            tables.rewind_entry(parent, name, then.child(parent, name))
+            was = then.child(parent, name)
+            tables.rewind_entry(parent, name, was)
+            if was is not None:
+                copies.linked(tables, was)
             continue
         # The directory goes, or is gone, with all below it; but what came into it from elsewhere goes back.
         now = tables.named(parent, name)

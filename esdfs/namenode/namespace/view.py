@@ -80,6 +80,13 @@ class Present(View, Protocol):
         """What is known of a block."""
         ...
 
+    def sharers(self, inode: Inode) -> list[Inode] | None:
+        """The present files that name the same blocks, itself included; None = there may be others.
+
+        What is below a removed directory counts until it is forgotten: it may come back without a word.
+        """
+        ...
+
     def number_of(self, node_id: str) -> int | None:
         """The DataNode's short name."""
         ...
@@ -269,6 +276,14 @@ class Tables(Present, Protocol):
 
     def share_blocks(self, inode: Inode) -> None:
         """A version is about to be added whose blocks another version names already."""
+        ...
+
+    def note_sharer(self, inode: Inode) -> None:
+        """A file names blocks that were written for another."""
+        ...
+
+    def want_copies(self, inode: Inode, copies: int) -> None:
+        """The blocks of a file are to have so many."""
         ...
 
     def used_inodes(self, below: int) -> None:

@@ -25,6 +25,7 @@ work       txid 8 ‖ seq 8                     WorkItem (msgpack): a step of it
 pin        name                               SnapshotCreated (msgpack)
 cursor     name                               Cursor (msgpack)
 refs       first block 8                      versions in cur and hist that name these blocks 8; no row = one
+shared     first block 8 ‖ inode 8            nothing: another file than they were written for names them
 held       pin txid 8 ‖ key of hist           nothing: behind the horizon; the newest pin that shows it
 dead       until 8 ‖ inode 8                  nothing: what is below this directory in cur ended then
 drain      pin txid 8                         key of held: a pin there was deleted, and we are here
@@ -73,6 +74,7 @@ TABLES: Final = (
     b"drain",
     b"dnstate",
     b"skip",
+    b"shared",
 )
 
 U64: Final = struct.Struct(">Q")

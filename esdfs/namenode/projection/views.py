@@ -21,7 +21,7 @@ from esdfs.namenode.events import (
 from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord, Cursor, Inode, OpenFile
 from esdfs.namenode.namespace.view import View
-from esdfs.namenode.projection import layout
+from esdfs.namenode.projection import contents, layout
 from esdfs.namenode.projection.layout import END, U32, U64, Meta
 from esdfs.namenode.projection.past import PastView, require_whole
 from esdfs.namenode.projection.pins import PinnedView
@@ -246,6 +246,10 @@ class PresentView:
         if not cursor.set_range(U64.pack(block_id + 1)):
             return []
         return [(U64.unpack(key)[0], layout.unpack_block(value)) for key, value in islice(cursor, limit)]
+
+    def sharers(self, inode: Inode) -> list[Inode] | None:
+        """See ``Present.sharers``."""
+        return contents.sharers(self, inode)
 
     def number_of(self, node_id: str) -> int | None:
         """See ``Present.number_of``."""

@@ -40,6 +40,7 @@ class Writer(RememberingView):
 
     Attributes:
         released: Blocks that no version names any more: garbage once this is committed.
+        rewanted: Blocks of which another number of copies is wanted once this is committed.
     """
 
     def __init__(self, env: Any, txn: Any, dbs: Dbs, meta: Meta, *, level_max: int) -> None:
@@ -49,9 +50,9 @@ class Writer(RememberingView):
         self._hist = dbs[b"hist"]
         self._ino = dbs[b"ino"]
         self._work = dbs[b"work"]
-        self._refs = dbs[b"refs"]
         self._changed = self._unwritten.changed
         self.released: list[int] = []
+        self.rewanted: list[int] = []
 
     # --- records ------------------------------------------------------------------------------
 
@@ -99,7 +100,8 @@ class Writer(RememberingView):
     def attempt(self) -> Iterator[None]:
         """A part that may be undone alone: an exception inside leaves no trace of it."""
         self.write_all()
-        outer, kept, released = self._txn, replace(self._meta), len(self.released)
+        outer, kept = self._txn, replace(self._meta)
+        released, rewanted = len(self.released), len(self.rewanted)
         self._txn = self._env.begin(write=True, parent=outer)
         try:
             yield
@@ -108,6 +110,7 @@ class Writer(RememberingView):
             self._txn, self._meta = outer, kept
             self._unwritten.forget()
             del self.released[released:]
+            del self.rewanted[rewanted:]
             self._blocked = frozenset(top for _, top in kept.unfinished)
             raise
         self.write_all()
@@ -204,7 +207,7 @@ class Writer(RememberingView):
     def drop_version(self, value: bytes) -> None:
         """A version, as in ``cur`` or ``hist``, is gone: let go of its blocks if no other names them."""
         blocks = layout.blocks_in(value)
-        if blocks and contents.unshare(self._txn, self._refs, blocks[0].block_id):
+        if blocks and contents.unshare(self._txn, self._dbs, blocks[0].block_id):
             for block in blocks:
                 self.remove_block(block.block_id)
                 self.released.append(block.block_id)
@@ -212,7 +215,19 @@ class Writer(RememberingView):
     def share_blocks(self, inode: Inode) -> None:
         """See ``Tables.share_blocks``."""
         if inode.blocks:
-            contents.share(self._txn, self._refs, inode.blocks[0].block_id)
+            contents.share(self._txn, self._dbs, inode.blocks[0].block_id)
+
+    def note_sharer(self, inode: Inode) -> None:
+        """See ``Tables.note_sharer``."""
+        contents.note_sharer(self._txn, self._dbs, inode)
+
+    def want_copies(self, inode: Inode, copies: int) -> None:
+        """See ``Tables.want_copies``."""
+        for block in inode.blocks:
+            record = self.block(block.block_id)
+            assert record is not None, f"file {inode.inode} names block {block.block_id}, which is unknown"
+            self.put_block(block.block_id, record._replace(replication=copies))
+            self.rewanted.append(block.block_id)
 
     # --- longer work --------------------------------------------------------------------------
 

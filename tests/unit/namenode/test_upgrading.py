@@ -122,7 +122,7 @@ def test_the_level_survives_a_restart_and_a_rebuild(older: World) -> None:
 @pytest.mark.parametrize("level", range(LEVEL_OLDEST, LEVEL_NEWEST + 1))
 def test_the_quorums_own_records_have_the_shape_of_the_level_applied(level: int) -> None:
     control = EventControlRecords(lambda: level, "9.9")
-    assert control.leader_changed(NodeId("a"), "s", Micros(1)).version == {1: 1, 2: 2, 3: 2}[level]
+    assert control.leader_changed(NodeId("a"), "s", Micros(1)).version == {1: 1, 2: 2, 3: 2, 4: 2}[level]
 
 
 # --- what a node refuses ---
@@ -172,11 +172,11 @@ def test_a_node_does_not_start_in_a_cluster_beyond_it_whether_it_had_applied_tha
 
 def test_a_held_back_node_cannot_be_formatted_into_a_newer_cluster(tmp_path: Path) -> None:
     config = NameNodeConfig(node_id="nn-1", dir=str(tmp_path / "nn"), feature_level_max=1)
-    with pytest.raises(InvalidRequest, match="does not read feature level 3, only 1 to 1"):
+    with pytest.raises(InvalidRequest, match=f"does not read feature level {LEVEL_NEWEST}, only 1 to 1"):
         format_namenode(config, cluster_settings(CountingRng()), clock=FakeClock(), rng=CountingRng())
     assert not (tmp_path / "nn").exists()
-    assert NameNodeConfig(node_id="a", dir="d", feature_level_max=4).validate() == [
-        "feature_level_max must be 0 or between 1 and 3"
+    assert NameNodeConfig(node_id="a", dir="d", feature_level_max=LEVEL_NEWEST + 1).validate() == [
+        f"feature_level_max must be 0 or between 1 and {LEVEL_NEWEST}"
     ]
 
 

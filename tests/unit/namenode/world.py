@@ -28,6 +28,7 @@ from esdfs.namenode.projection.lmdb import ProjectionStore
 from esdfs.namenode.projection.rebuild import catch_up
 from esdfs.namenode.projection.snapshot import Snapshot
 from esdfs.namenode.projection.writer import Writer
+from esdfs.namenode.upcasters import LEVEL_NEWEST
 from tests.lone import LoneVoter
 
 T = TypeVar("T")
@@ -98,14 +99,19 @@ class FixedPlacer:
 class World:
     """One NameNode core in a directory; closing and opening it again is a restart."""
 
-    def __init__(self, directory: Path, *, cluster_id: str = "c1") -> None:
+    def __init__(self, directory: Path, *, cluster_id: str = "c1", feature_level: int = LEVEL_NEWEST) -> None:
         self.clock = FakeClock()
         self.placer = FixedPlacer()
         self.released: list[int] = []
+        self.rewanted: list[int] = []
         self.config = NameNodeConfig(node_id="nn-1", dir=str(directory))
         if not (directory / "namenode.toml").exists():
             settings = cluster_settings(
-                CountingRng(), cluster_id=cluster_id, replication=2, block_size_bytes=1 << 20
+                CountingRng(),
+                cluster_id=cluster_id,
+                replication=2,
+                block_size_bytes=1 << 20,
+                feature_level=feature_level,
             )
             format_namenode(self.config, settings, clock=self.clock, rng=CountingRng())
         self.open()
@@ -155,6 +161,7 @@ class World:
         self.replication.commit(entries)
         batch.commit(entries)
         self.released += batch.released
+        self.rewanted += batch.rewanted
         return batch.settled
 
     def run(self, *commands: Command) -> dict[str, Any]:
@@ -165,12 +172,24 @@ class World:
         results: list[dict[str, Any]] = msgspec.msgpack.decode(settled.result)
         return results[-1]
 
-    def write(self, path: str, size_bytes: int = 10, *, overwrite: bool = False, crc32c: int = 0) -> int:
-        """A whole file: opened, one block, published. Returns its inode."""
-        opened = self.run(cmd.CreateFile(path, "lease", overwrite=overwrite, blocks=1))
-        ((block_id, generation, _),) = opened["blocks"]
-        block = cmd.WrittenBlock(block_id, generation, size_bytes, size_bytes, crc32c, ["dn-1", "dn-2"])
-        inode: int = self.run(cmd.CompleteFile(opened["inode"], "lease", [block], crc32c))["inode"]
+    def write(
+        self,
+        path: str,
+        size_bytes: int = 10,
+        *,
+        overwrite: bool = False,
+        crc32c: int = 0,
+        replication: int = 0,
+        blocks: int = 1,
+    ) -> int:
+        """A whole file: opened, written, published. Returns its inode; ``size_bytes`` are of each block."""
+        create = cmd.CreateFile(path, "lease", overwrite=overwrite, blocks=blocks, replication=replication)
+        opened = self.run(create)
+        written = [
+            cmd.WrittenBlock(block_id, generation, size_bytes, size_bytes, crc32c, ["dn-1", "dn-2"])
+            for block_id, generation, _ in opened["blocks"]
+        ]
+        inode: int = self.run(cmd.CompleteFile(opened["inode"], "lease", written, crc32c))["inode"]
         return inode
 
     def do_all(self, chore: Chore) -> int:
