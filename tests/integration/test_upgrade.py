@@ -267,7 +267,12 @@ def test_three_nodes_are_upgraded_one_by_one_and_an_older_one_is_kept_out_afterw
 def test_a_new_cluster_begins_at_the_newest_level_and_an_older_node_cannot_be_formatted_into_it(
     home: Path,
 ) -> None:
-    assert run("namenode", "format", "--dir", str(home / "nn"), "--feature-level", "4").returncode == 1
+    assert (
+        run(
+            "namenode", "format", "--dir", str(home / "nn"), "--feature-level", str(LEVEL_NEWEST + 1)
+        ).returncode
+        == 1
+    )
     assert not (home / "nn" / "namenode.toml").exists()
     assert run("namenode", "format", "--dir", str(home / "nn")).returncode == 0
     with closing(open_reader(f"sqlite:///{home / 'nn' / 'journal.sqlite'}")) as reader:
