@@ -14,6 +14,7 @@ from esdfs.namenode.blocks.balancing import Balancer
 from esdfs.namenode.blocks.beat import next_heartbeat_ms
 from esdfs.namenode.blocks.brake import Brake
 from esdfs.namenode.blocks.datanodes import Change, DataNode, DataNodeTable
+from esdfs.namenode.blocks.expected import Expected
 from esdfs.namenode.blocks.farewell import Farewell
 from esdfs.namenode.blocks.following import Following
 from esdfs.namenode.blocks.garbage import Deletions
@@ -83,6 +84,7 @@ class BlockManager:
         self._reign: int | None = index.epoch()  # the epoch it leads in
         self._brake = Brake(self._policy)
         self._cluster = index.cluster()
+        expected = Expected(self._policy)
         self.replicator = BlockReplicator(
             index,
             logger,
@@ -90,6 +92,7 @@ class BlockManager:
             store=store,
             nodes=self._nodes,
             deletions=self._deletions,
+            expected=expected,
             promises=self._promises,
             policy=self._policy,
             rng=rng,
@@ -106,6 +109,7 @@ class BlockManager:
             self._policy,
             clock,
             logger,
+            expected,
             self._on_confirmed,
         )
         self.unplaced = Unplaced(index, self._intake.futures, self._deletions, self._nodes, clock)
@@ -127,7 +131,7 @@ class BlockManager:
             self._deletions,
             self._promises,
             self.replicator,
-            self._intake,
+            expected,
             self._policy,
             clock,
             self._wanted,

@@ -10,6 +10,7 @@ from esdfs.env import Rng
 from esdfs.namenode.blocks import bodies
 from esdfs.namenode.blocks.copies import Copies, Copy
 from esdfs.namenode.blocks.datanodes import DataNodeTable
+from esdfs.namenode.blocks.expected import Expected
 from esdfs.namenode.blocks.garbage import Deletions, Order, Why
 from esdfs.namenode.blocks.health import Health, Level, examine
 from esdfs.namenode.blocks.homes import Homes
@@ -58,6 +59,7 @@ class BlockReplicator:
         store: LocationsStore,
         nodes: DataNodeTable,
         deletions: Deletions,
+        expected: Expected,
         promises: Promises,
         policy: Policy,
         rng: Rng,
@@ -72,6 +74,7 @@ class BlockReplicator:
         self._store = store
         self._nodes = nodes
         self._deletions = deletions
+        self._expected = expected
         self._policy = policy
         self._copies = Copies(policy)
         self._homes = Homes(nodes, deletions, self._copies, promises, policy, rng)
@@ -143,6 +146,7 @@ class BlockReplicator:
             self._nodes,
             default_target=self.replication_factor,
             leaving=lambda number: self._deletions.leaving(number, block_id),
+            expected=lambda number: (number, block_id) in self._expected,
         )
 
     def _file(self, block_id: int, health: Health) -> None:

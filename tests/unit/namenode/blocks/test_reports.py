@@ -46,7 +46,7 @@ def test_what_a_full_report_does_not_name_is_gone_after_its_last_page(blocks: Wo
 
 def test_a_full_report_made_before_a_write_does_not_refute_it(blocks: World) -> None:
     one, two = blocks.join("dn-1", "dn-2")
-    block_id = blocks.write(one, two)
+    block_id = blocks.write(one, two, reported=False)
     blocks.report("dn-1", full=True, first=True, last=True)
     blocks.settle()
     assert blocks.holders(block_id) == [one, two]
@@ -59,11 +59,44 @@ def test_a_full_report_made_before_a_write_does_not_refute_it(blocks: World) -> 
     assert blocks.holders(block_id) == [two]
 
 
+def test_what_only_the_journal_tells_of_justifies_no_deletion(blocks: World) -> None:
+    """The file was written long ago and moved since; this NameNode was away and is told of it only now."""
+    one, two, three, four = blocks.join("dn-1", "dn-2", "dn-3", "dn-4")
+    block_id = blocks.write(one, two, reported=False)
+    for number in (three, four):
+        blocks.say(number, block_id)
+    for node_id in ("dn-1", "dn-2"):
+        blocks.report(node_id, full=True, first=True, last=True)
+    orders = blocks.live(blocks.policy.hint_ms - 1_000, "dn-1", "dn-2", "dn-3", "dn-4")
+    assert orders["delete"] == 0
+    blocks.wait(2_000, "dn-1", "dn-2", "dn-3", "dn-4")
+    blocks.manager.cleanup()
+    for node_id in ("dn-1", "dn-2"):
+        assert blocks.heartbeat(node_id)["full_report"]
+        blocks.report(node_id, full=True, first=True, last=True)
+    blocks.settle()
+    assert blocks.holders(block_id) == [three, four]
+    blocks.manager.cleanup()
+    assert not blocks.heartbeat("dn-1")["full_report"]
+
+
+def test_rot_that_is_found_before_the_file_is_complete_is_not_forgotten(blocks: World) -> None:
+    one, two, _ = blocks.join("dn-1", "dn-2", "dn-3")
+    block_id = blocks.allocate(one, two)
+    for number in (one, two):
+        blocks.say(number, block_id)
+    blocks.settle()
+    blocks.report("dn-1", corrupt=[(block_id, 1)])
+    blocks.settle()
+    blocks.complete(block_id, one, two)
+    assert blocks.blocks()["under_replicated"] == 1
+
+
 def test_what_a_dead_process_acknowledged_and_its_successor_does_not_name_is_gone_at_once(
     blocks: World,
 ) -> None:
     one, two = blocks.join("dn-1", "dn-2")
-    block_id = blocks.write(one, two)
+    block_id = blocks.write(one, two, reported=False)
     blocks.register("dn-1", incarnation=2)
     blocks.report("dn-1", incarnation=2, full=True, first=True, last=True)
     blocks.settle()
