@@ -1,5 +1,6 @@
 """Room, use and slowness of real volumes."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from esdfs.datanode.scrub import Scrubber
 from esdfs.datanode.volumes import Volume, open_volumes
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import VolumeFull
+from esdfs.ids import Micros
 from tests.blocks import Shelf, compressed_frames, content, flip, plain_frames
+from tests.cluster import eventually
 from tests.unit.datanode.clocks import HandClock
 
 DATA = content(3 * MIB + 777)
@@ -186,6 +189,45 @@ def test_the_scrubber_waits_for_clients_until_its_period_is_over(tmp_path: Path,
     thread.join()
     assert busy.asked.is_set() is not late
     assert shelf.store.find(1).verified_us > 0
+    shelf.store.close()
+
+
+class Ahead(OsClock):
+    """Real time, and some more."""
+
+    more_s = 0
+
+    def wall_us(self) -> Micros:
+        return Micros(super().wall_us() + self.more_s * 1_000_000)
+
+
+def test_the_scrubber_waits_for_clients_with_a_new_replica_no_longer_than_until_an_old_one_is_overdue(
+    tmp_path: Path,
+) -> None:
+    shelf = Shelf(tmp_path)
+    for block_id, age_s in ((1, 900), (2, 300)):
+        shelf.put(plain_frames(block_id, DATA))
+        then_s = OsClock().wall_us() // 1_000_000 - age_s
+        os.utime(shelf.data_path(block_id), (then_s, then_s))
+    shelf.reopen()
+    busy, clock = Busy(), Ahead()
+    scrubber = Scrubber(shelf.store, clock, period_s=1000, bytes_per_s=1e12, idle_ns=busy.idle_ns)
+    scrubber.start()
+    assert busy.asked.wait(10)
+    assert [shelf.store.find(number).verified_us for number in (1, 2)] == [0, 0]
+    clock.more_s = 200
+    eventually(lambda: shelf.store.find(1).verified_us > 0, what="the overdue one is read")
+    scrubber.stop()
+    shelf.store.close()
+
+
+def test_the_scrubber_reads_all_used_bytes_within_its_period_whatever_its_rate(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.put(plain_frames(1, DATA))
+    scrubber = Scrubber(shelf.store, OsClock(), period_s=1e-3, bytes_per_s=1)
+    scrubber.start()
+    eventually(lambda: shelf.store.find(1).verified_us > 0, what="it is read")
+    scrubber.stop()
     shelf.store.close()
 
 
