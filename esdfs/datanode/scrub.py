@@ -81,7 +81,7 @@ class Scrubber(Background):
     """A thread that verifies every replica once per period, at a rate as high as that takes.
 
     A replica that is deleted, replaced or doubted while it is read is no alarm: `BlockStore.doubt` acts on
-    the very replica that was opened.
+    the very replica that was opened. One that cannot be read, and a volume that fails, do not end the thread.
 
     Args:
         bytes_per_s: Goes at this rate, or faster if the used bytes could not be read within the period.
@@ -143,12 +143,11 @@ class Scrubber(Background):
                     if not self._pace.spend(len(frame.data)) or self._give_way(replica):
                         return True
                 reader.forget_cached()
+            self._store.verified(replica)
         except ReplicaCorrupt:
             return False
-        except EsdfsError as error:
-            _log.info("scrub skipped a replica", block=replica.block_id, reason=error.message)
-            return True
-        self._store.verified(replica)
+        except (EsdfsError, OSError) as error:
+            _log.info("scrub skipped a replica", block=replica.block_id, reason=str(error))
         return True
 
     def _give_way(self, replica: Replica) -> bool:

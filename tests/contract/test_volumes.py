@@ -1,5 +1,6 @@
 """Room, use and slowness of real volumes."""
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -228,6 +229,30 @@ def test_the_scrubber_reads_all_used_bytes_within_its_period_whatever_its_rate(t
     scrubber.start()
     eventually(lambda: shelf.store.find(1).verified_us > 0, what="it is read")
     scrubber.stop()
+    shelf.store.close()
+
+
+def test_a_disk_that_is_read_only_ends_its_volume_and_not_the_scrubber(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf(tmp_path, volumes=2, capacity_bytes=64 * MIB)
+    shelf.put(plain_frames(1, DATA))
+    shelf.put(plain_frames(2, DATA))  # to the other volume, which holds less
+    bad = shelf.data_path(1).parents[3]
+    assert bad not in shelf.data_path(2).parents
+    real = os.utime
+
+    def utime(path: Path, ns: tuple[int, int]) -> None:
+        if bad in path.parents:
+            raise OSError(errno.EROFS, "Read-only file system")
+        real(path, ns=ns)
+
+    monkeypatch.setattr(os, "utime", utime)
+    scrubber = Scrubber(shelf.store, OsClock(), period_s=1e-3, bytes_per_s=1e12)
+    scrubber.start()
+    eventually(lambda: shelf.store.find(2).verified_us > 0, what="the other volume's is read")
+    scrubber.stop()
+    assert [bool(volume.failed) for volume in shelf.volumes] == [root == bad for root in shelf.roots]
     shelf.store.close()
 
 
