@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import structlog
 
 from esdfs.datanode.config import DataNodeConfig
 from esdfs.datanode.disk_watch import DiskWatch
@@ -30,14 +29,12 @@ from esdfs.datanode.store import BlockStore
 from esdfs.datanode.volumes import open_volumes
 from esdfs.env import Clock, Rng
 from esdfs.env_os import OsClock, OsRng
-from esdfs.errors import EsdfsError, InvalidRequest
+from esdfs.errors import InvalidRequest
 from esdfs.rpc.channel import Channels
 from esdfs.rpc.malloc import keep_large_buffers
 from esdfs.rpc.server import bind, new_server
 from esdfs.rpc.servicer import DataNodeServicer
 from esdfs.telemetry import configure_logging
-
-_log = structlog.get_logger()
 
 _CONTROL_THREADS: Final = 16
 _GRACE_S: Final = 5.0
@@ -172,10 +169,7 @@ class DataNode:
 
     def _sweep(self) -> None:
         while not self._stopping.wait(self.config.scan_interval_s):
-            try:
-                self.store.empty_trash(self.config.trash_delay_s)
-            except EsdfsError as error:
-                _log.warning("trash not emptied", reason=error.message)
+            self.store.empty_trash(self.config.trash_delay_s)
 
 
 def advertised_host(config: DataNodeConfig) -> str:

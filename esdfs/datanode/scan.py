@@ -118,10 +118,10 @@ def unlink(volume: Volume, key: BlockKey) -> None:
 def empty_trash(volume: Volume, older_than_us: int) -> int:
     """Unlink what was deleted before that wall time; answers how many files."""
     gone = 0
-    for text in _names(volume.root / "trash"):
-        name = layout.parse_name(text)
-        if name is not None and name.when_us <= older_than_us:
-            with volume.changing("emptying the trash"):
+    with volume.changing("emptying the trash"):
+        for text in _names(volume.root / "trash"):
+            name = layout.parse_name(text)
+            if name is not None and name.when_us <= older_than_us:
                 volume.path(ReplicaState.TRASH, text).unlink(missing_ok=True)
-            gone += 1
+                gone += 1
     return gone

@@ -14,7 +14,7 @@ from esdfs.datanode.replica import BlockKey, Replica, ReplicaState, supersedes
 from esdfs.datanode.volumes import Volume, choose
 from esdfs.datanode.writer import BlockWriter, SyncTimes, sync_parents
 from esdfs.env import Clock
-from esdfs.errors import DiskFailed, ReplicaCorrupt, ReplicaExists, ReplicaNotFound
+from esdfs.errors import DiskFailed, EsdfsError, ReplicaCorrupt, ReplicaExists, ReplicaNotFound
 from esdfs.rpc.messages import Frame, Receipt
 
 _log = structlog.get_logger()
@@ -370,9 +370,16 @@ class BlockStore:
             scan.set_aside(volume, key, ReplicaState.TRASH, self._clock)
 
     def empty_trash(self, delay_s: float) -> int:
-        """Unlink what was deleted longer ago; answers how many files."""
+        """Unlink what was deleted longer ago; answers how many files. A volume's trouble is its own."""
         before_us = self._clock.wall_us() - int(delay_s * 1e6)
-        return sum(scan.empty_trash(volume, before_us) for volume in self.volumes if not volume.failed)
+        gone = 0
+        for volume in self.volumes:
+            if not volume.failed:
+                try:
+                    gone += scan.empty_trash(volume, before_us)
+                except EsdfsError as error:
+                    _log.warning("trash not emptied", volume=volume.volume_id, reason=error.message)
+        return gone
 
     def _forget_volume(self, volume: Volume) -> None:
         index = self.volumes.index(volume)

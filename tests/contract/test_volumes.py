@@ -155,6 +155,21 @@ def test_a_limit_on_slowness_is_the_volumes_own(tmp_path: Path) -> None:
     volume.close()
 
 
+def test_a_volume_whose_trash_cannot_be_read_fails_and_the_others_are_emptied(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, volumes=2, capacity_bytes=64 * MIB)
+    for block_id in (1, 2):
+        shelf.put(plain_frames(block_id, DATA))
+    for block_id in (1, 2):
+        shelf.store.delete(block_id, 1)
+    bad, good = shelf.volumes
+    (bad.root / "trash").rename(bad.root / "gone")
+    assert shelf.store.empty_trash(delay_s=0) == 2
+    assert "trash" in bad.failed
+    assert not good.failed
+    assert list((good.root / "trash").iterdir()) == []
+    shelf.store.close()
+
+
 class Busy:
     """Clients that are served until somebody says that they are gone."""
 
