@@ -18,6 +18,7 @@ from esdfs.datanode.slowness import SLOW_FSYNC_MS, Slowness
 from esdfs.env import Rng
 from esdfs.errors import (
     DiskFailed,
+    EsdfsError,
     IdentityConflict,
     NewerRelease,
     Overloaded,
@@ -51,7 +52,8 @@ class Volume:
     """One volume, locked for this process.
 
     A failed write, fsync or rename puts it out of service until an operator removes its ``FAILED`` file:
-    after a failed fsync the kernel calls the pages clean, so a second one would lie.
+    after a failed fsync the kernel calls the pages clean, so a second one would lie. So does any other error
+    that is about more than one replica.
 
     Args:
         reserve_bytes: Of the file system, never used.
@@ -105,15 +107,27 @@ class Volume:
     # --- room ---
 
     def capacity_bytes(self) -> int:
-        """Size of the file system, or of what we may use of it."""
+        """Size of the file system, or of what we may use of it; 0 = out of service, or it cannot be told."""
+        return self._told(self._size_bytes)
+
+    def available_bytes(self) -> int:
+        """Free for new replicas: without the reserve and what running writes were promised."""
+        return self._told(self._free_bytes)
+
+    def _told(self, measure: Callable[[], int]) -> int:
+        """What ``measure`` says; 0 when it cannot, which fails the volume unless this process is to blame."""
+        try:
+            with self.changing("looking how full it is"):
+                return measure()
+        except EsdfsError:
+            return 0
+
+    def _size_bytes(self) -> int:
         stat = os.statvfs(self.root)
         size_bytes = stat.f_blocks * stat.f_frsize
         return min(size_bytes, self._capacity_bytes) if self._capacity_bytes else size_bytes
 
-    def available_bytes(self) -> int:
-        """Free for new replicas: without the reserve and what running writes were promised."""
-        if self.failed:
-            return 0
+    def _free_bytes(self) -> int:
         stat = os.statvfs(self.root)
         free_bytes = stat.f_bavail * stat.f_frsize - self._reserve_bytes
         if self._capacity_bytes:
@@ -125,9 +139,10 @@ class Volume:
 
         Raises:
             VolumeFull: There is not so much.
+            DiskFailed: It is out of service.
         """
-        with self._lock:
-            if self.available_bytes() < size_bytes:
+        with self.changing("looking how full it is"), self._lock:
+            if self._free_bytes() < size_bytes:
                 raise VolumeFull(
                     f"volume {self.root.name}: less than {size_bytes} bytes left beyond the reserve"
                 )
@@ -143,7 +158,7 @@ class Volume:
 
     @contextmanager
     def changing(self, what: str, *, full_is_failure: bool = False) -> Iterator[None]:
-        """Everything that changes the volume runs inside.
+        """Everything that changes the volume, or asks about the whole of it, runs inside.
 
         Raises:
             VolumeFull: No space; the volume stays in service (except when an fsync says so).

@@ -11,11 +11,13 @@ from esdfs.blocks import MIB
 from esdfs.datanode.disk_watch import DiskWatch
 from esdfs.datanode.figures import Figures
 from esdfs.datanode.load import Load
+from esdfs.datanode.mover import VolumeMover
+from esdfs.datanode.pacing import Pace
 from esdfs.datanode.peers import PeerTable
 from esdfs.datanode.scrub import Scrubber
 from esdfs.datanode.volumes import Volume, open_volumes
 from esdfs.env_os import OsClock, OsRng
-from esdfs.errors import VolumeFull
+from esdfs.errors import Overloaded, VolumeFull
 from esdfs.ids import Micros
 from tests.blocks import Shelf, compressed_frames, content, flip, plain_frames
 from tests.cluster import eventually
@@ -167,6 +169,51 @@ def test_a_volume_whose_trash_cannot_be_read_fails_and_the_others_are_emptied(tm
     assert "trash" in bad.failed
     assert not good.failed
     assert list((good.root / "trash").iterdir()) == []
+    shelf.store.close()
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.ENOTCONN, errno.EIO])
+def test_a_volume_whose_room_cannot_be_told_fails_and_heartbeats_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    shelf = Shelf(tmp_path, volumes=2, capacity_bytes=64 * MIB)
+    for block_id in (1, 2):
+        shelf.put(plain_frames(block_id, DATA))
+    bad, good = shelf.volumes
+    real = os.statvfs
+
+    def statvfs(path: Path) -> os.statvfs_result:
+        if path == bad.root:
+            raise OSError(number, os.strerror(number))
+        return real(path)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    pace = Pace(0, OsClock(), threading.Event().wait)
+    assert VolumeMover(shelf.store, OsClock(), pace, threshold=0.1, look_s=3600).even_out() == 0
+    told = figures(shelf)
+    assert told["storage_capacity"] == 64 * MIB
+    assert [volume["failed"] for volume in told["volumes"]] == [True, False]  # type: ignore[attr-defined]  # of heartbeats
+    assert os.strerror(number) in bad.failed
+    assert shelf.store.count() == 1
+    shelf.put(plain_frames(3, DATA))
+    assert good.used_bytes == 2 * len(DATA)
+    shelf.store.close()
+
+
+def test_room_that_cannot_be_told_for_want_of_descriptors_or_memory_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf(tmp_path)
+
+    def statvfs(path: Path) -> os.statvfs_result:
+        raise OSError(errno.ENOMEM, f"for {path}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "statvfs", statvfs)
+        assert figures(shelf)["available_space"] == 0
+        with pytest.raises(Overloaded):
+            shelf.put(plain_frames(1, DATA))
+    shelf.put(plain_frames(1, DATA))
     shelf.store.close()
 
 
