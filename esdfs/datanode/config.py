@@ -39,8 +39,8 @@ class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         trash_delay_s: Deleted replicas are kept this long.
         durability: ``none`` skips every fsync. For tests only.
         streams_max: Bulk streams served at once; further ones are refused.
-        local_socket_dir: Where the Unix socket for clients of this host goes; empty = the first volume, or
-            nothing when that path is too long for a socket. ``-`` = none.
+        local_socket_dir: Where the Unix socket for clients of this host goes; empty = the first volume in
+            service, or nothing when that path is too long for a socket. ``-`` = none.
         rack: Where it stands, like "/rack-1"; empty = the NameNodes know, or it does not matter.
         scan_interval_s: How often trash, leftovers, and how full the volumes are, are looked at.
     """

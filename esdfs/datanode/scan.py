@@ -8,7 +8,7 @@ import structlog
 
 from esdfs.datanode import layout
 from esdfs.datanode.replica import BlockKey, Replica, ReplicaState
-from esdfs.datanode.volumes import Volume
+from esdfs.datanode.volumes import DAMAGED, Volume
 from esdfs.env import Clock
 from esdfs.errors import ReplicaCorrupt
 
@@ -78,9 +78,13 @@ def _inspect(volume: Volume, index: int, directory: Path, key: BlockKey) -> Repl
         with data_path.with_suffix(".meta").open("rb") as file:
             meta = layout.decode_header(file.read(layout.HEADER_BYTES), key.block_id, key.generation)
             verified_us = os.fstat(file.fileno()).st_mtime_ns // 1000
+        stat = data_path.stat()
     except FileNotFoundError as error:
         raise ReplicaCorrupt(f"block {key.block_id} has no meta file") from error
-    stat = data_path.stat()
+    except OSError as error:
+        if error.errno not in DAMAGED:
+            raise
+        raise ReplicaCorrupt(f"block {key.block_id}: the disk cannot read its files") from error
     if stat.st_size != meta.stored_bytes:
         raise ReplicaCorrupt(f"block {key.block_id} has {stat.st_size} of {meta.stored_bytes} bytes")
     return Replica(

@@ -14,7 +14,14 @@ from esdfs.datanode.replica import BlockKey, Replica, ReplicaState, supersedes
 from esdfs.datanode.volumes import Volume, choose
 from esdfs.datanode.writer import BlockWriter, SyncTimes, sync_parents
 from esdfs.env import Clock
-from esdfs.errors import DiskFailed, EsdfsError, ReplicaCorrupt, ReplicaExists, ReplicaNotFound
+from esdfs.errors import (
+    DiskFailed,
+    EsdfsError,
+    ReplicaCorrupt,
+    ReplicaExists,
+    ReplicaNotFound,
+    VolumeFull,
+)
 from esdfs.rpc.messages import Frame, Receipt
 
 _log = structlog.get_logger()
@@ -71,7 +78,14 @@ class BlockStore:
                 self._take_in(index, volume)
 
     def _take_in(self, index: int, volume: Volume) -> None:
-        found = scan.scan(volume, index, self._clock)
+        """Know what a volume holds; one that cannot be read, or changed as that takes, is out of service."""
+        try:
+            with volume.changing("looking what it holds"):
+                found = scan.scan(volume, index, self._clock)
+        except (DiskFailed, VolumeFull) as error:
+            volume.failed = volume.failed or error.message  # a full one is tried again at the next start
+            return
+        self._corrupt.update(dict.fromkeys(found.corrupt))
         for replica in found.replicas:
             other = self._replicas.get(replica.block_id)
             mine = BlockKey(replica.block_id, replica.generation)
@@ -81,9 +95,16 @@ class BlockStore:
             else:
                 loser = replica
             if loser is not None:
-                key = BlockKey(loser.block_id, loser.generation)
-                scan.set_aside(self.volumes[loser.volume], key, ReplicaState.TRASH, self._clock)
-        self._corrupt.update(dict.fromkeys(found.corrupt))
+                self._clear_away(loser)
+            if volume.failed:
+                return
+
+    def _clear_away(self, loser: Replica) -> None:
+        key = BlockKey(loser.block_id, loser.generation)
+        try:
+            scan.set_aside(self.volumes[loser.volume], key, ReplicaState.TRASH, self._clock)
+        except (DiskFailed, VolumeFull) as error:
+            _log.warning("second copy of a block left", block=key.block_id, reason=error.message)
 
     def _put(self, replica: Replica) -> None:
         """Have a replica in the map, instead of what it had of that block."""
