@@ -394,10 +394,15 @@ def test_when_the_disk_fails_nothing_is_acknowledged_and_nothing_is_tried_again(
 
 @pytest.mark.parametrize(
     ("number", "error"),
-    [(errno.EIO, ReplicaCorrupt), (errno.EMFILE, Overloaded), (errno.EACCES, DiskFailed)],
+    [
+        *((number, ReplicaCorrupt) for number in (errno.EIO, errno.EUCLEAN, errno.EBADMSG)),
+        *((number, Overloaded) for number in (errno.EMFILE, errno.ENOMEM)),
+        *((number, DiskFailed) for number in (errno.ENODEV, errno.ENXIO, errno.ESTALE)),
+    ],
 )
+@pytest.mark.parametrize("call", ["open", "preadv"])
 def test_a_failed_read_says_whose_fault_it_is(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, number: int, error: type[EsdfsError]
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, call: str, number: int, error: type[EsdfsError]
 ) -> None:
     shelf.put(plain_frames(7, DATA))
 
@@ -405,11 +410,12 @@ def test_a_failed_read_says_whose_fault_it_is(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "preadv", fail)
+        patch.setattr(os, call, fail)
         with pytest.raises(error):
             shelf.read(7)
     assert shelf.store.corrupt() == ([BlockKey(7, 1)] if error is ReplicaCorrupt else [])
-    assert not shelf.volumes[0].failed
+    assert bool(shelf.volumes[0].failed) is (error is DiskFailed)
+    assert (("removed", BlockKey(7, 1)) in shelf.heard.events) is (error is DiskFailed)
 
 
 def test_a_process_out_of_descriptors_does_not_blame_the_disk(
