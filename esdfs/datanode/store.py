@@ -213,14 +213,17 @@ class BlockStore:
                 # It was moved, replaced or deleted under our hands: what is there now?
 
     def verify(self, replica: Replica) -> None:
-        """Read and verify every byte, from a thread that has time.
+        """Read and verify every byte, from the disk, in a thread that has time.
 
         Raises:
             ReplicaCorrupt: It was set aside.
             ReplicaNotFound: Deleted or replaced meanwhile.
         """
-        for _ in self.read(replica.block_id, replica.generation):
-            continue
+        with self.open(replica.block_id, replica.generation) as reader:
+            reader.forget_cached()
+            for _ in self.checked(reader, reader.frames()):
+                continue
+            reader.forget_cached()
 
     def doubt(self, replica: Replica, reason: str) -> None:
         """A replica did not verify: keep its bytes, never serve it again, report it."""

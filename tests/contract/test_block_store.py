@@ -180,6 +180,26 @@ def test_the_scrubber_finds_what_nobody_reads_and_remembers_what_it_read(shelf: 
     assert shelf.store.find(9).verified_us == 0
 
 
+def test_what_is_verified_is_read_from_the_disk(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf.put(plain_frames(7, DATA))
+    done: list[str] = []
+    for name in ("posix_fadvise", "preadv"):
+        real = getattr(os, name)
+
+        def call(*args: object, name: str = name, real: Callable[..., object] = real) -> object:
+            if not done or done[-1] != name:
+                done.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(os, name, call)
+    shelf.store.verify(shelf.store.find(7))
+    assert done == ["posix_fadvise", "preadv", "posix_fadvise"]
+    flip(shelf.data_path(7), MIB)
+    with pytest.raises(ReplicaCorrupt):
+        shelf.store.verify(shelf.store.find(7))
+    assert shelf.store.corrupt() == [BlockKey(7, 1)]
+
+
 # --- generations, deletes ---
 
 
