@@ -90,7 +90,7 @@ class Volume:
         self._capacity_bytes = capacity_bytes
         self._lock = threading.Lock()
         self._promised_bytes = 0
-        self._known_directories: set[str] = set()
+        self._durable_directories: set[str] = set()
 
     @property
     def volume_id(self) -> str:
@@ -197,17 +197,18 @@ class Volume:
     # --- directories ---
 
     def make_directory(self, block_id: int) -> str:
-        """The directory of a finalized block, made durably if need be; relative to the root."""
+        """The directory of a finalized block, made durably if need be; relative to the root.
+
+        One that is there is made durable, too: whoever made it may have ended before that.
+        """
         relative = layout.directory(block_id)
-        if relative not in self._known_directories:
-            parent = self.root / ReplicaState.FINALIZED.value
-            for part in relative.split("/")[1:]:
-                child = parent / part
-                if not child.is_dir():
-                    child.mkdir(exist_ok=True)
-                    sync_directory(parent)
-                parent = child
-            self._known_directories.add(relative)
+        for name in (relative.rpartition("/")[0], relative):
+            if name not in self._durable_directories:
+                directory = self.root / name
+                directory.mkdir(exist_ok=True)
+                with self.changing("fsync of a directory", full_is_failure=True):
+                    sync_directory(directory.parent)
+                self._durable_directories.add(name)
         return relative
 
     def adopt(self, cluster_id: str) -> None:

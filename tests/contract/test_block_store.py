@@ -386,6 +386,41 @@ def test_a_disk_that_is_full_at_a_write_is_not_failed_but_at_an_fsync_it_is(shel
         shelf.put(plain_frames(7, DATA))
 
 
+def test_a_directory_whose_name_may_not_be_durable_is_never_written_to(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk at the fsync, too: later the directory is there, and nobody would know."""
+
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(DiskFailed):
+            shelf.put(plain_frames(7, DATA))
+    assert shelf.volumes[0].failed
+    assert shelf.files("current") == []
+
+
+def test_a_directory_that_is_there_already_is_made_durable_before_it_is_used(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever made it may have been killed before its fsync."""
+    (shelf.roots[0] / layout.directory(7)).mkdir(parents=True)
+    flushed: list[str] = []
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        flushed.append(str(Path(f"/proc/self/fd/{fd}").readlink().relative_to(shelf.roots[0])))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    shelf.put(plain_frames(7, DATA))
+    assert flushed == ["current", "current/00", "current/00/00"]
+    shelf.put(plain_frames(8, DATA))
+    assert flushed[3:] == ["current/00/00"]
+
+
 @pytest.mark.parametrize("what", ["fdatasync", "fsync", "pwrite", "rename"])
 def test_when_the_disk_fails_nothing_is_acknowledged_and_nothing_is_tried_again(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, what: str
