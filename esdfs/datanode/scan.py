@@ -1,6 +1,7 @@
 """Start-up: what replicas a volume holds, from file names and meta headers alone."""
 
 import os
+from collections.abc import Container
 from pathlib import Path
 
 import msgspec
@@ -119,13 +120,17 @@ def unlink(volume: Volume, key: BlockKey) -> None:
             volume.final_path(key.block_id, key.generation, suffix).unlink(missing_ok=True)
 
 
-def empty_trash(volume: Volume, older_than_us: int) -> int:
-    """Unlink what was deleted before that wall time; answers how many files."""
+def clear(
+    volume: Volume, state: ReplicaState, older_than_us: int, spare: Container[BlockKey] = frozenset()
+) -> int:
+    """Unlink what came to ``trash`` or ``corrupt`` before that wall time; answers how many files."""
     gone = 0
-    with volume.changing("emptying the trash"):
-        for text in _names(volume.root / "trash"):
+    with volume.changing(f"emptying {state.value}"):
+        for text in _names(volume.root / state.value):
             name = layout.parse_name(text)
-            if name is not None and name.when_us <= older_than_us:
-                volume.path(ReplicaState.TRASH, text).unlink(missing_ok=True)
+            if name is None or name.when_us > older_than_us:
+                continue
+            if BlockKey(name.block_id, name.generation) not in spare:
+                volume.path(state, text).unlink(missing_ok=True)
                 gone += 1
     return gone

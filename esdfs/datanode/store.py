@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 from msgspec.structs import replace
@@ -25,6 +25,9 @@ from esdfs.errors import (
 from esdfs.rpc.messages import Frame, Receipt
 
 _log = structlog.get_logger()
+
+_CORRUPT_KEPT_US: Final = 7 * 86_400 * 1_000_000
+"""Bytes that did not verify are kept so long for people to look at."""
 
 
 class Listener(Protocol):
@@ -76,6 +79,10 @@ class BlockStore:
             volume.on_failed = self._forget_volume
             if not volume.failed:
                 self._take_in(index, volume)
+        for key in list(self._corrupt):
+            here = self._replicas.get(key.block_id)
+            if here is not None and here.generation >= key.generation:
+                del self._corrupt[key]  # it was replaced before we ended
 
     def _take_in(self, index: int, volume: Volume) -> None:
         """Know what a volume holds; one that cannot be read, or changed as that takes, is out of service."""
@@ -377,7 +384,7 @@ class BlockStore:
         with self._lock:
             for key in [key for key in self._corrupt if key.block_id == block_id]:
                 if key.generation <= generation:
-                    del self._corrupt[key]  # its bytes stay in `corrupt` for people
+                    del self._corrupt[key]  # its bytes stay in `corrupt` for a week
                     self._listener.removed(key)
             replica = self._replicas.get(block_id)
             if replica is None or replica.generation > generation:
@@ -394,13 +401,20 @@ class BlockStore:
             scan.set_aside(volume, key, ReplicaState.TRASH, self._clock)
 
     def empty_trash(self, delay_s: float) -> int:
-        """Unlink what was deleted longer ago; answers how many files. A volume's trouble is its own."""
+        """Unlink what was deleted longer ago; answers how many files. A volume's trouble is its own.
+
+        What was set aside goes a week later, once a leader ordered it away or a new copy took its place.
+        """
         before_us = self._clock.wall_us() - int(delay_s * 1e6)
+        still_corrupt = frozenset(self.corrupt())
         gone = 0
         for volume in self.volumes:
             if not volume.failed:
                 try:
-                    gone += scan.empty_trash(volume, before_us)
+                    gone += scan.clear(volume, ReplicaState.TRASH, before_us)
+                    gone += scan.clear(
+                        volume, ReplicaState.CORRUPT, before_us - _CORRUPT_KEPT_US, still_corrupt
+                    )
                 except EsdfsError as error:
                     _log.warning("trash not emptied", volume=volume.volume_id, reason=error.message)
         return gone

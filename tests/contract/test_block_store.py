@@ -253,6 +253,44 @@ def test_the_trash_is_kept_for_its_delay(shelf: Shelf) -> None:
     assert shelf.files("trash") == []
 
 
+def set_aside_days_ago(shelf: Shelf, days: int) -> None:
+    flip(shelf.data_path(7), 9)
+    with pytest.raises(ReplicaCorrupt):
+        shelf.read(7)
+    for path in (shelf.roots[0] / "corrupt").iterdir():
+        block_id, generation, when = path.stem.split("_")
+        earlier = int(when) - days * 86_400 * 10**6
+        path.rename(path.with_stem(f"{block_id}_{generation}_{earlier}"))
+
+
+def test_what_was_set_aside_is_kept_until_the_leader_ordered_it_away_and_a_week_is_over(shelf: Shelf) -> None:
+    shelf.put(plain_frames(7, DATA))
+    set_aside_days_ago(shelf, 8)
+    assert shelf.store.empty_trash(delay_s=0) == 0
+    shelf.store.delete(7, 1)
+    assert shelf.store.empty_trash(delay_s=2 * 86_400) == 0
+    assert shelf.store.empty_trash(delay_s=0) == 2
+    shelf.put(plain_frames(7, DATA))
+    set_aside_days_ago(shelf, 6)
+    shelf.store.delete(7, 1)
+    assert shelf.store.empty_trash(delay_s=0) == 0
+    assert len(shelf.files("corrupt")) == 2
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_was_set_aside_and_replaced_is_not_reported_and_goes_after_a_week(
+    shelf: Shelf, restart: bool
+) -> None:
+    shelf.put(plain_frames(7, DATA))
+    set_aside_days_ago(shelf, 8)
+    shelf.put(plain_frames(7, DATA))
+    if restart:
+        shelf.reopen()
+    assert shelf.store.corrupt() == []
+    assert shelf.store.empty_trash(delay_s=0) == 2
+    assert logical(shelf, 7) == DATA
+
+
 def test_a_reader_is_not_disturbed_by_a_delete(shelf: Shelf) -> None:
     shelf.put(plain_frames(7, DATA))
     frames = shelf.store.read(7)
