@@ -2,24 +2,31 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from typing import Final
 
-from esdfs.datanode.volumes import Volume, write_durably
-from esdfs.errors import DiskFailed, EpochFenced
+from esdfs.datanode.volumes import OURS, Volume, write_durably
+from esdfs.errors import DiskFailed, EpochFenced, Overloaded
 
 FILE: Final = "EPOCH"
 
 
 class EpochFence:
-    """Thread-safe. Kept on every volume in service; the highest value found counts."""
+    """Thread-safe. Kept on every volume in service; the highest value found counts.
+
+    Found on any volume that can be read, in service or not; those in service that have less get it now.
+    """
 
     def __init__(self, volumes: list[Volume]) -> None:
         self._volumes = volumes
         self._lock = threading.Lock()
         self._deleting: list[int] = []
-        self._highest = max((_read(volume.root / FILE) for volume in volumes), default=0)
+        found = [(volume, _read(volume)) for volume in volumes]
+        self._highest = max((epoch for _, epoch in found), default=0)
+        for volume, epoch in found:
+            if epoch < self._highest and not volume.failed:
+                with suppress(DiskFailed):  # it is out of service now
+                    _write(volume, self._highest)
 
     @property
     def highest(self) -> int:
@@ -65,15 +72,26 @@ class EpochFence:
         written = 0
         for volume in self._volumes:
             if not volume.failed:
-                with volume.changing("writing the epoch"):
-                    write_durably(volume.root / FILE, f"{epoch}\n".encode("ascii"))
+                _write(volume, epoch)
                 written += 1
         if not written:
             raise DiskFailed("no volume in service to write the epoch to")
 
 
-def _read(path: Path) -> int:
+def _write(volume: Volume, epoch: int) -> None:
+    with volume.changing("writing the epoch"):
+        write_durably(volume.root / FILE, f"{epoch}\n".encode("ascii"))
+
+
+def _read(volume: Volume) -> int:
+    """0 = none, or it cannot be read: no volume in service is one whose epoch is unknown."""
     try:
-        return int(path.read_text(encoding="ascii"))
+        return int((volume.root / FILE).read_text(encoding="ascii"))
     except FileNotFoundError:
+        return 0
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in OURS:
+            raise Overloaded(f"cannot read the epoch: {error}") from error
+        if not volume.failed:
+            volume.fail(f"reading the epoch: {error}")
         return 0

@@ -13,6 +13,7 @@ from esdfs.datanode.orders import Orders
 from esdfs.datanode.peers import PeerTable
 from esdfs.datanode.reports import Report, full_report
 from esdfs.datanode.store import BlockStore
+from esdfs.datanode.volumes import cluster_of
 from esdfs.env import Clock, Rng
 from esdfs.errors import EpochFenced, EsdfsError, IdentityConflict
 
@@ -86,7 +87,7 @@ class DataNodeRegistration:
 
     def cluster_id(self) -> str:
         """Ours; empty until a NameNode told us."""
-        return self._store.volumes[0].version.cluster_id
+        return cluster_of(self._store.volumes)
 
     def register(self) -> int:
         """Register with every NameNode, once; with how many it worked.
@@ -162,11 +163,10 @@ class DataNodeRegistration:
     # --- what is said ---
 
     def _register_body(self) -> dict[str, object]:
-        version = self._store.volumes[0].version
         host, port = self._address
         return {
-            "uuid": version.node_uuid,
-            "cluster_id": version.cluster_id,
+            "uuid": self._store.volumes[0].version.node_uuid,
+            "cluster_id": self.cluster_id(),
             "hostname": host,
             "port": port,
             "local_socket": self._local_socket,
