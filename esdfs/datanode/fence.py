@@ -1,12 +1,14 @@
 """The highest leader epoch seen, kept on disk: orders of a deposed leader are refused, restarts included."""
 
+import errno
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
 from esdfs.datanode.volumes import OURS, Volume, write_durably
-from esdfs.errors import DiskFailed, EpochFenced, Overloaded
+from esdfs.errors import DiskFailed, EpochFenced, EsdfsError, Overloaded, VolumeFull
 
 FILE: Final = "EPOCH"
 
@@ -25,7 +27,7 @@ class EpochFence:
         self._highest = max((epoch for _, epoch in found), default=0)
         for volume, epoch in found:
             if epoch < self._highest and not volume.failed:
-                with suppress(DiskFailed):  # it is out of service now
+                with suppress(DiskFailed, VolumeFull, Overloaded):  # others have it
                     _write(volume, self._highest)
 
     @property
@@ -38,7 +40,7 @@ class EpochFence:
 
         Raises:
             EpochFenced: A later leader has spoken.
-            DiskFailed: The epoch could not be written down; do not carry out the order.
+            DiskFailed: The epoch could not be written down anywhere; do not carry out the order.
         """
         with self._lock:
             self._admit(epoch)
@@ -69,18 +71,32 @@ class EpochFence:
                 self._deleting.remove(epoch)
 
     def _write(self, epoch: int) -> None:
-        written = 0
+        written, why = 0, EsdfsError("no volume in service to write the epoch to")
         for volume in self._volumes:
             if not volume.failed:
-                _write(volume, epoch)
-                written += 1
+                try:
+                    _write(volume, epoch)
+                    written += 1
+                except (DiskFailed, VolumeFull, Overloaded) as error:
+                    why = error
         if not written:
-            raise DiskFailed("no volume in service to write the epoch to")
+            raise DiskFailed(why.message) from why
 
 
 def _write(volume: Volume, epoch: int) -> None:
+    path, content = volume.root / FILE, f"{epoch}\n".encode("ascii")
     with volume.changing("writing the epoch"):
-        write_durably(volume.root / FILE, f"{epoch}\n".encode("ascii"))
+        try:
+            write_durably(path, content)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not path.exists():
+                raise
+            # The orders of this epoch are what will free space. It is never shorter than the one it replaces,
+            # and far smaller than what a disk writes at once.
+            with path.open("r+b") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
 
 
 def _read(volume: Volume) -> int:

@@ -15,7 +15,7 @@ from esdfs.datanode.reports import Report, full_report
 from esdfs.datanode.store import BlockStore
 from esdfs.datanode.volumes import cluster_of
 from esdfs.env import Clock, Rng
-from esdfs.errors import EpochFenced, EsdfsError, IdentityConflict
+from esdfs.errors import DiskFailed, EpochFenced, EsdfsError, IdentityConflict
 
 _log = structlog.get_logger()
 
@@ -197,7 +197,11 @@ class DataNodeRegistration:
         if answer.peers:
             self._peers.know(answer.peers)
         if answer.epoch > self._fence.highest:
-            self._fence.admit(answer.epoch)
+            try:
+                self._fence.admit(answer.epoch)
+            except DiskFailed as error:  # what we have to report is all the more important
+                _log.error("orders not taken", reason=error.message)
+                return
         if answer.commands and answer.epoch < self._fence.highest:
             reason = EpochFenced(f"orders of epoch {answer.epoch}, now is {self._fence.highest}")
             _log.warning("orders of a deposed leader refused", reason=reason.message)
