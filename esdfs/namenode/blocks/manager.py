@@ -136,6 +136,7 @@ class BlockManager:
             clock,
             self._wanted,
         )
+        self._releasing = Releasing(clock, self._following.release, lambda: self._deletions.has_room)
         self._scanning = Scanning(
             index,
             store,
@@ -144,9 +145,8 @@ class BlockManager:
             self._policy,
             clock,
             logger,
-            on_stray=self._following.release,
+            on_stray=lambda block_id: self._releasing.add([block_id]),
         )
-        self._releasing = Releasing(clock, self._following.release)
         self.replicator.stopped = self._why_stopped()
         placing = Placing(self._cluster, self._nodes, self._promises, self._policy, rng)
         self.place, self.serving = placing.place, placing.serving

@@ -156,7 +156,8 @@ class BlockReplicator:
                 self._drop(block_id)
                 self.logger.debug("block has its copies again", block_id=block_id)
             return
-        if before is None and len(self._queues) >= self._policy.queued_max and level is not Level.ONE_LEFT:
+        is_full = self._queues.as_urgent(level) >= self._policy.queued_max
+        if before is None and is_full and level is not Level.ONE_LEFT:
             self.overflowed = True
             return
         self._queues.put(block_id, level, (*health.good, *health.draining))
@@ -237,8 +238,13 @@ class BlockReplicator:
         return health.good if as_it_should and health.good == health.sure and not others else ()
 
     def mending(self) -> bool:
-        """Whether copies are missing that can be made, as far as noticed."""
-        return bool(self._copies) or any(self._queues.at(level) for level in _WORKABLE)
+        """Whether copies are missing that can be made, as far as noticed.
+
+        A block that is badly placed lacks none: it is waited for while it is copied, since there may be no
+        room where it should be.
+        """
+        lacking = (level for level in _WORKABLE if level is not Level.BADLY_PLACED)
+        return bool(self._copies) or any(self._queues.at(level) for level in lacking)
 
     def settling(self) -> bool:
         """Whether copies are missing that can be made, or there are too many, as far as noticed."""
