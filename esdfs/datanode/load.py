@@ -1,7 +1,7 @@
 """How busy a DataNode is: what its heartbeats say, and what makes background work wait."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -75,6 +75,11 @@ class Load:
         """An fsync took so long."""
         with self._lock:
             self._fsyncs.add(self._clock.monotonic_ns(), duration_ns)
+
+    def asked(self) -> Callable[[], None]:
+        """A reader waits from now on: call what this answers when its first bytes are there."""
+        asked_ns = self._clock.monotonic_ns()
+        return lambda: self.answered(self._clock.monotonic_ns() - asked_ns)
 
     def answered(self, duration_ns: int) -> None:
         """A reader waited so long for its first bytes."""

@@ -93,13 +93,13 @@ class DataNodeService:
     def retrieve(self, request: BlockRequest) -> Iterator[Frame]:
         """See `BlockStore.read`."""
         self._check_cluster(request.cluster_id)
-        asked_ns = self._clock.monotonic_ns()
+        answered = self._load.asked()
         with self._load.stream():
             for number, frame in enumerate(
                 self._store.read(request.block_id, request.generation, request.offset, request.length)
             ):
                 if number == 0:
-                    self._load.answered(self._clock.monotonic_ns() - asked_ns)
+                    answered()
                 self._load.read(len(frame.data))
                 yield frame
 
