@@ -268,7 +268,10 @@ class NameNodeLink:
             self.register()
         answer = self.heartbeat()
         self.report()
-        return max(_SOONEST_S, answer.next_ms / 1000) if answer.next_ms else self._interval_s
+        if answer.next_ms:
+            return max(_SOONEST_S, answer.next_ms / 1000)
+        # DataNodes that were started together would come together for ever.
+        return self._interval_s * (0.9 + self._rng.random() / 5)
 
     def _rest(self, seconds: float, *, after_failure: bool) -> None:
         """Wait for the next heartbeat; report changes meanwhile."""
