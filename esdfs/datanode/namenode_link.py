@@ -206,10 +206,11 @@ class NameNodeLink:
         while pages.current is not None:
             try:
                 self._deliver(pages.current, pages.epoch)
-            except Overloaded:
-                raise  # it has those before: to begin anew would keep it busy for good
-            except EsdfsError:
-                self._pages = None
+            except EsdfsError as error:
+                # What came before is taken: to begin anew would keep a busy NameNode busy for good. But it dates
+                # a report by its first page, so that one must be new.
+                if pages.current.first or not isinstance(error, Overloaded):
+                    self._pages = None
                 raise
             pages.current = next(pages.rest, None)
         self._pages = None
@@ -283,7 +284,10 @@ class NameNodeLink:
             self.register()
         answer = self.heartbeat()
         self.report()
-        return max(_SOONEST_S, answer.next_ms / 1000) if answer.next_ms else self._interval_s
+        if answer.next_ms:
+            return max(_SOONEST_S, answer.next_ms / 1000)
+        # DataNodes that were started together would come together for ever.
+        return self._interval_s * (0.9 + self._rng.random() / 5)
 
     def _rest(self, seconds: float, *, after_failure: bool) -> None:
         """Wait for the next heartbeat; report changes meanwhile."""

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from esdfs._proto import datanode_pb2 as pb
 from esdfs.errors import InvalidRequest
 from esdfs.rpc.messages import (
+    BlockContent,
     BlockRequest,
     BlockResult,
     Compression,
@@ -180,6 +181,9 @@ def _decode_targets(targets: Iterable[pb.Target]) -> tuple[Target, ...]:
 
 def encode_request(request: BlockRequest) -> bytes:
     """As a serialized `BlockRequest`."""
+    expected = None
+    if request.expected is not None:
+        expected = pb.BlockContent(length_bytes=request.expected.length_bytes, crc32c=request.expected.crc32c)
     return pb.BlockRequest(
         block_id=str(request.block_id),
         generation=request.generation,
@@ -188,6 +192,7 @@ def encode_request(request: BlockRequest) -> bytes:
         deep=request.deep,
         epoch=request.epoch,
         cluster_id=request.cluster_id,
+        expected=expected,
     ).SerializeToString()
 
 
@@ -197,12 +202,16 @@ def decode_request(raw: bytes) -> BlockRequest:
         message = pb.BlockRequest.FromString(raw)
     except DecodeError as error:
         raise InvalidRequest("not a BlockRequest message") from error
+    expected = None
+    if message.HasField("expected"):
+        expected = BlockContent(message.expected.length_bytes, message.expected.crc32c)
     return BlockRequest(
         block_id=_block_id(message.block_id),
         generation=message.generation,
         offset=message.offset,
         length=message.length,
         deep=message.deep,
+        expected=expected,
         epoch=message.epoch,
         cluster_id=message.cluster_id,
     )

@@ -1,14 +1,16 @@
 """What a DataNode tells a NameNode, and what it makes of refusals."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from esdfs.datanode.namenode_link import NameNodeLink
 from esdfs.datanode.reports import Report
+from esdfs.env import Rng
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import EsdfsError, Overloaded, Unreachable
+from tests.datanodes import NameNode
 
 PAGES = 5
 
@@ -18,6 +20,7 @@ class Listener:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.heard: list[int] = []
+        self.held = PAGES
         self.refusal: dict[int, EsdfsError] = {}
         self.link = NameNodeLink(
             "http://nowhere",
@@ -38,10 +41,9 @@ class Listener:
         monkeypatch.setattr(self.link, "_call", self._call)
 
     def _pages(self) -> Iterator[Report]:
-        for number in range(PAGES):
-            yield Report(
-                full=True, first=number == 0, last=number == PAGES - 1, stored=((number + 1, 1, 10),)
-            )
+        held = self.held
+        for number in range(held):
+            yield Report(full=True, first=number == 0, last=number == held - 1, stored=((number + 1, 1, 10),))
 
     def _call(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         del method
@@ -83,3 +85,60 @@ def test_another_process_of_the_namenode_is_told_from_the_first_page_on(listener
     listener.link.register()
     listener.link.report()
     assert listener.heard == [1, 2, 1, 2, 3, 4, 5]
+
+
+def test_a_report_of_which_nothing_was_taken_is_made_anew(listener: Listener) -> None:
+    """The NameNode dates a report by its first page: it must not be older than that."""
+    listener.refusal[1] = Overloaded("later")
+    with pytest.raises(Overloaded):
+        listener.link.report()
+    listener.held = 3
+    listener.link.report()
+    assert listener.heard == [1, 2, 3]
+
+
+class Chance:
+    """Answers what the test wants."""
+
+    drawn = 0.0
+
+    def random(self) -> float:
+        return self.drawn
+
+
+@pytest.fixture
+def namenode() -> Iterator[NameNode]:
+    made = NameNode()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(("drawn", "wait_s"), [(0.0, 1.8), (0.5, 2.0), (1.0, 2.2)])
+def test_datanodes_that_were_started_together_do_not_come_together_for_ever(
+    namenode: NameNode, drawn: float, wait_s: float
+) -> None:
+    namenode.interval_ms = 2000
+    chance = Chance()
+    chance.drawn = drawn
+    link = NameNodeLink(
+        namenode.url,
+        "dn-1",
+        1,
+        token="",
+        interval_ms=100,
+        full_report_interval_s=600,
+        clock=OsClock(),
+        rng=cast("Rng", chance),
+        register_body=dict,
+        heartbeat_body=dict,
+        full_report=lambda: iter(()),
+        on_registered=lambda _registered: None,
+        on_answer=lambda _answer, _asked_ns: None,
+        epoch=lambda: 1,
+    )
+    try:
+        assert link._exchange() == pytest.approx(wait_s)
+        namenode.next_ms = 700
+        assert link._exchange() == 0.7, "the leader says when"
+    finally:
+        link.close()

@@ -3,7 +3,7 @@ import pytest
 from esdfs._proto import datanode_pb2 as pb
 from esdfs.errors import InvalidRequest
 from esdfs.rpc import wire
-from esdfs.rpc.messages import BlockResult, Compression, Frame, Receipt, Target
+from esdfs.rpc.messages import BlockContent, BlockRequest, BlockResult, Compression, Frame, Receipt, Target
 
 FULL = Frame(
     block_id=2**64 - 1,
@@ -97,3 +97,11 @@ def test_results_come_back_as_they_were() -> None:
     assert error is not None
     assert (error.code, error.details["failed_node_id"]) == ("volume-full", "dn-2")
     assert results[0].error() is None
+
+
+@pytest.mark.parametrize("expected", [None, BlockContent(0, 0), BlockContent(9, 0xDEADBEEF)])
+def test_a_request_comes_back_as_it_was(expected: BlockContent | None) -> None:
+    request = BlockRequest(
+        block_id=7, generation=1, offset=2, length=3, deep=True, expected=expected, epoch=4, cluster_id="c"
+    )
+    assert wire.decode_request(wire.encode_request(request)) == request
