@@ -261,6 +261,11 @@ class DataNodeTable:
             return Change(node, None, why)
         return Change(node, known.status, why) if known.status is not row.status else None
 
+    def stands(self, node: DataNode, rack: str) -> None:
+        """It is known by now where."""
+        node.row = msgspec.structs.replace(node.row, rack=rack)
+        self._domains = None
+
     def speaker(self, node_id: str, incarnation: int) -> DataNode:
         """Who speaks.
 
