@@ -62,7 +62,7 @@ class BlockData(_message.Message):
     CRC32C_FIELD_NUMBER: _builtins.int
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
     block_id: _builtins.str
-    """decimal form of the u64"""
+    """decimal form, 1 to 2^63 - 1"""
     data: _builtins.bytes
     """at most 1 MiB"""
     offset: _builtins.int

@@ -24,6 +24,9 @@ from esdfs.rpc.messages import (
     Target,
 )
 
+_NUMBER_MAX: Final = (1 << 63) - 1
+"""Of block ids and generations: a NameNode refuses reports of others, and all else that they say."""
+
 _DATA_TAG: Final = pb.BlockData.DATA_FIELD_NUMBER << 3 | 2
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 
@@ -63,6 +66,8 @@ def decode_frame(raw: bytes) -> Frame:
         message = pb.BlockData.FromString(rest)
     except (DecodeError, IndexError) as error:
         raise InvalidRequest("not a BlockData message") from error
+    if message.generation > _NUMBER_MAX:
+        raise InvalidRequest(f"generation {message.generation} is over {_NUMBER_MAX}")
     return Frame(
         block_id=_block_id(message.block_id),
         data=data,
@@ -138,8 +143,8 @@ def _block_id(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 20 and text[0] != "0"):
         raise InvalidRequest(f"block id {text[:40]!r} is not a decimal number from 1 on")
     value = int(text)
-    if value >= 1 << 64:
-        raise InvalidRequest(f"block id {text} does not fit 64 bits")
+    if value > _NUMBER_MAX:
+        raise InvalidRequest(f"block id {text} is over {_NUMBER_MAX}")
     return value
 
 

@@ -150,7 +150,7 @@ class BlockManager:
         self.replicator.stopped = self._why_stopped()
         placing = Placing(self._cluster, self._nodes, self._promises, self._policy, rng)
         self.place, self.serving = placing.place, placing.serving
-        self.racks = Racks(config.topology, config.topology_script, logger)
+        self.racks = Racks(config.topology, config.topology_script, clock, logger)
         self._farewell = Farewell(
             index, store, self._nodes, self._deletions, self.replicator, self._policy, logger
         )
@@ -216,6 +216,11 @@ class BlockManager:
         if now_ns >= node.report_due_ns:
             node.wants_report = True
             node.report_due_ns = now_ns + ns(self._spread(self._policy.full_report_every_ms))
+        rack = self.racks.by_now(node_id, node.row.hostname)
+        if rack and rack != node.row.rack:
+            self._nodes.stands(node, rack)
+            self._scanning.blocks_of(node.number)
+            self._log.info("rack learned", node_id=node_id, rack=rack)
         failed_before = node.row.failed_volumes
         change = self._nodes.heartbeat(node, told, now_ns, self._clock.wall_us())
         self._rows.changed(node.number)

@@ -6,7 +6,7 @@ from esdfs.rpc import wire
 from esdfs.rpc.messages import BlockContent, BlockRequest, BlockResult, Compression, Frame, Receipt, Target
 
 FULL = Frame(
-    block_id=2**64 - 1,
+    block_id=2**63 - 1,
     data=b"some bytes" * 100,
     offset=7,
     chunk_crcs=[1, 0xFFFFFFFF],
@@ -34,7 +34,7 @@ def test_a_frame_comes_back_as_it_was(frame: Frame) -> None:
 def test_what_leaves_is_an_ordinary_protobuf_message() -> None:
     message = pb.BlockData.FromString(wire.encode_frame(FULL))
     assert message.data == FULL.data
-    assert message.block_id == str(2**64 - 1)
+    assert message.block_id == str(2**63 - 1)
     assert list(message.chunk_crcs) == [1, 0xFFFFFFFF]
     assert [target.node_id for target in message.targets] == ["dn-2", "dn-3"]
 
@@ -71,6 +71,8 @@ def test_a_forwarded_frame_is_not_encoded_again() -> None:
         b"\x0a\x03abc",
         b"\x0a\x02-1",
         b"\x0a\x1499999999999999999999",
+        b"\x0a\x139223372036854775808",  # no NameNode takes a report of it
+        b"\x0a\x011\x38" + b"\x80" * 9 + b"\x01",  # nor of this generation
     ],
 )
 def test_garbage_is_an_invalid_request(raw: bytes) -> None:

@@ -1,7 +1,9 @@
+from typing import Any
+
 import pytest
 
 from esdfs.errors import InvalidRequest
-from esdfs.namenode.blocks.bodies import Report
+from esdfs.namenode.blocks.bodies import REPORT_ENTRIES_MAX, Report
 from esdfs.namenode.blocks.reports import FullReport, Verdict, judge
 from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord
@@ -192,10 +194,36 @@ def test_an_alarm_ends_when_a_full_report_names_its_replica_no_more(blocks: Worl
     assert told == [("997", "dn-1"), ("998", "dn-2"), ("999", "dn-1")]
 
 
-def test_a_report_that_is_not_one_is_refused(blocks: World) -> None:
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("stored", [["x", 1, 1]]),
+        ("stored", [[1, 1]]),
+        ("stored", [[-1, 1, 1]]),
+        ("stored", [[0, 1, 1]]),
+        ("stored", [[1 << 63, 1, 1]]),
+        ("stored", [[1, -1, 1]]),
+        ("stored", [[1, 1, -1]]),
+        ("removed", [[-1, 1]]),
+        ("removed", [[1, -1]]),
+        ("corrupt", [[-1, 1]]),
+        ("corrupt", [[1, (1 << 64) - 1]]),
+        ("failed_replications", [[-1, 1, "dn-2"]]),
+        ("failed_replications", [[1, 1, ""]]),
+        ("failed_replications", [[1, 1, "d" * 256]]),
+        ("removed", [[1, 1]] * (REPORT_ENTRIES_MAX + 1)),
+        ("incarnation", -1),
+        ("seq", -1),
+        ("epoch", 1 << 63),
+    ],
+)
+def test_a_report_that_is_not_one_is_refused(blocks: World, field: str, value: Any) -> None:
     blocks.join("dn-1")
-    with pytest.raises(InvalidRequest, match="stored"):
-        blocks.report("dn-1", stored=[["x", 1, 1]])
+    block_id = blocks.write(1)
+    with pytest.raises(InvalidRequest, match=field):
+        blocks.report("dn-1", **{"full": True, "first": True, "last": True, field: value})
+    blocks.settle()
+    assert blocks.holders(block_id) == [1], "nothing of it was applied"
 
 
 def test_what_a_page_of_ids_has_that_a_full_report_does_not_name() -> None:
