@@ -207,8 +207,8 @@ class NameNodeLink:
             try:
                 self._deliver(pages.current, pages.epoch)
             except EsdfsError as error:
-                # What came before is taken: to begin anew would keep a busy NameNode busy for good. But it dates
-                # a report by its first page, so that one must be new.
+                # What came before is taken: to begin anew would keep a busy NameNode busy for good. But it
+                # dates a report by its first page, so that one must be new.
                 if pages.current.first or not isinstance(error, Overloaded):
                     self._pages = None
                 raise
