@@ -7,6 +7,7 @@ from pathlib import Path
 from esdfs.blocks import MIB
 from esdfs.checksum import chunk_crcs, crc32c
 from esdfs.compression import CODEC, GROUP_BYTES, compress_group
+from esdfs.datanode import layout
 from esdfs.datanode.load import Load
 from esdfs.datanode.replica import BlockKey
 from esdfs.datanode.store import BlockStore
@@ -133,6 +134,17 @@ class Shelf:
 
     def files(self, directory: str) -> list[str]:
         return sorted(p.name for root in self.roots for p in (root / directory).rglob("*") if p.is_file())
+
+
+def plant(data_path: Path, data: bytes) -> None:
+    """Make a stored replica, uncompressed, one of other bytes which its own checksums fit."""
+    name = layout.parse_name(data_path.name)
+    assert name is not None
+    size = len(data)
+    meta = layout.Meta(name.block_id, name.generation, size, size, crc32c(data))
+    data_path.write_bytes(data)
+    encoded = layout.encode_meta(meta._replace(chunk_crcs=tuple(chunk_crcs(data))))
+    data_path.with_suffix(".meta").write_bytes(encoded)
 
 
 def flip(path: Path, at: int) -> None:

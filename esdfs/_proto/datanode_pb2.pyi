@@ -62,7 +62,7 @@ class BlockData(_message.Message):
     CRC32C_FIELD_NUMBER: _builtins.int
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
     block_id: _builtins.str
-    """decimal form of the u64"""
+    """decimal form, 1 to 2^63 - 1"""
     data: _builtins.bytes
     """at most 1 MiB"""
     offset: _builtins.int
@@ -158,6 +158,7 @@ class BlockRequest(_message.Message):
     DEEP_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
     block_id: _builtins.str
     generation: _builtins.int
     """0 = any"""
@@ -170,6 +171,10 @@ class BlockRequest(_message.Message):
     epoch: _builtins.int
     """DeleteBlock: the leader's"""
     cluster_id: _builtins.str
+    @_builtins.property
+    def expected(self) -> Global___BlockContent:
+        """CheckBlock, deep, of one generation: else the replica is set aside"""
+
     def __init__(
         self,
         *,
@@ -180,14 +185,41 @@ class BlockRequest(_message.Message):
         deep: _builtins.bool = ...,
         epoch: _builtins.int = ...,
         cluster_id: _builtins.str = ...,
+        expected: Global___BlockContent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_id", b"block_id", "cluster_id", b"cluster_id", "deep", b"deep", "epoch", b"epoch", "generation", b"generation", "length", b"length", "offset", b"offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_id", b"block_id", "cluster_id", b"cluster_id", "deep", b"deep", "epoch", b"epoch", "expected", b"expected", "generation", b"generation", "length", b"length", "offset", b"offset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BlockRequest: _TypeAlias = BlockRequest  # noqa: Y015
+
+@_typing.final
+class BlockContent(_message.Message):
+    """What the journal committed a block to be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LENGTH_BYTES_FIELD_NUMBER: _builtins.int
+    CRC32C_FIELD_NUMBER: _builtins.int
+    length_bytes: _builtins.int
+    """logical"""
+    crc32c: _builtins.int
+    """of the logical bytes"""
+    def __init__(
+        self,
+        *,
+        length_bytes: _builtins.int = ...,
+        crc32c: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32c", b"crc32c", "length_bytes", b"length_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlockContent: _TypeAlias = BlockContent  # noqa: Y015
 
 @_typing.final
 class ReplicationRequest(_message.Message):

@@ -99,7 +99,7 @@ class DataNodeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckBlock(self, request, context):
-        """Is the replica here, and (deep) does every byte of it verify?
+        """Is the replica here, and (deep) does every byte of it verify, and is it what was committed?
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

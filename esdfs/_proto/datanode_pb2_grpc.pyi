@@ -42,7 +42,7 @@ class DataNodeServiceStub:
     TransferBlock: _grpc.UnaryUnaryMultiCallable[_datanode_pb2.TransferRequest, _datanode_pb2.BlockResponse]
     """Move: push a verified copy, then drop the replica held here."""
     CheckBlock: _grpc.UnaryUnaryMultiCallable[_datanode_pb2.BlockRequest, _datanode_pb2.BlockResponse]
-    """Is the replica here, and (deep) does every byte of it verify?"""
+    """Is the replica here, and (deep) does every byte of it verify, and is it what was committed?"""
     DeleteBlock: _grpc.UnaryUnaryMultiCallable[_datanode_pb2.BlockRequest, _datanode_pb2.BlockResponse]
     """Fenced by the leader's epoch; idempotent."""
 
@@ -60,7 +60,7 @@ class DataNodeServiceAsyncStub(DataNodeServiceStub):
     TransferBlock: _aio.UnaryUnaryMultiCallable[_datanode_pb2.TransferRequest, _datanode_pb2.BlockResponse]  # type: ignore[assignment]
     """Move: push a verified copy, then drop the replica held here."""
     CheckBlock: _aio.UnaryUnaryMultiCallable[_datanode_pb2.BlockRequest, _datanode_pb2.BlockResponse]  # type: ignore[assignment]
-    """Is the replica here, and (deep) does every byte of it verify?"""
+    """Is the replica here, and (deep) does every byte of it verify, and is it what was committed?"""
     DeleteBlock: _aio.UnaryUnaryMultiCallable[_datanode_pb2.BlockRequest, _datanode_pb2.BlockResponse]  # type: ignore[assignment]
     """Fenced by the leader's epoch; idempotent."""
 
@@ -105,7 +105,7 @@ class DataNodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _datanode_pb2.BlockRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_datanode_pb2.BlockResponse, _abc.Awaitable[_datanode_pb2.BlockResponse]]:
-        """Is the replica here, and (deep) does every byte of it verify?"""
+        """Is the replica here, and (deep) does every byte of it verify, and is it what was committed?"""
 
     @_abc_1.abstractmethod
     def DeleteBlock(

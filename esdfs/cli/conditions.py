@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from esdfs.cli.output import human_size
+
 WHAT_TO_DO: Final = (
     "the metadata went back in time, or a DataNode of another cluster is here. Nothing deletes them."
     " Write nothing more before you know: look for a NameNode or a backup whose journal is longer"
@@ -21,6 +23,13 @@ def health(one: Mapping[str, Any]) -> str:
         f"does not reach {', '.join(cut_off)}" if cut_off else "",
     ]
     return "; ".join(filter(None, wrong)) or "ok"
+
+
+def load(told: Mapping[str, Any]) -> tuple[str, str]:
+    """What a DataNode sends and receives per second, and its 99th percentiles; ``-`` = there were none."""
+    waits = [told[f"{what}_p99_ms"] for what in ("read", "store", "fsync")]
+    rates = f"{human_size(told['read_bytes_s'])}/{human_size(told['write_bytes_s'])}"
+    return rates, "/".join(f"{ms:.0f}" if ms else "-" for ms in waits) + "ms" * any(waits)
 
 
 def admin(one: Mapping[str, Any]) -> str:

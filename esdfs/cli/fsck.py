@@ -118,7 +118,7 @@ def _named(here: Session, top: str) -> Iterator[ReplicaAt]:
                     continue  # removed meanwhile
                 for block in blocks:
                     for at in block.locations:
-                        yield ReplicaAt(block.block_id, block.generation, at.node_id, at.address)
+                        yield ReplicaAt.of(block, at)
 
 
 def _mend(here: Session, out: Output) -> None:

@@ -26,11 +26,21 @@ def pages(here: Session) -> Iterator[dict[str, Any]]:
 
 
 def to_read(here: Session) -> Iterator[ReplicaAt]:
-    """Every replica that should verify, those that only the past needs included."""
+    """Every replica that should verify, those that only the past needs included.
+
+    What it must be is known of those that the present file needs which they were written for.
+    """
     for page in pages(here):
         for one in page["replicas"]:
             if one["state"] in _WORTH_READING and one["address"]:
-                yield ReplicaAt(one["block_id"], one["generation"], one["node_id"], one["address"])
+                yield ReplicaAt(
+                    one["block_id"],
+                    one["generation"],
+                    one["node_id"],
+                    one["address"],
+                    one.get("length_bytes"),  # a NameNode of an older release does not tell
+                    one.get("crc32c"),
+                )
 
 
 def show(here: Session, out: Output, *, every: bool) -> int:

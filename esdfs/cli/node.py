@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from esdfs.cli import session
-from esdfs.cli.conditions import admin, health
+from esdfs.cli.conditions import admin, health, load
 from esdfs.cli.conditions import progress as describe
 from esdfs.cli.durations import FORM, parse_duration
 from esdfs.cli.output import human_size
@@ -32,7 +32,10 @@ _DONE: Final = {"maintenance": "may be stopped", "decommissioning": "may be swit
 
 @node.command("list")
 def node_list(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """Every DataNode as the NameNode sees it."""
+    """Every DataNode as the NameNode sees it.
+
+    OUT/IN: bytes a second. READ/STORE/FSYNC: what 99 of 100 took no longer than, of the last minute.
+    """
     here = session.of(ctx)
     out = here.output(as_json=as_json)
     nodes = _nodes(here)
@@ -50,7 +53,8 @@ def node_list(ctx: typer.Context, *, as_json: Json = False) -> None:
             "BLOCKS",
             "STORED",
             "STREAMS",
-            "FSYNC",
+            "OUT/IN",
+            "READ/STORE/FSYNC",
             "AVAILABLE",
             "CAPACITY",
             "HEALTH",
@@ -67,7 +71,7 @@ def node_list(ctx: typer.Context, *, as_json: Json = False) -> None:
             str(one["blocks_stored"]),
             human_size(one["used_bytes"]),
             str(one["load"]["streams"]),
-            f"{one['load']['fsync_p99_ms']:.0f}ms",
+            *load(one["load"]),
             human_size(one["available_space"]),
             human_size(one["storage_capacity"]),
             health(one),
@@ -75,7 +79,7 @@ def node_list(ctx: typer.Context, *, as_json: Json = False) -> None:
         )
         for one in nodes
     ]
-    out.table(rows, right=(5, 6, 7, 8, 9, 10))
+    out.table(rows, right=(5, 6, 7, 8, 9, 10, 11))
 
 
 @node.command("maintenance")

@@ -9,18 +9,21 @@ from esdfs.client.values import ReplicaAt
 from esdfs.errors import EsdfsError
 from esdfs.rpc import datanode
 from esdfs.rpc.channel import Channels
-from esdfs.rpc.messages import BlockRequest
+from esdfs.rpc.messages import BlockContent, BlockRequest
 
 _AT_ONCE: Final = 8
 _BATCH: Final = 256
 _TIMEOUT_S: Final = 120.0
+_ASIDE_TIMEOUT_S: Final = 5.0
+"""Of a reader that has other replicas to turn to. A DataNode goes on when it is over."""
 
 
 class Checked(NamedTuple):
     """A replica that was looked at.
 
     Attributes:
-        code: Why it is not good, as an error's code; "" = every byte verified.
+        code: Why it is not good, as an error's code; "" = every byte verified, and they are what the block
+            must be, if that is known.
     """
 
     block_id: str
@@ -41,10 +44,20 @@ def check_replicas(channels: Channels, replicas: Iterable[ReplicaAt]) -> Iterato
         yield from pool.map(partial(_checked, channels), waiting)
 
 
-def _checked(channels: Channels, replica: ReplicaAt) -> Checked:
-    request = BlockRequest(block_id=int(replica.block_id), generation=replica.generation, deep=True)
+def complain(channels: Channels, replica: ReplicaAt) -> None:
+    """Have a DataNode look at a replica that a reader could not use. Never raises, and does not wait long."""
+    _checked(channels, replica, _ASIDE_TIMEOUT_S)
+
+
+def _checked(channels: Channels, replica: ReplicaAt, timeout_s: float = _TIMEOUT_S) -> Checked:
+    expected = None
+    if replica.length_bytes is not None and replica.crc32c is not None:
+        expected = BlockContent(replica.length_bytes, int(replica.crc32c, 16))
+    request = BlockRequest(
+        block_id=int(replica.block_id), generation=replica.generation, deep=True, expected=expected
+    )
     try:
-        result = datanode.check(channels.get(replica.address), request, timeout_s=_TIMEOUT_S)
+        result = datanode.check(channels.get(replica.address), request, timeout_s=timeout_s)
         error = result.error()
     except EsdfsError as failed:
         error = failed

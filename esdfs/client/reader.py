@@ -1,15 +1,24 @@
 """Reading blocks: any range, from the best replica that has it, verified here once more."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 from esdfs.checksum import Buffer, crc32c
+from esdfs.client.checking import complain
 from esdfs.client.control import Control
 from esdfs.client.retry import Backoff
-from esdfs.client.values import FileStatus, LocatedBlock, Location
+from esdfs.client.values import FileStatus, LocatedBlock, Location, ReplicaAt
 from esdfs.env import Clock, Rng
-from esdfs.errors import ChecksumMismatch, DeadlineExceeded, EsdfsError, Retry, Unavailable, Unreachable
+from esdfs.errors import (
+    ChecksumMismatch,
+    DeadlineExceeded,
+    EsdfsError,
+    OutOfRange,
+    Retry,
+    Unavailable,
+    Unreachable,
+)
 from esdfs.rpc.channel import Channels
 from esdfs.rpc.datanode import read_range
 from esdfs.rpc.local import LocalReaders
@@ -113,11 +122,15 @@ class RemoteFile:
     def _block_pieces(
         self, block: LocatedBlock, offset: int, length: int, *, skip: int = 0
     ) -> Iterator[memoryview]:
-        """A range of one block; another replica goes on where one failed; the first ``skip`` come last."""
+        """A range of one block; another replica goes on where one failed; the first ``skip`` come last.
+
+        A replica whose bytes verified, but are not the block's, is no good to anybody: its DataNode is told.
+        """
         at, end, crc = offset, offset + length, 0
         whole = length == block.length_bytes
         backoff = Backoff(first_s=0.1, longest_s=2.0)
         failure: EsdfsError | None = None
+        gave: dict[str, Location] = {}
         for round_number in range(ROUNDS):
             locations = block.locations[skip:] + block.locations[:skip]
             for location in sorted(locations, key=lambda found: found.node_id in self._means.silent):
@@ -126,9 +139,13 @@ class RemoteFile:
                         if whole:
                             crc = crc32c(piece, crc)
                         at += len(piece)
+                        gave[location.node_id] = location
                         yield piece
                 except EsdfsError as error:
-                    if error.retry is Retry.NEVER:
+                    # Files are asked for no further than they go: a range outside is a replica too short.
+                    if isinstance(error, ChecksumMismatch | OutOfRange):
+                        self._complain(block, location)
+                    elif error.retry is Retry.NEVER:
                         raise
                     if isinstance(error, Unreachable | DeadlineExceeded):
                         self._means.silent.add(location.node_id)
@@ -136,7 +153,9 @@ class RemoteFile:
                     continue
                 self._means.silent.discard(location.node_id)
                 if whole and crc != int(block.crc32c, 16):
-                    raise _BadWhole(block, location)
+                    for giver in gave.values():
+                        self._complain(block, giver)
+                    raise _BadWhole(block, gave)
                 return
             if round_number < ROUNDS - 1:
                 self._means.clock.sleep(backoff.delay_s(round_number, self._means.rng))
@@ -145,6 +164,9 @@ class RemoteFile:
         raise Unavailable(
             f"block {block.block_id} of {self.info.path} cannot be read now: {reason}", path=self.info.path
         ) from failure
+
+    def _complain(self, block: LocatedBlock, location: Location) -> None:
+        complain(self._means.channels, ReplicaAt.of(block, location))
 
     def _replica_pieces(
         self, location: Location, block: LocatedBlock, offset: int, length: int
@@ -180,8 +202,8 @@ class RemoteFile:
 class _BadWhole(ChecksumMismatch):
     """All chunks of a replica verify, and yet they are not the block that was written."""
 
-    def __init__(self, block: LocatedBlock, location: Location) -> None:
+    def __init__(self, block: LocatedBlock, gave: Iterable[str]) -> None:
         super().__init__(
-            f"block {block.block_id} on {location.node_id} is consistent but not what was written",
+            f"block {block.block_id} on {', '.join(gave)} is consistent but not what was written",
             block_id=block.block_id,
         )

@@ -1,7 +1,7 @@
 """What a NameNode answers, as values. Fields that a newer NameNode adds are ignored."""
 
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import msgspec
 
@@ -35,12 +35,24 @@ class LocatedBlock(msgspec.Struct, frozen=True):
 
 
 class ReplicaAt(NamedTuple):
-    """One replica, readable or not. ``address`` is ``host:port``."""
+    """One replica, readable or not.
+
+    Attributes:
+        address: ``host:port``.
+        length_bytes, crc32c: What the block must be, as in `LocatedBlock`; None = not known.
+    """
 
     block_id: str
     generation: int
     node_id: str
     address: str
+    length_bytes: int | None = None
+    crc32c: str | None = None
+
+    @classmethod
+    def of(cls, block: LocatedBlock, at: Location) -> Self:
+        """One that a NameNode told of."""
+        return cls(block.block_id, block.generation, at.node_id, at.address, block.length_bytes, block.crc32c)
 
 
 class FileStatus(msgspec.Struct, frozen=True, kw_only=True):

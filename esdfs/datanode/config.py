@@ -28,7 +28,7 @@ class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         reserve_bytes: Left free on each volume.
         full_report_interval_s: All replicas are reported again about this often, unasked.
         scrub_period_s: Every replica is read and verified once in so long; 0 = never.
-        scrub_bytes_per_s: At most this much scrubbing.
+        scrub_bytes_per_s: At most this much scrubbing, unless the period takes more.
         copy_bytes_per_s: At most this much copying to other DataNodes on a leader's orders; 0 = no limit.
         capacity_bytes: Use no more than this of each volume; 0 = all of its file system.
         slow_fsync_ms: A volume whose fsyncs take longer (99th percentile, for a minute) gets no new blocks;
@@ -39,8 +39,8 @@ class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         trash_delay_s: Deleted replicas are kept this long.
         durability: ``none`` skips every fsync. For tests only.
         streams_max: Bulk streams served at once; further ones are refused.
-        local_socket_dir: Where the Unix socket for clients of this host goes; empty = the first volume, or
-            nothing when that path is too long for a socket. ``-`` = none.
+        local_socket_dir: Where the Unix socket for clients of this host goes; empty = the first volume in
+            service, or nothing when that path is too long for a socket. ``-`` = none.
         rack: Where it stands, like "/rack-1"; empty = the NameNodes know, or it does not matter.
         scan_interval_s: How often trash, leftovers, and how full the volumes are, are looked at.
     """

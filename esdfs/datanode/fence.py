@@ -1,25 +1,34 @@
 """The highest leader epoch seen, kept on disk: orders of a deposed leader are refused, restarts included."""
 
+import errno
+import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from typing import Final
 
-from esdfs.datanode.volumes import Volume, write_durably
-from esdfs.errors import DiskFailed, EpochFenced
+from esdfs.datanode.volumes import OURS, Volume, write_durably
+from esdfs.errors import DiskFailed, EpochFenced, EsdfsError, Overloaded, VolumeFull
 
 FILE: Final = "EPOCH"
 
 
 class EpochFence:
-    """Thread-safe. Kept on every volume in service; the highest value found counts."""
+    """Thread-safe. Kept on every volume in service; the highest value found counts.
+
+    Found on any volume that can be read, in service or not; those in service that have less get it now.
+    """
 
     def __init__(self, volumes: list[Volume]) -> None:
         self._volumes = volumes
         self._lock = threading.Lock()
         self._deleting: list[int] = []
-        self._highest = max((_read(volume.root / FILE) for volume in volumes), default=0)
+        found = [(volume, _read(volume)) for volume in volumes]
+        self._highest = max((epoch for _, epoch in found), default=0)
+        for volume, epoch in found:
+            if epoch < self._highest and not volume.failed:
+                with suppress(DiskFailed, VolumeFull, Overloaded):  # others have it
+                    _write(volume, self._highest)
 
     @property
     def highest(self) -> int:
@@ -31,7 +40,7 @@ class EpochFence:
 
         Raises:
             EpochFenced: A later leader has spoken.
-            DiskFailed: The epoch could not be written down; do not carry out the order.
+            DiskFailed: The epoch could not be written down anywhere; do not carry out the order.
         """
         with self._lock:
             self._admit(epoch)
@@ -62,18 +71,43 @@ class EpochFence:
                 self._deleting.remove(epoch)
 
     def _write(self, epoch: int) -> None:
-        written = 0
+        written, why = 0, EsdfsError("no volume in service to write the epoch to")
         for volume in self._volumes:
             if not volume.failed:
-                with volume.changing("writing the epoch"):
-                    write_durably(volume.root / FILE, f"{epoch}\n".encode("ascii"))
-                written += 1
+                try:
+                    _write(volume, epoch)
+                    written += 1
+                except (DiskFailed, VolumeFull, Overloaded) as error:
+                    why = error
         if not written:
-            raise DiskFailed("no volume in service to write the epoch to")
+            raise DiskFailed(why.message) from why
 
 
-def _read(path: Path) -> int:
+def _write(volume: Volume, epoch: int) -> None:
+    path, content = volume.root / FILE, f"{epoch}\n".encode("ascii")
+    with volume.changing("writing the epoch"):
+        try:
+            write_durably(path, content)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not path.exists():
+                raise
+            # The orders of this epoch are what will free space. It is never shorter than the one it replaces,
+            # and far smaller than what a disk writes at once.
+            with path.open("r+b") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def _read(volume: Volume) -> int:
+    """0 = none, or it cannot be read: no volume in service is one whose epoch is unknown."""
     try:
-        return int(path.read_text(encoding="ascii"))
+        return int((volume.root / FILE).read_text(encoding="ascii"))
     except FileNotFoundError:
+        return 0
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in OURS:
+            raise Overloaded(f"cannot read the epoch: {error}") from error
+        if not volume.failed:
+            volume.fail(f"reading the epoch: {error}")
         return 0

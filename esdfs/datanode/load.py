@@ -1,7 +1,7 @@
 """How busy a DataNode is: what its heartbeats say, and what makes background work wait."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -11,7 +11,7 @@ from esdfs.env import Clock
 
 
 class LoadNow(msgspec.Struct, frozen=True, kw_only=True):
-    """Rates since the last time it was asked; durations of the last 256.
+    """Rates since the last time it was asked; durations of the last minute, 0 = there were none.
 
     Attributes:
         read_p50_ms, read_p99_ms: From a request to its first verified frame.
@@ -74,17 +74,22 @@ class Load:
     def add(self, duration_ns: int) -> None:
         """An fsync took so long."""
         with self._lock:
-            self._fsyncs.add(duration_ns)
+            self._fsyncs.add(self._clock.monotonic_ns(), duration_ns)
+
+    def asked(self) -> Callable[[], None]:
+        """A reader waits from now on: call what this answers when its first bytes are there."""
+        asked_ns = self._clock.monotonic_ns()
+        return lambda: self.answered(self._clock.monotonic_ns() - asked_ns)
 
     def answered(self, duration_ns: int) -> None:
         """A reader waited so long for its first bytes."""
         with self._lock:
-            self._reads.add(duration_ns)
+            self._reads.add(self._clock.monotonic_ns(), duration_ns)
 
     def stored(self, duration_ns: int) -> None:
         """A writer waited so long for its receipts."""
         with self._lock:
-            self._stores.add(duration_ns)
+            self._stores.add(self._clock.monotonic_ns(), duration_ns)
 
     def idle_ns(self) -> int | None:
         """Since when nobody was served; None = nobody ever was."""
@@ -100,11 +105,11 @@ class Load:
                 streams=self._streams,
                 read_bytes_s=int(self._read_bytes / seconds),
                 write_bytes_s=int(self._write_bytes / seconds),
-                fsync_p99_ms=self._fsyncs.ms(99),
-                read_p50_ms=self._reads.ms(50),
-                read_p99_ms=self._reads.ms(99),
-                store_p50_ms=self._stores.ms(50),
-                store_p99_ms=self._stores.ms(99),
+                fsync_p99_ms=self._fsyncs.ms(now, 99),
+                read_p50_ms=self._reads.ms(now, 50),
+                read_p99_ms=self._reads.ms(now, 99),
+                store_p50_ms=self._stores.ms(now, 50),
+                store_p99_ms=self._stores.ms(now, 99),
             )
             self._since_ns = now
             self._read_bytes = self._write_bytes = 0

@@ -134,7 +134,8 @@ class LocalServer:
             request = wire.decode_request(body[1:])
             self._check_cluster(request.cluster_id)
             if body[:1] == b"R":
-                self._open(connection, request)
+                with self._load.stream():
+                    self._open(connection, request)
             elif body[:1] == b"D":
                 self._look(request)
                 connection.sendall(fine_message())
@@ -144,6 +145,7 @@ class LocalServer:
             connection.sendall(error_message(error))
 
     def _open(self, connection: socket.socket, request: BlockRequest) -> None:
+        answered = self._load.asked()
         with self._store.open(request.block_id, request.generation) as reader:
             meta = reader.meta
             extents = reader.covering(request.offset, request.length)
@@ -164,15 +166,23 @@ class LocalServer:
             message = opened_message(opened)
             sent = socket.send_fds(connection, [message], [reader.fileno()])
             connection.sendall(message[sent:])
-            self._verify(connection, reader, extents)
-            self._load.read(stored_bytes)
+            self._verify(connection, reader, extents, answered)
 
-    def _verify(self, connection: socket.socket, reader: ReplicaReader, extents: list[Extent]) -> None:
+    def _verify(
+        self,
+        connection: socket.socket,
+        reader: ReplicaReader,
+        extents: list[Extent],
+        answered: Callable[[], None],
+    ) -> None:
         """Go ahead of the client through the range: it reads only what verified here."""
         buffer = memoryview(bytearray(max((extent.stored_bytes for extent in extents), default=0)))
         try:
-            for extent in extents:
+            for number, extent in enumerate(extents):
                 reader.load(extent, buffer[: extent.stored_bytes])
+                if number == 0:
+                    answered()
+                self._load.read(extent.stored_bytes)
                 connection.sendall(verified_count(extent.stored_bytes))
         except ReplicaCorrupt as error:
             self._store.doubt(reader.replica, error.message)

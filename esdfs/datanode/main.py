@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import structlog
 
 from esdfs.datanode.config import DataNodeConfig
 from esdfs.datanode.disk_watch import DiskWatch
@@ -27,17 +26,15 @@ from esdfs.datanode.registration import DataNodeRegistration
 from esdfs.datanode.scrub import Scrubber
 from esdfs.datanode.service import ChannelPeers, DataNodeService
 from esdfs.datanode.store import BlockStore
-from esdfs.datanode.volumes import open_volumes
+from esdfs.datanode.volumes import cluster_of, open_volumes
 from esdfs.env import Clock, Rng
 from esdfs.env_os import OsClock, OsRng
-from esdfs.errors import EsdfsError, InvalidRequest
+from esdfs.errors import InvalidRequest, Unavailable
 from esdfs.rpc.channel import Channels
 from esdfs.rpc.malloc import keep_large_buffers
 from esdfs.rpc.server import bind, new_server
 from esdfs.rpc.servicer import DataNodeServicer
 from esdfs.telemetry import configure_logging
-
-_log = structlog.get_logger()
 
 _CONTROL_THREADS: Final = 16
 _GRACE_S: Final = 5.0
@@ -81,6 +78,11 @@ class DataNode:
             durable=config.durability == "fsync",
         )
         fence = EpochFence(volumes)
+        usable = [volume for volume in volumes if not volume.failed]
+        if not usable:
+            self.store.close()
+            reasons = "; ".join(f"{volume.root}: {volume.failed}" for volume in volumes)
+            raise Unavailable(f"no volume can be used (remove FAILED from one that was mended): {reasons}")
         self._channels = Channels()
         peers = PeerTable(clock)
         self._peer_watch = PeerWatch(peers, clock)
@@ -100,9 +102,7 @@ class DataNode:
         DataNodeServicer(service, streams_max=config.streams_max).add_to(self._server)
         port = bind(self._server, config.host, config.port)
         self.address = advertised_host(config), port
-        local_path = socket_path(
-            config.local_socket_dir, Path(config.volumes[0]), volumes[0].version.node_uuid
-        )
+        local_path = socket_path(config.local_socket_dir, usable[0].root, usable[0].version.node_uuid)
         self._local = open_local(local_path, self.store, self._load, self._cluster_id)
         self._orders = Orders(service, self._broadcast.replication_failed, clock)
         self._registration = DataNodeRegistration(
@@ -164,7 +164,7 @@ class DataNode:
         self.store.close()
 
     def _cluster_id(self) -> str:
-        return self.store.volumes[0].version.cluster_id
+        return cluster_of(self.store.volumes)
 
     def _on_fatal(self, reason: str) -> None:
         self.fatal = reason
@@ -172,10 +172,7 @@ class DataNode:
 
     def _sweep(self) -> None:
         while not self._stopping.wait(self.config.scan_interval_s):
-            try:
-                self.store.empty_trash(self.config.trash_delay_s)
-            except EsdfsError as error:
-                _log.warning("trash not emptied", reason=error.message)
+            self.store.empty_trash(self.config.trash_delay_s)
 
 
 def advertised_host(config: DataNodeConfig) -> str:

@@ -12,7 +12,7 @@ from esdfs.datanode.orders import Command
 from esdfs.datanode.replica import BlockKey
 from esdfs.datanode.reports import Deltas, Report
 from esdfs.env import Clock, Rng
-from esdfs.errors import EsdfsError, IdentityConflict, Unreachable, from_code
+from esdfs.errors import EsdfsError, IdentityConflict, Overloaded, Unreachable, from_code
 from esdfs.rpc.messages import Target
 
 _log = structlog.get_logger()
@@ -117,6 +117,7 @@ class NameNodeLink:
         self._full_report_due = True
         self._full_report_interval_s = full_report_interval_s
         self._next_full_report_ns = 0
+        self._pages: _Pages | None = None
 
     # --- called by others ---
 
@@ -154,6 +155,7 @@ class NameNodeLink:
         self._interval_s = max(_SOONEST_S, answer.heartbeat_interval_ms / 1000)
         self._registered = True
         self._full_report_due = True
+        self._pages = None
         return answer
 
     def heartbeat(self) -> HeartbeatAnswer:
@@ -179,11 +181,7 @@ class NameNodeLink:
         """
         now = self._clock.monotonic_ns()
         if self._full_report_due or now >= self._next_full_report_ns:
-            # What changes from here on is in the pages, in the deltas, or (harmless) in both.
-            self.deltas.clear()
-            epoch = self._epoch()
-            for page in self._full_report():
-                self._deliver(page, epoch)
+            self._report_in_full()
             self._full_report_due = False
             # Spread, so that the reports of many nodes do not meet.
             spread = 0.75 + self._rng.random() / 2
@@ -198,6 +196,24 @@ class NameNodeLink:
                 self.deltas.back(news)
                 self.changed(urgent=False)
                 raise
+
+    def _report_in_full(self) -> None:
+        if self._pages is None:
+            # What changes from here on is in the pages, in the deltas, or (harmless) in both.
+            self.deltas.clear()
+            self._pages = _Pages(self._full_report(), self._epoch())
+        pages = self._pages
+        while pages.current is not None:
+            try:
+                self._deliver(pages.current, pages.epoch)
+            except EsdfsError as error:
+                # What came before is taken: to begin anew would keep a busy NameNode busy for good. But it
+                # dates a report by its first page, so that one must be new.
+                if pages.current.first or not isinstance(error, Overloaded):
+                    self._pages = None
+                raise
+            pages.current = next(pages.rest, None)
+        self._pages = None
 
     def _next_seq(self) -> int:
         """A request that was given up may still arrive: the numbers tell that it was before."""
@@ -268,7 +284,10 @@ class NameNodeLink:
             self.register()
         answer = self.heartbeat()
         self.report()
-        return max(_SOONEST_S, answer.next_ms / 1000) if answer.next_ms else self._interval_s
+        if answer.next_ms:
+            return max(_SOONEST_S, answer.next_ms / 1000)
+        # DataNodes that were started together would come together for ever.
+        return self._interval_s * (0.9 + self._rng.random() / 5)
 
     def _rest(self, seconds: float, *, after_failure: bool) -> None:
         """Wait for the next heartbeat; report changes meanwhile."""
@@ -327,3 +346,12 @@ class Broadcast:
         for link in self.links:
             link.deltas.replication_failed(key, node_id)
             link.changed(urgent=False)
+
+
+class _Pages:
+    """A full report under way: the page that comes next, and those after it."""
+
+    def __init__(self, pages: Iterator[Report], epoch: int) -> None:
+        self.current = next(pages, None)
+        self.rest = pages
+        self.epoch = epoch

@@ -9,7 +9,7 @@ from esdfs.blocks import CHUNK_BYTES
 from esdfs.checksum import chunk_crcs
 from esdfs.datanode.layout import Extent, Meta, chunks_in, decode_meta
 from esdfs.datanode.replica import Replica
-from esdfs.datanode.volumes import OURS, Volume
+from esdfs.datanode.volumes import DAMAGED, OURS, Volume
 from esdfs.errors import DiskFailed, EsdfsError, OutOfRange, Overloaded, ReplicaCorrupt, ReplicaNotFound
 from esdfs.rpc.messages import Frame
 
@@ -20,22 +20,24 @@ class ReplicaReader:
     Raises:
         ReplicaNotFound: Its files are gone.
         ReplicaCorrupt: Its meta file does not verify or says something else than the map.
+        DiskFailed: Not readable for a reason that is not its own; the volume is out of service now.
     """
 
     def __init__(self, volume: Volume, replica: Replica) -> None:
         self.replica = replica
+        self._volume = volume
         path = volume.final_path(replica.block_id, replica.generation, "data")
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise _unreadable(f"block {replica.block_id}: its data file", error) from error
+            raise _unreadable(volume, f"block {replica.block_id}: its data file", error) from error
         try:
             raw = path.with_suffix(".meta").read_bytes()
             self.meta = decode_meta(raw, replica.block_id, replica.generation)
             _hold_against(replica, self.meta)
         except OSError as error:
             self.close()
-            raise _unreadable(f"block {replica.block_id}: its meta file", error) from error
+            raise _unreadable(volume, f"block {replica.block_id}: its meta file", error) from error
         except BaseException:
             self.close()
             raise
@@ -91,7 +93,7 @@ class ReplicaReader:
             try:
                 count = os.preadv(self._fd, [into[done:]], extent.stored_at + done)
             except OSError as error:
-                raise _unreadable(where, error) from error
+                raise _unreadable(self._volume, where, error) from error
             if count == 0:
                 raise ReplicaCorrupt(f"{where}: the data file is too short")
             done += count
@@ -125,14 +127,15 @@ class ReplicaReader:
         self.close()
 
 
-def _unreadable(what: str, error: OSError) -> EsdfsError:
-    """What a failed read says: about the replica, the process, or the disk."""
+def _unreadable(volume: Volume, what: str, error: OSError) -> EsdfsError:
+    """What a failed read says: about the replica, the process, or the disk, which is out of service then."""
     if error.errno == errno.ENOENT:
         return ReplicaNotFound(f"{what} is gone")
     if error.errno in OURS:
         return Overloaded(f"{what}: {error.strerror}: try another replica")
-    if error.errno in (errno.EIO, errno.EUCLEAN, errno.EBADMSG):
+    if error.errno in DAMAGED:
         return ReplicaCorrupt(f"{what}: the disk cannot read it")
+    volume.fail(f"{what}: {error.strerror}")
     return DiskFailed(f"{what}: {error.strerror}")
 
 

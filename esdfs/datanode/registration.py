@@ -13,8 +13,9 @@ from esdfs.datanode.orders import Orders
 from esdfs.datanode.peers import PeerTable
 from esdfs.datanode.reports import Report, full_report
 from esdfs.datanode.store import BlockStore
+from esdfs.datanode.volumes import cluster_of
 from esdfs.env import Clock, Rng
-from esdfs.errors import EpochFenced, EsdfsError, IdentityConflict
+from esdfs.errors import DiskFailed, EpochFenced, EsdfsError, IdentityConflict
 
 _log = structlog.get_logger()
 
@@ -86,7 +87,7 @@ class DataNodeRegistration:
 
     def cluster_id(self) -> str:
         """Ours; empty until a NameNode told us."""
-        return self._store.volumes[0].version.cluster_id
+        return cluster_of(self._store.volumes)
 
     def register(self) -> int:
         """Register with every NameNode, once; with how many it worked.
@@ -162,11 +163,10 @@ class DataNodeRegistration:
     # --- what is said ---
 
     def _register_body(self) -> dict[str, object]:
-        version = self._store.volumes[0].version
         host, port = self._address
         return {
-            "uuid": version.node_uuid,
-            "cluster_id": version.cluster_id,
+            "uuid": self._store.volumes[0].version.node_uuid,
+            "cluster_id": self.cluster_id(),
             "hostname": host,
             "port": port,
             "local_socket": self._local_socket,
@@ -197,7 +197,11 @@ class DataNodeRegistration:
         if answer.peers:
             self._peers.know(answer.peers)
         if answer.epoch > self._fence.highest:
-            self._fence.admit(answer.epoch)
+            try:
+                self._fence.admit(answer.epoch)
+            except DiskFailed as error:  # what we have to report is all the more important
+                _log.error("orders not taken", reason=error.message)
+                return
         if answer.commands and answer.epoch < self._fence.highest:
             reason = EpochFenced(f"orders of epoch {answer.epoch}, now is {self._fence.highest}")
             _log.warning("orders of a deposed leader refused", reason=reason.message)

@@ -2,7 +2,7 @@
 
 TEMP ──finalize──► FINALIZED ──delete──► TRASH ──delay──► gone
  │                     │
- └─drop──► gone        └──a byte does not verify──► CORRUPT (bytes kept for people; never served)
+ └─drop──► gone        └──a byte does not verify──► CORRUPT ──ordered away or replaced, a week──► gone
 """
 
 from enum import Enum, unique
@@ -17,14 +17,14 @@ class ReplicaState(Enum):
 
     TEMP = "tmp"  # being written; invisible
     FINALIZED = "current"  # durable; served and reported
-    CORRUPT = "corrupt"  # set aside, reported, never served
+    CORRUPT = "corrupt"  # set aside for people to look at, reported, never served
     TRASH = "trash"  # deleted, unlinked after a delay
 
 
 MAY_BECOME: Final[dict[ReplicaState, frozenset[ReplicaState]]] = {
     ReplicaState.TEMP: frozenset({ReplicaState.FINALIZED, ReplicaState.TRASH}),
     ReplicaState.FINALIZED: frozenset({ReplicaState.CORRUPT, ReplicaState.TRASH}),
-    ReplicaState.CORRUPT: frozenset({ReplicaState.TRASH}),
+    ReplicaState.CORRUPT: frozenset(),
     ReplicaState.TRASH: frozenset(),
 }
 """Nothing returns to FINALIZED: a copy once doubted or deleted is made anew, under its own checks."""

@@ -1,6 +1,7 @@
 """Start-up: what replicas a volume holds, from file names and meta headers alone."""
 
 import os
+from collections.abc import Container
 from pathlib import Path
 
 import msgspec
@@ -8,7 +9,7 @@ import structlog
 
 from esdfs.datanode import layout
 from esdfs.datanode.replica import BlockKey, Replica, ReplicaState
-from esdfs.datanode.volumes import Volume
+from esdfs.datanode.volumes import DAMAGED, Volume
 from esdfs.env import Clock
 from esdfs.errors import ReplicaCorrupt
 
@@ -78,9 +79,13 @@ def _inspect(volume: Volume, index: int, directory: Path, key: BlockKey) -> Repl
         with data_path.with_suffix(".meta").open("rb") as file:
             meta = layout.decode_header(file.read(layout.HEADER_BYTES), key.block_id, key.generation)
             verified_us = os.fstat(file.fileno()).st_mtime_ns // 1000
+        stat = data_path.stat()
     except FileNotFoundError as error:
         raise ReplicaCorrupt(f"block {key.block_id} has no meta file") from error
-    stat = data_path.stat()
+    except OSError as error:
+        if error.errno not in DAMAGED:
+            raise
+        raise ReplicaCorrupt(f"block {key.block_id}: the disk cannot read its files") from error
     if stat.st_size != meta.stored_bytes:
         raise ReplicaCorrupt(f"block {key.block_id} has {stat.st_size} of {meta.stored_bytes} bytes")
     return Replica(
@@ -115,13 +120,17 @@ def unlink(volume: Volume, key: BlockKey) -> None:
             volume.final_path(key.block_id, key.generation, suffix).unlink(missing_ok=True)
 
 
-def empty_trash(volume: Volume, older_than_us: int) -> int:
-    """Unlink what was deleted before that wall time; answers how many files."""
+def clear(
+    volume: Volume, state: ReplicaState, older_than_us: int, spare: Container[BlockKey] = frozenset()
+) -> int:
+    """Unlink what came to ``trash`` or ``corrupt`` before that wall time; answers how many files."""
     gone = 0
-    for text in _names(volume.root / "trash"):
-        name = layout.parse_name(text)
-        if name is not None and name.when_us <= older_than_us:
-            with volume.changing("emptying the trash"):
-                volume.path(ReplicaState.TRASH, text).unlink(missing_ok=True)
-            gone += 1
+    with volume.changing(f"emptying {state.value}"):
+        for text in _names(volume.root / state.value):
+            name = layout.parse_name(text)
+            if name is None or name.when_us > older_than_us:
+                continue
+            if BlockKey(name.block_id, name.generation) not in spare:
+                volume.path(state, text).unlink(missing_ok=True)
+                gone += 1
     return gone

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from esdfs.checksum import crc32c
 from esdfs.datanode.fence import EpochFence
 from esdfs.datanode.load import Load
 from esdfs.datanode.pacing import Pace
@@ -11,10 +12,24 @@ from esdfs.datanode.replica import Replica
 from esdfs.datanode.sending import outgoing
 from esdfs.datanode.store import BlockStore
 from esdfs.env import Clock
-from esdfs.errors import EsdfsError, IdentityConflict, InvalidRequest, Unavailable
+from esdfs.errors import (
+    ChecksumMismatch,
+    EsdfsError,
+    IdentityConflict,
+    InvalidRequest,
+    ReplicaCorrupt,
+    Unavailable,
+)
 from esdfs.rpc.channel import Channels
-from esdfs.rpc.datanode import StoreCall
-from esdfs.rpc.messages import BlockRequest, BlockResult, Frame, ReplicationRequest, Target
+from esdfs.rpc.datanode import StoreCall, trimmed
+from esdfs.rpc.messages import (
+    BlockContent,
+    BlockRequest,
+    BlockResult,
+    Frame,
+    ReplicationRequest,
+    Target,
+)
 
 _SLOWEST_BYTES_S: Final = 4 << 20
 """A copy is given the time it would take at this rate, and half a minute."""
@@ -78,13 +93,13 @@ class DataNodeService:
     def retrieve(self, request: BlockRequest) -> Iterator[Frame]:
         """See `BlockStore.read`."""
         self._check_cluster(request.cluster_id)
-        asked_ns = self._clock.monotonic_ns()
+        answered = self._load.asked()
         with self._load.stream():
             for number, frame in enumerate(
                 self._store.read(request.block_id, request.generation, request.offset, request.length)
             ):
                 if number == 0:
-                    self._load.answered(self._clock.monotonic_ns() - asked_ns)
+                    answered()
                 self._load.read(len(frame.data))
                 yield frame
 
@@ -144,12 +159,45 @@ class DataNodeService:
                 yield frame
 
     def check(self, request: BlockRequest) -> BlockResult:
-        """Whether the replica is here; when deep, also whether it verifies."""
+        """Whether the replica is here; when deep, also whether it verifies and is what was expected."""
         self._check_cluster(request.cluster_id)
+        if request.expected is not None and request.generation <= 0:
+            raise InvalidRequest(f"block {request.block_id}: say of which generation that is expected")
         replica = self._store.find(request.block_id, request.generation)
-        if request.deep:
+        if request.deep and request.expected is not None:
+            self._hold_against(replica, request.expected)
+        elif request.deep:
             self._store.verify(replica)
         return BlockResult(block_id=replica.block_id, receipts=(self._store.receipt(replica),))
+
+    def _hold_against(self, replica: Replica, expected: BlockContent) -> None:
+        """Verify every byte, and that all together are ``expected``.
+
+        A replica of anything else is set aside like a damaged one: it fits its own checksums only.
+
+        Raises:
+            ReplicaCorrupt: It was set aside.
+            ReplicaNotFound: Deleted or replaced meanwhile.
+        """
+        with self._store.open(replica.block_id, replica.generation) as reader:
+            length_bytes, crc = 0, 0
+            try:
+                whole = BlockRequest(block_id=replica.block_id)
+                for piece in trimmed(self._store.checked(reader, reader.frames()), whole):
+                    length_bytes += len(piece)
+                    crc = crc32c(piece, crc)
+            except ChecksumMismatch as error:
+                reason = f"block {replica.block_id}: it verifies as stored only: {error.message}"
+            else:
+                if BlockContent(length_bytes, crc) == expected:
+                    return
+                reason = (
+                    f"block {replica.block_id}: consistent, but not what was written: "
+                    f"{length_bytes} bytes with checksum {crc:08x}, "
+                    f"the journal has {expected.length_bytes} with {expected.crc32c:08x}"
+                )
+            self._store.doubt(reader.replica, reason)
+            raise ReplicaCorrupt(reason)
 
     def delete(self, request: BlockRequest) -> BlockResult:
         """Move the replica to the trash."""

@@ -5,10 +5,9 @@ blocks then; a small fsync every few seconds (`disk_watch`) shows when it is fas
 """
 
 import threading
-from collections import deque
 from typing import Final
 
-from esdfs.datanode.percentiles import percentile
+from esdfs.datanode.percentiles import Durations, percentile
 
 SLOW_FSYNC_MS: Final = 1000
 WINDOW_S: Final = 30.0
@@ -27,22 +26,21 @@ class Slowness:
         self.slow = False
         self._limit_ns = limit_ms * 1_000_000
         self._lock = threading.Lock()
-        self._taken: deque[tuple[int, int]] = deque(maxlen=_KEPT)
+        self._taken = Durations(WINDOW_S, _KEPT)
         self._over_since_ns: int | None = None
 
     def add(self, now_ns: int, duration_ns: int) -> None:
         """An fsync ended now and took so long."""
         with self._lock:
-            self._taken.append((now_ns, duration_ns))
+            self._taken.add(now_ns, duration_ns)
 
     def p99_ns(self, now_ns: int) -> int:
         """Of the last half minute; 0 when there were none."""
         return percentile(self._late(now_ns), 99)
 
     def _late(self, now_ns: int) -> list[int]:
-        since_ns = now_ns - int(WINDOW_S * 1e9)
         with self._lock:
-            return sorted(duration for at, duration in self._taken if at >= since_ns)
+            return self._taken.ordered(now_ns)
 
     def suspicious(self) -> bool:
         """Whether it is worth an fsync of our own to know more."""

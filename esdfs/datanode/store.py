@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 from msgspec.structs import replace
@@ -14,10 +14,20 @@ from esdfs.datanode.replica import BlockKey, Replica, ReplicaState, supersedes
 from esdfs.datanode.volumes import Volume, choose
 from esdfs.datanode.writer import BlockWriter, SyncTimes, sync_parents
 from esdfs.env import Clock
-from esdfs.errors import DiskFailed, ReplicaCorrupt, ReplicaExists, ReplicaNotFound
+from esdfs.errors import (
+    DiskFailed,
+    EsdfsError,
+    ReplicaCorrupt,
+    ReplicaExists,
+    ReplicaNotFound,
+    VolumeFull,
+)
 from esdfs.rpc.messages import Frame, Receipt
 
 _log = structlog.get_logger()
+
+_CORRUPT_KEPT_US: Final = 7 * 86_400 * 1_000_000
+"""Bytes that did not verify are kept so long for people to look at."""
 
 
 class Listener(Protocol):
@@ -69,9 +79,20 @@ class BlockStore:
             volume.on_failed = self._forget_volume
             if not volume.failed:
                 self._take_in(index, volume)
+        for key in list(self._corrupt):
+            here = self._replicas.get(key.block_id)
+            if here is not None and here.generation >= key.generation:
+                del self._corrupt[key]  # it was replaced before we ended
 
     def _take_in(self, index: int, volume: Volume) -> None:
-        found = scan.scan(volume, index, self._clock)
+        """Know what a volume holds; one that cannot be read, or changed as that takes, is out of service."""
+        try:
+            with volume.changing("looking what it holds"):
+                found = scan.scan(volume, index, self._clock)
+        except (DiskFailed, VolumeFull) as error:
+            volume.failed = volume.failed or error.message  # a full one is tried again at the next start
+            return
+        self._corrupt.update(dict.fromkeys(found.corrupt))
         for replica in found.replicas:
             other = self._replicas.get(replica.block_id)
             mine = BlockKey(replica.block_id, replica.generation)
@@ -81,9 +102,16 @@ class BlockStore:
             else:
                 loser = replica
             if loser is not None:
-                key = BlockKey(loser.block_id, loser.generation)
-                scan.set_aside(self.volumes[loser.volume], key, ReplicaState.TRASH, self._clock)
-        self._corrupt.update(dict.fromkeys(found.corrupt))
+                self._clear_away(loser)
+            if volume.failed:
+                return
+
+    def _clear_away(self, loser: Replica) -> None:
+        key = BlockKey(loser.block_id, loser.generation)
+        try:
+            scan.set_aside(self.volumes[loser.volume], key, ReplicaState.TRASH, self._clock)
+        except (DiskFailed, VolumeFull) as error:
+            _log.warning("second copy of a block left", block=key.block_id, reason=error.message)
 
     def _put(self, replica: Replica) -> None:
         """Have a replica in the map, instead of what it had of that block."""
@@ -192,14 +220,17 @@ class BlockStore:
                 # It was moved, replaced or deleted under our hands: what is there now?
 
     def verify(self, replica: Replica) -> None:
-        """Read and verify every byte, from a thread that has time.
+        """Read and verify every byte, from the disk, in a thread that has time.
 
         Raises:
             ReplicaCorrupt: It was set aside.
             ReplicaNotFound: Deleted or replaced meanwhile.
         """
-        for _ in self.read(replica.block_id, replica.generation):
-            continue
+        with self.open(replica.block_id, replica.generation) as reader:
+            reader.forget_cached()
+            for _ in self.checked(reader, reader.frames()):
+                continue
+            reader.forget_cached()
 
     def doubt(self, replica: Replica, reason: str) -> None:
         """A replica did not verify: keep its bytes, never serve it again, report it."""
@@ -353,7 +384,7 @@ class BlockStore:
         with self._lock:
             for key in [key for key in self._corrupt if key.block_id == block_id]:
                 if key.generation <= generation:
-                    del self._corrupt[key]  # its bytes stay in `corrupt` for people
+                    del self._corrupt[key]  # its bytes stay in `corrupt` for a week
                     self._listener.removed(key)
             replica = self._replicas.get(block_id)
             if replica is None or replica.generation > generation:
@@ -370,9 +401,23 @@ class BlockStore:
             scan.set_aside(volume, key, ReplicaState.TRASH, self._clock)
 
     def empty_trash(self, delay_s: float) -> int:
-        """Unlink what was deleted longer ago; answers how many files."""
+        """Unlink what was deleted longer ago; answers how many files. A volume's trouble is its own.
+
+        What was set aside goes a week later, once a leader ordered it away or a new copy took its place.
+        """
         before_us = self._clock.wall_us() - int(delay_s * 1e6)
-        return sum(scan.empty_trash(volume, before_us) for volume in self.volumes if not volume.failed)
+        still_corrupt = frozenset(self.corrupt())
+        gone = 0
+        for volume in self.volumes:
+            if not volume.failed:
+                try:
+                    gone += scan.clear(volume, ReplicaState.TRASH, before_us)
+                    gone += scan.clear(
+                        volume, ReplicaState.CORRUPT, before_us - _CORRUPT_KEPT_US, still_corrupt
+                    )
+                except EsdfsError as error:
+                    _log.warning("trash not emptied", volume=volume.volume_id, reason=error.message)
+        return gone
 
     def _forget_volume(self, volume: Volume) -> None:
         index = self.volumes.index(volume)

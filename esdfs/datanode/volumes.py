@@ -18,6 +18,7 @@ from esdfs.datanode.slowness import SLOW_FSYNC_MS, Slowness
 from esdfs.env import Rng
 from esdfs.errors import (
     DiskFailed,
+    EsdfsError,
     IdentityConflict,
     NewerRelease,
     Overloaded,
@@ -30,6 +31,9 @@ _log = structlog.get_logger()
 
 OURS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Errors of a process or machine that say nothing about a disk."""
+
+DAMAGED: Final = (errno.EIO, errno.EUCLEAN, errno.EBADMSG)
+"""Errors of reading that are about the bytes asked for, not about the whole disk."""
 
 
 class VersionFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,7 +55,8 @@ class Volume:
     """One volume, locked for this process.
 
     A failed write, fsync or rename puts it out of service until an operator removes its ``FAILED`` file:
-    after a failed fsync the kernel calls the pages clean, so a second one would lie.
+    after a failed fsync the kernel calls the pages clean, so a second one would lie. So does any other error
+    that is about more than one replica.
 
     Args:
         reserve_bytes: Of the file system, never used.
@@ -85,7 +90,7 @@ class Volume:
         self._capacity_bytes = capacity_bytes
         self._lock = threading.Lock()
         self._promised_bytes = 0
-        self._known_directories: set[str] = set()
+        self._durable_directories: set[str] = set()
 
     @property
     def volume_id(self) -> str:
@@ -105,15 +110,27 @@ class Volume:
     # --- room ---
 
     def capacity_bytes(self) -> int:
-        """Size of the file system, or of what we may use of it."""
+        """Size of the file system, or of what we may use of it; 0 = out of service, or it cannot be told."""
+        return self._told(self._size_bytes)
+
+    def available_bytes(self) -> int:
+        """Free for new replicas: without the reserve and what running writes were promised."""
+        return self._told(self._free_bytes)
+
+    def _told(self, measure: Callable[[], int]) -> int:
+        """What ``measure`` says; 0 when it cannot, which fails the volume unless this process is to blame."""
+        try:
+            with self.changing("looking how full it is"):
+                return measure()
+        except EsdfsError:
+            return 0
+
+    def _size_bytes(self) -> int:
         stat = os.statvfs(self.root)
         size_bytes = stat.f_blocks * stat.f_frsize
         return min(size_bytes, self._capacity_bytes) if self._capacity_bytes else size_bytes
 
-    def available_bytes(self) -> int:
-        """Free for new replicas: without the reserve and what running writes were promised."""
-        if self.failed:
-            return 0
+    def _free_bytes(self) -> int:
         stat = os.statvfs(self.root)
         free_bytes = stat.f_bavail * stat.f_frsize - self._reserve_bytes
         if self._capacity_bytes:
@@ -125,9 +142,10 @@ class Volume:
 
         Raises:
             VolumeFull: There is not so much.
+            DiskFailed: It is out of service.
         """
-        with self._lock:
-            if self.available_bytes() < size_bytes:
+        with self.changing("looking how full it is"), self._lock:
+            if self._free_bytes() < size_bytes:
                 raise VolumeFull(
                     f"volume {self.root.name}: less than {size_bytes} bytes left beyond the reserve"
                 )
@@ -143,7 +161,7 @@ class Volume:
 
     @contextmanager
     def changing(self, what: str, *, full_is_failure: bool = False) -> Iterator[None]:
-        """Everything that changes the volume runs inside.
+        """Everything that changes the volume, or asks about the whole of it, runs inside.
 
         Raises:
             VolumeFull: No space; the volume stays in service (except when an fsync says so).
@@ -179,17 +197,18 @@ class Volume:
     # --- directories ---
 
     def make_directory(self, block_id: int) -> str:
-        """The directory of a finalized block, made durably if need be; relative to the root."""
+        """The directory of a finalized block, made durably if need be; relative to the root.
+
+        One that is there is made durable, too: whoever made it may have ended before that.
+        """
         relative = layout.directory(block_id)
-        if relative not in self._known_directories:
-            parent = self.root / ReplicaState.FINALIZED.value
-            for part in relative.split("/")[1:]:
-                child = parent / part
-                if not child.is_dir():
-                    child.mkdir(exist_ok=True)
-                    sync_directory(parent)
-                parent = child
-            self._known_directories.add(relative)
+        for name in (relative.rpartition("/")[0], relative):
+            if name not in self._durable_directories:
+                directory = self.root / name
+                directory.mkdir(exist_ok=True)
+                with self.changing("fsync of a directory", full_is_failure=True):
+                    sync_directory(directory.parent)
+                self._durable_directories.add(name)
         return relative
 
     def adopt(self, cluster_id: str) -> None:
@@ -203,7 +222,8 @@ class Volume:
 
     def close(self) -> None:
         """Let another process have it."""
-        os.close(self._lock_fd)
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
 
 
 def open_volumes(
@@ -217,52 +237,97 @@ def open_volumes(
 ) -> list[Volume]:
     """Lock and check all volumes of one DataNode; format those that are empty directories or missing.
 
-    The limits are those of each `Volume`.
+    The limits are those of each `Volume`. One that cannot be read or formatted is among them, out of service
+    without a ``FAILED`` file: the next start looks again.
 
     Raises:
         IdentityConflict: A volume of another node or cluster, or volumes that do not belong together.
         NewerRelease: Formatted by a later release.
-        Unavailable: In use by another process, or not writable.
+        Unavailable: In use by another process; or none says who we are and one that may cannot be read.
     """
-    opened: list[Volume] = []
-    locks: list[int] = []
+    looked: list[_Looked] = []
     try:
         for root in roots:
-            locks.append(_lock_volume(root))  # noqa: PERF401 - those taken must be known when one fails
-        found = [(root, fd, _read_version(root)) for root, fd in zip(roots, locks, strict=True)]
-        known = [version for _, _, version in found if version]
-        node_uuid = known[0].node_uuid if known else rng.uuid()
-        cluster_id = next((version.cluster_id for version in known if version.cluster_id), "")
-        for root, fd, version in found:
-            if version is None:
-                version = VersionFile(  # noqa: PLW2901 - the loop's subject, now that it exists
-                    format_version=layout.FORMAT_VERSION,
-                    cluster_id=cluster_id,
-                    node_id=node_id,
-                    node_uuid=node_uuid,
-                    volume_id=rng.uuid(),
-                )
-                _format(root, version)
-            _check_version(root, version, node_id, node_uuid, cluster_id)
+            looked.append(_Looked(root))  # before its lock is taken, which must be known when one fails
+            _look(looked[-1])
+        node_uuid, cluster_id = _identity(looked, rng)
+        opened: list[Volume] = []
+        for each in looked:
+            version = each.version or VersionFile(
+                format_version=layout.FORMAT_VERSION,
+                cluster_id=cluster_id,
+                node_id=node_id,
+                node_uuid=node_uuid,
+                volume_id="" if each.failed else rng.uuid(),
+            )
+            if each.version is None and not each.failed:
+                with _noting_failure(each, "formatting it"):
+                    _format(each.root, version)
+            _check_version(each.root, version, node_id, node_uuid, cluster_id)
             volume = Volume(
-                root,
+                each.root,
                 version,
-                fd,
+                each.lock_fd,
                 reserve_bytes,
                 capacity_bytes=capacity_bytes,
                 slow_fsync_ms=slow_fsync_ms,
             )
-            failed = root / layout.FAILED_FILE
-            if failed.exists():
-                volume.failed = failed.read_text(encoding="utf-8").strip() or "marked FAILED"
+            volume.failed = each.failed
             opened.append(volume)
     except BaseException as error:
-        for fd in locks:
-            os.close(fd)
+        for each in looked:
+            if each.lock_fd >= 0:
+                os.close(each.lock_fd)
         if isinstance(error, OSError):
             raise Unavailable(f"cannot open the volumes: {error}") from error
         raise
     return opened
+
+
+class _Looked(msgspec.Struct):
+    """What a root turned out to be.
+
+    Attributes:
+        version: None = there is none yet, or (``failed``) it could not be read.
+        failed: Why it is out of service.
+    """
+
+    root: Path
+    lock_fd: int = -1
+    version: VersionFile | None = None
+    failed: str = ""
+
+
+def _identity(looked: list[_Looked], rng: Rng) -> tuple[str, str]:
+    """The DataNode's UUID, made up if all its volumes are new, and its cluster."""
+    known = [each.version for each in looked if each.version]
+    failed = [f"{each.root}: {each.failed}" for each in looked if each.failed]
+    if failed and not known:
+        raise Unavailable(f"cannot open the volumes: {'; '.join(failed)}")
+    node_uuid = known[0].node_uuid if known else rng.uuid()
+    return node_uuid, next((version.cluster_id for version in known if version.cluster_id), "")
+
+
+def _look(looked: _Looked) -> None:
+    root = looked.root
+    with _noting_failure(looked, "opening it"):
+        looked.lock_fd = _lock_volume(root)
+        looked.version = _read_version(root)
+        failed = root / layout.FAILED_FILE
+        if failed.exists():
+            looked.failed = failed.read_text(encoding="utf-8", errors="replace").strip() or "marked FAILED"
+
+
+@contextmanager
+def _noting_failure(looked: _Looked, what: str) -> Iterator[None]:
+    """A volume's trouble at the start is its own, unless this process is to blame."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in OURS:
+            raise
+        looked.failed = f"{what}: {error.strerror or error}"
+        _log.error("volume out of service", root=str(looked.root), reason=looked.failed)
 
 
 def _lock_volume(root: Path) -> int:
@@ -270,16 +335,19 @@ def _lock_volume(root: Path) -> int:
     fd = os.open(root / layout.LOCK_FILE, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         os.close(fd)
         raise Unavailable(f"{root} is in use by another process") from error
+    except OSError:
+        os.close(fd)
+        raise
     return fd
 
 
 def _read_version(root: Path) -> VersionFile | None:
     path = root / layout.VERSION_FILE
     if not path.exists():
-        strangers = sorted({entry.name for entry in root.iterdir()} - {layout.LOCK_FILE, "lost+found"})
+        strangers = sorted(entry.name for entry in root.iterdir() if not _is_of_formatting(entry))
         if strangers:
             raise IdentityConflict(
                 f"{root} has no VERSION file but holds {strangers[0]!r}: not a volume of ours"
@@ -289,6 +357,13 @@ def _read_version(root: Path) -> VersionFile | None:
         return msgspec.json.decode(path.read_bytes(), type=VersionFile)
     except msgspec.DecodeError as error:
         raise IdentityConflict(f"{path} is not readable as one of ours: {error}") from error
+
+
+def _is_of_formatting(entry: Path) -> bool:
+    """Whether it may lie in a directory that was to become a volume and did not: then it holds nothing."""
+    if entry.name in {state.value for state in ReplicaState}:
+        return entry.is_dir() and not any(entry.iterdir())
+    return entry.name in {layout.LOCK_FILE, "lost+found", f"{layout.VERSION_FILE}.new"}
 
 
 def _check_version(root: Path, version: VersionFile, node_id: str, node_uuid: str, cluster_id: str) -> None:
@@ -306,6 +381,11 @@ def _format(root: Path, version: VersionFile) -> None:
     for state in ReplicaState:
         (root / state.value).mkdir(exist_ok=True)
     write_durably(root / layout.VERSION_FILE, msgspec.json.encode(version) + b"\n")
+
+
+def cluster_of(volumes: list[Volume]) -> str:
+    """The cluster that the volumes of a DataNode belong to; empty while unknown."""
+    return next((volume.version.cluster_id for volume in volumes if volume.version.cluster_id), "")
 
 
 def choose(volumes: list[Volume], size_bytes: int) -> Volume:

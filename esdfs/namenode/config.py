@@ -48,7 +48,7 @@ class NameNodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             much later: who began to read them may finish.
         topology: Racks by DataNode id or host: "host" = "/rack-1". Before what DataNodes say themselves.
         topology_script: A program that is called with a host and prints its rack; "" = none. It has five
-            seconds, and is asked once for each host.
+            seconds, and is asked once for each host; again a minute later when it failed.
         balance_threshold: Move blocks whenever a DataNode's use (a part of its capacity, 0 to 1) is further
             than this from the cluster's; 0 = only when an operator says so.
         balance_bytes_per_s: Each DataNode sends at most so much of that, unless an operator says otherwise.

@@ -131,7 +131,7 @@ def read_range(
         channel: To the DataNode.
         request: ``length`` 0 = to the end.
         timeout_s: For the whole range.
-        size: How many bytes must come; fewer are a `ReplicaCorrupt`.
+        size: How many bytes must come. Others are a `ChecksumMismatch`, before one that is too many is given.
 
     Raises:
         EsdfsError: As `retrieve`.
@@ -162,6 +162,8 @@ def trimmed(frames: Iterator[Frame], request: BlockRequest, size: int | None = N
         stop = len(data) if end is None else min(len(data), end - frame.offset)
         if start < 0:
             raise ChecksumMismatch(f"block {frame.block_id}: a gap before offset {frame.offset}")
+        if size is not None and at + stop - start > request.offset + size:
+            raise ChecksumMismatch(f"block {frame.block_id}: more than {size} bytes: try another replica")
         if stop > start:
             at += stop - start
             yield memoryview(data)[start:stop]

@@ -77,6 +77,13 @@ def verify(frame: Frame) -> None:
         )
 
 
+class BlockContent(msgspec.Struct, frozen=True):
+    """What the journal committed a block to be; both of its logical bytes."""
+
+    length_bytes: int
+    crc32c: int
+
+
 class BlockRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A block, or a logical range of it.
 
@@ -84,6 +91,7 @@ class BlockRequest(msgspec.Struct, frozen=True, kw_only=True):
         generation: 0 = any.
         length: 0 = to the end.
         deep: Checking: read and verify every byte.
+        expected: Checking deep, one generation: a replica of anything else is corrupt. None = not known.
         epoch: Deleting: the leader's.
     """
 
@@ -92,6 +100,7 @@ class BlockRequest(msgspec.Struct, frozen=True, kw_only=True):
     offset: int = 0
     length: int = 0
     deep: bool = False
+    expected: BlockContent | None = None
     epoch: int = 0
     cluster_id: str = ""
 

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from esdfs._proto import datanode_pb2 as pb
 from esdfs.errors import InvalidRequest
 from esdfs.rpc.messages import (
+    BlockContent,
     BlockRequest,
     BlockResult,
     Compression,
@@ -22,6 +23,9 @@ from esdfs.rpc.messages import (
     ReplicationRequest,
     Target,
 )
+
+_NUMBER_MAX: Final = (1 << 63) - 1
+"""Of block ids and generations: a NameNode refuses reports of others, and all else that they say."""
 
 _DATA_TAG: Final = pb.BlockData.DATA_FIELD_NUMBER << 3 | 2
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
@@ -62,6 +66,8 @@ def decode_frame(raw: bytes) -> Frame:
         message = pb.BlockData.FromString(rest)
     except (DecodeError, IndexError) as error:
         raise InvalidRequest("not a BlockData message") from error
+    if message.generation > _NUMBER_MAX:
+        raise InvalidRequest(f"generation {message.generation} is over {_NUMBER_MAX}")
     return Frame(
         block_id=_block_id(message.block_id),
         data=data,
@@ -137,8 +143,8 @@ def _block_id(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 20 and text[0] != "0"):
         raise InvalidRequest(f"block id {text[:40]!r} is not a decimal number from 1 on")
     value = int(text)
-    if value >= 1 << 64:
-        raise InvalidRequest(f"block id {text} does not fit 64 bits")
+    if value > _NUMBER_MAX:
+        raise InvalidRequest(f"block id {text} is over {_NUMBER_MAX}")
     return value
 
 
@@ -180,6 +186,9 @@ def _decode_targets(targets: Iterable[pb.Target]) -> tuple[Target, ...]:
 
 def encode_request(request: BlockRequest) -> bytes:
     """As a serialized `BlockRequest`."""
+    expected = None
+    if request.expected is not None:
+        expected = pb.BlockContent(length_bytes=request.expected.length_bytes, crc32c=request.expected.crc32c)
     return pb.BlockRequest(
         block_id=str(request.block_id),
         generation=request.generation,
@@ -188,6 +197,7 @@ def encode_request(request: BlockRequest) -> bytes:
         deep=request.deep,
         epoch=request.epoch,
         cluster_id=request.cluster_id,
+        expected=expected,
     ).SerializeToString()
 
 
@@ -197,12 +207,16 @@ def decode_request(raw: bytes) -> BlockRequest:
         message = pb.BlockRequest.FromString(raw)
     except DecodeError as error:
         raise InvalidRequest("not a BlockRequest message") from error
+    expected = None
+    if message.HasField("expected"):
+        expected = BlockContent(message.expected.length_bytes, message.expected.crc32c)
     return BlockRequest(
         block_id=_block_id(message.block_id),
         generation=message.generation,
         offset=message.offset,
         length=message.length,
         deep=message.deep,
+        expected=expected,
         epoch=message.epoch,
         cluster_id=message.cluster_id,
     )

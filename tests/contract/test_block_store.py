@@ -180,6 +180,26 @@ def test_the_scrubber_finds_what_nobody_reads_and_remembers_what_it_read(shelf: 
     assert shelf.store.find(9).verified_us == 0
 
 
+def test_what_is_verified_is_read_from_the_disk(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf.put(plain_frames(7, DATA))
+    done: list[str] = []
+    for name in ("posix_fadvise", "preadv"):
+        real = getattr(os, name)
+
+        def call(*args: object, name: str = name, real: Callable[..., object] = real) -> object:
+            if not done or done[-1] != name:
+                done.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(os, name, call)
+    shelf.store.verify(shelf.store.find(7))
+    assert done == ["posix_fadvise", "preadv", "posix_fadvise"]
+    flip(shelf.data_path(7), MIB)
+    with pytest.raises(ReplicaCorrupt):
+        shelf.store.verify(shelf.store.find(7))
+    assert shelf.store.corrupt() == [BlockKey(7, 1)]
+
+
 # --- generations, deletes ---
 
 
@@ -231,6 +251,44 @@ def test_the_trash_is_kept_for_its_delay(shelf: Shelf) -> None:
     assert len(shelf.files("trash")) == 2
     assert shelf.store.empty_trash(delay_s=0) == 2
     assert shelf.files("trash") == []
+
+
+def set_aside_days_ago(shelf: Shelf, days: int) -> None:
+    flip(shelf.data_path(7), 9)
+    with pytest.raises(ReplicaCorrupt):
+        shelf.read(7)
+    for path in (shelf.roots[0] / "corrupt").iterdir():
+        block_id, generation, when = path.stem.split("_")
+        earlier = int(when) - days * 86_400 * 10**6
+        path.rename(path.with_stem(f"{block_id}_{generation}_{earlier}"))
+
+
+def test_what_was_set_aside_is_kept_until_the_leader_ordered_it_away_and_a_week_is_over(shelf: Shelf) -> None:
+    shelf.put(plain_frames(7, DATA))
+    set_aside_days_ago(shelf, 8)
+    assert shelf.store.empty_trash(delay_s=0) == 0
+    shelf.store.delete(7, 1)
+    assert shelf.store.empty_trash(delay_s=2 * 86_400) == 0
+    assert shelf.store.empty_trash(delay_s=0) == 2
+    shelf.put(plain_frames(7, DATA))
+    set_aside_days_ago(shelf, 6)
+    shelf.store.delete(7, 1)
+    assert shelf.store.empty_trash(delay_s=0) == 0
+    assert len(shelf.files("corrupt")) == 2
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_was_set_aside_and_replaced_is_not_reported_and_goes_after_a_week(
+    shelf: Shelf, restart: bool
+) -> None:
+    shelf.put(plain_frames(7, DATA))
+    set_aside_days_ago(shelf, 8)
+    shelf.put(plain_frames(7, DATA))
+    if restart:
+        shelf.reopen()
+    assert shelf.store.corrupt() == []
+    assert shelf.store.empty_trash(delay_s=0) == 2
+    assert logical(shelf, 7) == DATA
 
 
 def test_a_reader_is_not_disturbed_by_a_delete(shelf: Shelf) -> None:
@@ -366,6 +424,41 @@ def test_a_disk_that_is_full_at_a_write_is_not_failed_but_at_an_fsync_it_is(shel
         shelf.put(plain_frames(7, DATA))
 
 
+def test_a_directory_whose_name_may_not_be_durable_is_never_written_to(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk at the fsync, too: later the directory is there, and nobody would know."""
+
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(DiskFailed):
+            shelf.put(plain_frames(7, DATA))
+    assert shelf.volumes[0].failed
+    assert shelf.files("current") == []
+
+
+def test_a_directory_that_is_there_already_is_made_durable_before_it_is_used(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever made it may have been killed before its fsync."""
+    (shelf.roots[0] / layout.directory(7)).mkdir(parents=True)
+    flushed: list[str] = []
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        flushed.append(str(Path(f"/proc/self/fd/{fd}").readlink().relative_to(shelf.roots[0])))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    shelf.put(plain_frames(7, DATA))
+    assert flushed == ["current", "current/00", "current/00/00"]
+    shelf.put(plain_frames(8, DATA))
+    assert flushed[3:] == ["current/00/00"]
+
+
 @pytest.mark.parametrize("what", ["fdatasync", "fsync", "pwrite", "rename"])
 def test_when_the_disk_fails_nothing_is_acknowledged_and_nothing_is_tried_again(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, what: str
@@ -394,10 +487,15 @@ def test_when_the_disk_fails_nothing_is_acknowledged_and_nothing_is_tried_again(
 
 @pytest.mark.parametrize(
     ("number", "error"),
-    [(errno.EIO, ReplicaCorrupt), (errno.EMFILE, Overloaded), (errno.EACCES, DiskFailed)],
+    [
+        *((number, ReplicaCorrupt) for number in (errno.EIO, errno.EUCLEAN, errno.EBADMSG)),
+        *((number, Overloaded) for number in (errno.EMFILE, errno.ENOMEM)),
+        *((number, DiskFailed) for number in (errno.ENODEV, errno.ENXIO, errno.ESTALE)),
+    ],
 )
+@pytest.mark.parametrize("call", ["open", "preadv"])
 def test_a_failed_read_says_whose_fault_it_is(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, number: int, error: type[EsdfsError]
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, call: str, number: int, error: type[EsdfsError]
 ) -> None:
     shelf.put(plain_frames(7, DATA))
 
@@ -405,11 +503,12 @@ def test_a_failed_read_says_whose_fault_it_is(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "preadv", fail)
+        patch.setattr(os, call, fail)
         with pytest.raises(error):
             shelf.read(7)
     assert shelf.store.corrupt() == ([BlockKey(7, 1)] if error is ReplicaCorrupt else [])
-    assert not shelf.volumes[0].failed
+    assert bool(shelf.volumes[0].failed) is (error is DiskFailed)
+    assert (("removed", BlockKey(7, 1)) in shelf.heard.events) is (error is DiskFailed)
 
 
 def test_a_process_out_of_descriptors_does_not_blame_the_disk(

@@ -36,8 +36,13 @@ def shelf(tmp_path: Path) -> Shelf:
 
 
 @pytest.fixture
-def path(shelf: Shelf, tmp_path: Path) -> Iterator[str]:
-    server = LocalServer(str(tmp_path / "s"), shelf.store, Load(OsClock()), lambda: "ours")
+def load() -> Load:
+    return Load(OsClock())
+
+
+@pytest.fixture
+def path(shelf: Shelf, load: Load, tmp_path: Path) -> Iterator[str]:
+    server = LocalServer(str(tmp_path / "s"), shelf.store, load, lambda: "ours")
     server.start()
     yield server.path
     server.stop()
@@ -156,6 +161,16 @@ def test_a_data_file_cut_short_is_damage(shelf: Shelf, path: str, readers: Local
     with pytest.raises(ReplicaCorrupt):
         read(readers, path, 1)
     assert shelf.store.corrupt() == [BlockKey(1, 1)]
+
+
+def test_readers_of_this_host_are_load_like_those_of_others(
+    shelf: Shelf, load: Load, path: str, readers: LocalReaders
+) -> None:
+    shelf.put(plain_frames(1, DATA))
+    assert read(readers, path, 1) == DATA
+    now = load.take()
+    assert now.read_p99_ms > 0
+    assert now.read_bytes_s > 0
 
 
 def test_a_client_cannot_make_a_good_replica_look_bad(shelf: Shelf, path: str) -> None:

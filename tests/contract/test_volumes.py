@@ -1,5 +1,7 @@
 """Room, use and slowness of real volumes."""
 
+import errno
+import os
 import threading
 from pathlib import Path
 
@@ -9,12 +11,16 @@ from esdfs.blocks import MIB
 from esdfs.datanode.disk_watch import DiskWatch
 from esdfs.datanode.figures import Figures
 from esdfs.datanode.load import Load
+from esdfs.datanode.mover import VolumeMover
+from esdfs.datanode.pacing import Pace
 from esdfs.datanode.peers import PeerTable
 from esdfs.datanode.scrub import Scrubber
 from esdfs.datanode.volumes import Volume, open_volumes
 from esdfs.env_os import OsClock, OsRng
-from esdfs.errors import VolumeFull
+from esdfs.errors import Overloaded, VolumeFull
+from esdfs.ids import Micros
 from tests.blocks import Shelf, compressed_frames, content, flip, plain_frames
+from tests.cluster import eventually
 from tests.unit.datanode.clocks import HandClock
 
 DATA = content(3 * MIB + 777)
@@ -151,6 +157,66 @@ def test_a_limit_on_slowness_is_the_volumes_own(tmp_path: Path) -> None:
     volume.close()
 
 
+def test_a_volume_whose_trash_cannot_be_read_fails_and_the_others_are_emptied(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, volumes=2, capacity_bytes=64 * MIB)
+    for block_id in (1, 2):
+        shelf.put(plain_frames(block_id, DATA))
+    for block_id in (1, 2):
+        shelf.store.delete(block_id, 1)
+    bad, good = shelf.volumes
+    (bad.root / "trash").rename(bad.root / "gone")
+    assert shelf.store.empty_trash(delay_s=0) == 2
+    assert "emptying trash" in bad.failed
+    assert not good.failed
+    assert list((good.root / "trash").iterdir()) == []
+    shelf.store.close()
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.ENOTCONN, errno.EIO])
+def test_a_volume_whose_room_cannot_be_told_fails_and_heartbeats_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    shelf = Shelf(tmp_path, volumes=2, capacity_bytes=64 * MIB)
+    for block_id in (1, 2):
+        shelf.put(plain_frames(block_id, DATA))
+    bad, good = shelf.volumes
+    real = os.statvfs
+
+    def statvfs(path: Path) -> os.statvfs_result:
+        if path == bad.root:
+            raise OSError(number, os.strerror(number))
+        return real(path)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    pace = Pace(0, OsClock(), threading.Event().wait)
+    assert VolumeMover(shelf.store, OsClock(), pace, threshold=0.1, look_s=3600).even_out() == 0
+    told = figures(shelf)
+    assert told["storage_capacity"] == 64 * MIB
+    assert [volume["failed"] for volume in told["volumes"]] == [True, False]  # type: ignore[attr-defined]  # of heartbeats
+    assert os.strerror(number) in bad.failed
+    assert shelf.store.count() == 1
+    shelf.put(plain_frames(3, DATA))
+    assert good.used_bytes == 2 * len(DATA)
+    shelf.store.close()
+
+
+def test_room_that_cannot_be_told_for_want_of_descriptors_or_memory_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf(tmp_path)
+
+    def statvfs(path: Path) -> os.statvfs_result:
+        raise OSError(errno.ENOMEM, f"for {path}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "statvfs", statvfs)
+        assert figures(shelf)["available_space"] == 0
+        with pytest.raises(Overloaded):
+            shelf.put(plain_frames(1, DATA))
+    shelf.put(plain_frames(1, DATA))
+    shelf.store.close()
+
+
 class Busy:
     """Clients that are served until somebody says that they are gone."""
 
@@ -186,6 +252,69 @@ def test_the_scrubber_waits_for_clients_until_its_period_is_over(tmp_path: Path,
     thread.join()
     assert busy.asked.is_set() is not late
     assert shelf.store.find(1).verified_us > 0
+    shelf.store.close()
+
+
+class Ahead(OsClock):
+    """Real time, and some more."""
+
+    more_s = 0
+
+    def wall_us(self) -> Micros:
+        return Micros(super().wall_us() + self.more_s * 1_000_000)
+
+
+def test_the_scrubber_waits_for_clients_with_a_new_replica_no_longer_than_until_an_old_one_is_overdue(
+    tmp_path: Path,
+) -> None:
+    shelf = Shelf(tmp_path)
+    for block_id, age_s in ((1, 900), (2, 300)):
+        shelf.put(plain_frames(block_id, DATA))
+        then_s = OsClock().wall_us() // 1_000_000 - age_s
+        os.utime(shelf.data_path(block_id), (then_s, then_s))
+    shelf.reopen()
+    busy, clock = Busy(), Ahead()
+    scrubber = Scrubber(shelf.store, clock, period_s=1000, bytes_per_s=1e12, idle_ns=busy.idle_ns)
+    scrubber.start()
+    assert busy.asked.wait(10)
+    assert [shelf.store.find(number).verified_us for number in (1, 2)] == [0, 0]
+    clock.more_s = 200
+    eventually(lambda: shelf.store.find(1).verified_us > 0, what="the overdue one is read")
+    scrubber.stop()
+    shelf.store.close()
+
+
+def test_the_scrubber_reads_all_used_bytes_within_its_period_whatever_its_rate(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.put(plain_frames(1, DATA))
+    scrubber = Scrubber(shelf.store, OsClock(), period_s=1e-3, bytes_per_s=1)
+    scrubber.start()
+    eventually(lambda: shelf.store.find(1).verified_us > 0, what="it is read")
+    scrubber.stop()
+    shelf.store.close()
+
+
+def test_a_disk_that_is_read_only_ends_its_volume_and_not_the_scrubber(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf(tmp_path, volumes=2, capacity_bytes=64 * MIB)
+    shelf.put(plain_frames(1, DATA))
+    shelf.put(plain_frames(2, DATA))  # to the other volume, which holds less
+    bad = shelf.data_path(1).parents[3]
+    assert bad not in shelf.data_path(2).parents
+    real = os.utime
+
+    def utime(path: Path, ns: tuple[int, int]) -> None:
+        if bad in path.parents:
+            raise OSError(errno.EROFS, "Read-only file system")
+        real(path, ns=ns)
+
+    monkeypatch.setattr(os, "utime", utime)
+    scrubber = Scrubber(shelf.store, OsClock(), period_s=1e-3, bytes_per_s=1e12)
+    scrubber.start()
+    eventually(lambda: shelf.store.find(2).verified_us > 0, what="the other volume's is read")
+    scrubber.stop()
+    assert [bool(volume.failed) for volume in shelf.volumes] == [root == bad for root in shelf.roots]
     shelf.store.close()
 
 

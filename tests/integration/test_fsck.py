@@ -9,7 +9,7 @@ import pytest
 from esdfs.client import DFSClient
 from esdfs.rpc import datanode as dn
 from esdfs.rpc.channel import Channels
-from tests.blocks import content, flip, plain_frames
+from tests.blocks import content, flip, plain_frames, plant
 from tests.cluster import QUICK, Cluster, cluster, eventually
 
 DATA = content(50_000)
@@ -124,6 +124,43 @@ def test_reading_everything_reads_what_only_the_past_needs(live: Cluster, dfs: D
     )
     live.cli("restore", "/was", "--as-of", str(live.rest("GET", "/journal/head").body["last_txid"] - 1))
     assert dfs.read_bytes("/was") == DATA
+
+
+@pytest.mark.parametrize("found_by", ["a reader", "fsck /", "fsck of a path"])
+def test_a_replica_that_is_consistent_but_not_what_was_written_is_replaced(
+    live: Cluster, dfs: DFSClient, tmp_path: Path, found_by: str
+) -> None:
+    path = f"/swapped-{found_by.replace(' ', '-').replace('/', 'all')}"
+    dfs.write_bytes(path, DATA)
+    block_id = only_block(dfs, path)
+    eventually(lambda: live.holders(path)[0] == set(live.replicas(block_id)))
+    node_id = dfs.blocks(path)[0].locations[0].node_id
+    live.kill(node_id)
+    plant(live.replicas(block_id)[node_id], content(len(DATA), seed=2))
+    live.restart(node_id)
+    eventually(lambda: node_id in live.holders(path)[0])
+
+    if found_by == "a reader":
+
+        def is_set_aside() -> bool:
+            (tmp_path / "got").unlink(missing_ok=True)
+            live.cli("get", path, str(tmp_path / "got"))
+            assert (tmp_path / "got").read_bytes() == DATA
+            return any((live.volume(node_id) / "corrupt").glob(f"{block_id}_*.data"))
+
+        eventually(is_set_aside, what="the replica to be read from the DataNode that came back")
+    else:
+        top = [] if found_by == "fsck /" else [path]
+        told = live.run("fsck", "--repair", "--deep", *top).stdout.decode()
+        assert f"replica: block {block_id} on {node_id}: replica-corrupt: " in told
+        assert "consistent, but not what was written" in told
+
+    def is_replaced() -> bool:
+        files = live.replicas(block_id)
+        return len(files) >= 2 and all(file.read_bytes() == DATA for file in files.values())
+
+    eventually(is_replaced, what="another copy of what was written")
+    assert dfs.read_bytes(path) == DATA
 
 
 def test_a_drained_datanode_that_waits_for_what_nobody_can_read_says_so(

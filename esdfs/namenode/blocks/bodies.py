@@ -1,15 +1,45 @@
-"""What DataNodes say, and what they are answered. Strict on types; unknown keys are a newer DataNode's."""
+"""What DataNodes say, and what they are answered.
 
-from typing import Any, Final, TypeVar
+What decodes is in bounds: it fits keys, counters and sums. Unknown keys are a newer DataNode's.
+"""
+
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from esdfs.errors import InvalidRequest
+from esdfs.namenode.invalid import invalid_field
 
 T = TypeVar("T")
 
 REPORT_ENTRIES_MAX: Final = 50_000
 """Of one page; DataNodes send a tenth of it."""
+
+_NUMBER_MAX: Final = (1 << 63) - 1
+_MS_MAX: Final = 1e15
+_VOLUMES_MAX: Final = 1_024
+_PEERS_MAX: Final = 1_024
+"""DataNodes tell of 64."""
+
+_PAGE: Final = Meta(max_length=REPORT_ENTRIES_MAX)
+_CONTROL: Final = r"\x00-\x1f\x7f-\x9f"
+
+# Patterns end with \Z: $ would also match before a last line feed.
+BlockId = Annotated[int, Meta(ge=1, le=_NUMBER_MAX)]
+Generation = Annotated[int, Meta(ge=0, le=_NUMBER_MAX)]
+"""A wrong one, of a file that lies on a DataNode's disk, must not have its whole report refused."""
+Number = Annotated[int, Meta(ge=0, le=_NUMBER_MAX)]
+Bytes = Annotated[int, Meta(ge=0, le=_NUMBER_MAX)]
+Ms = Annotated[float, Meta(ge=0, le=_MS_MAX)]
+NodeId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=255)]
+"""Of who registers: what a DataNode's settings allow, and in bytes what a key may have."""
+Named = Annotated[str, Meta(min_length=1, max_length=255)]
+"""Somebody who may not exist. No pattern: a heartbeat has dozens, and patterns are slow."""
+Hostname = Annotated[str, Meta(pattern=rf"^[^\s{_CONTROL}-][^{_CONTROL}]*\Z", max_length=255)]
+"""Also an argument of the topology script, which must not take it for an option."""
+Line = Annotated[str, Meta(pattern=rf"^[^{_CONTROL}]*\Z", max_length=512)]
+Uuid = Annotated[str, Meta(pattern=rf"^[^{_CONTROL}]+\Z", max_length=64)]
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,14 +50,14 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
         store_p50_ms, store_p99_ms: Writers wait so long, after their last byte, for all receipts.
     """
 
-    streams: int = 0
-    read_bytes_s: int = 0
-    write_bytes_s: int = 0
-    fsync_p99_ms: float = 0.0
-    read_p50_ms: float = 0.0
-    read_p99_ms: float = 0.0
-    store_p50_ms: float = 0.0
-    store_p99_ms: float = 0.0
+    streams: Number = 0
+    read_bytes_s: Bytes = 0
+    write_bytes_s: Bytes = 0
+    fsync_p99_ms: Ms = 0.0
+    read_p50_ms: Ms = 0.0
+    read_p99_ms: Ms = 0.0
+    store_p50_ms: Ms = 0.0
+    store_p99_ms: Ms = 0.0
 
 
 class VolumeState(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,21 +68,24 @@ class VolumeState(msgspec.Struct, frozen=True, kw_only=True):
         slow: It works, but its fsyncs take too long: it gets no new blocks.
     """
 
-    volume_id: str
-    capacity_bytes: int = 0
-    available_bytes: int = 0
-    used_bytes: int = 0
+    volume_id: Annotated[str, Meta(max_length=64)]
+    capacity_bytes: Bytes = 0
+    available_bytes: Bytes = 0
+    used_bytes: Bytes = 0
     failed: bool = False
     slow: bool = False
-    fsync_p99_ms: float = 0.0
+    fsync_p99_ms: Ms = 0.0
+
+
+Volumes = Annotated[tuple[VolumeState, ...], Meta(max_length=_VOLUMES_MAX)]
 
 
 class PeerState(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a DataNode reaches another one. ``rtt_ms``: of a connection; 0 = not known."""
 
-    node_id: str
+    node_id: Named
     reachable: bool
-    rtt_ms: float = 0.0
+    rtt_ms: Ms = 0.0
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,34 +101,34 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
         highest_block_id: Of its replicas; 0 = it has none, or does not say.
     """
 
-    node_id: str
-    uuid: str
-    incarnation: int
-    hostname: str
-    port: int
-    cluster_id: str = ""
-    seq: int = 0
-    local_socket: str = ""
-    rack: str = ""
-    highest_block_id: int = 0
-    storage_capacity: int = 0
-    available_space: int = 0
-    used_bytes: int = 0
-    blocks_stored: int = 0
-    volumes: tuple[VolumeState, ...] = ()
+    node_id: NodeId
+    uuid: Uuid
+    incarnation: Number
+    hostname: Hostname
+    port: Annotated[int, Meta(ge=1, le=65_535)]
+    cluster_id: Line = ""
+    seq: Number = 0
+    local_socket: Line = ""
+    rack: Line = ""
+    highest_block_id: Number = 0
+    storage_capacity: Bytes = 0
+    available_space: Bytes = 0
+    used_bytes: Bytes = 0
+    blocks_stored: Number = 0
+    volumes: Volumes = ()
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """A DataNode lives, and how it does."""
 
-    incarnation: int
-    storage_capacity: int = 0
-    available_space: int = 0
-    used_bytes: int = 0
-    blocks_stored: int = 0
-    volumes: tuple[VolumeState, ...] = ()
+    incarnation: Number
+    storage_capacity: Bytes = 0
+    available_space: Bytes = 0
+    used_bytes: Bytes = 0
+    blocks_stored: Number = 0
+    volumes: Volumes = ()
     load: Load = Load()
-    peers: tuple[PeerState, ...] = ()
+    peers: Annotated[tuple[PeerState, ...], Meta(max_length=_PEERS_MAX)] = ()
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,16 +142,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         failed_replications: ``(block id, generation, node id)`` of targets that did not get their copy.
     """
 
-    incarnation: int
-    seq: int = 0
-    epoch: int = 0
+    incarnation: Number
+    seq: Number = 0
+    epoch: Number = 0
     full: bool = False
     first: bool = False
     last: bool = False
-    stored: tuple[tuple[int, int, int], ...] = ()
-    removed: tuple[tuple[int, int], ...] = ()
-    corrupt: tuple[tuple[int, int], ...] = ()
-    failed_replications: tuple[tuple[int, int, str], ...] = ()
+    stored: Annotated[tuple[tuple[BlockId, Generation, Bytes], ...], _PAGE] = ()
+    removed: Annotated[tuple[tuple[BlockId, Generation], ...], _PAGE] = ()
+    corrupt: Annotated[tuple[tuple[BlockId, Generation], ...], _PAGE] = ()
+    failed_replications: Annotated[tuple[tuple[BlockId, Generation, Named], ...], _PAGE] = ()
 
     def size(self) -> int:
         """How many entries it has."""
@@ -138,7 +171,9 @@ def decode(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:
     """
     try:
         return decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except msgspec.ValidationError as error:
+        raise invalid_field(error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"body: {error}") from error
 
 

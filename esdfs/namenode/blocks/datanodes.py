@@ -8,7 +8,7 @@ import msgspec
 
 from esdfs.blocks import DataNodeStatus
 from esdfs.env import Rng
-from esdfs.errors import IdentityConflict, InvalidRequest, UnknownDataNode
+from esdfs.errors import IdentityConflict, UnknownDataNode
 from esdfs.namenode.blocks.admin import Admin
 from esdfs.namenode.blocks.bodies import Heartbeat, Registration
 from esdfs.namenode.blocks.locations import DataNodeRow
@@ -200,12 +200,9 @@ class DataNodeTable:
         it may speak for a copy of them, so the one that is alive stays.
 
         Raises:
-            InvalidRequest: Not an identity or an address.
             IdentityConflict: Other disks under a known name, an older process than the one we know, or one
                 on another host than a living one.
         """
-        if not body.node_id or not body.uuid or not body.hostname or not 0 < body.port < 65536:
-            raise InvalidRequest("node_id, uuid, hostname and a port between 1 and 65535 are needed")
         known = self._by_id.get(body.node_id)
         if known is None:
             return
@@ -263,6 +260,11 @@ class DataNodeTable:
         if known is None:
             return Change(node, None, why)
         return Change(node, known.status, why) if known.status is not row.status else None
+
+    def stands(self, node: DataNode, rack: str) -> None:
+        """It is known by now where."""
+        node.row = msgspec.structs.replace(node.row, rack=rack)
+        self._domains = None
 
     def speaker(self, node_id: str, incarnation: int) -> DataNode:
         """Who speaks.

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 from esdfs.env import Clock
 from esdfs.namenode import events as ev
 from esdfs.namenode.blocks.datanodes import DataNodeTable
+from esdfs.namenode.blocks.expected import Expected
 from esdfs.namenode.blocks.garbage import Deletions, Why
 from esdfs.namenode.blocks.index import BlockIndex
-from esdfs.namenode.blocks.intake import Intake
 from esdfs.namenode.blocks.locations import LocationsStore, Replica
 from esdfs.namenode.blocks.policy import Policy, ns
 from esdfs.namenode.blocks.promises import Promises
@@ -30,7 +30,7 @@ class Following:
         deletions: Deletions,
         promises: Promises,
         replicator: BlockReplicator,
-        intake: Intake,
+        expected: Expected,
         policy: Policy,
         clock: Clock,
         on_wish: Callable[[ev.DataNodeStateSet], None],
@@ -42,7 +42,7 @@ class Following:
         self._deletions = deletions
         self._promises = promises
         self._replicator = replicator
-        self._intake = intake
+        self._expected = expected
         self._policy = policy
         self._clock = clock
         self._on_wish = on_wish
@@ -75,16 +75,22 @@ class Following:
         return stored
 
     def _completed(self, blocks: tuple[ev.CompletedBlock, ...]) -> None:
+        now_ns = self._clock.monotonic_ns()
         with self._store.write() as locations:
             for completed in blocks:
                 block = completed.block
                 self._promises.settle(block.block_id)
-                pipeline = [Replica(number, block.generation) for number in completed.replicas]
-                known = {replica.number for replica in locations.replicas(block.block_id)}
-                locations.lead(block.block_id, pipeline)
-                for replica in pipeline:
-                    if replica.number not in known:
-                        self._intake.expect(block.block_id, replica.number)
+                told = {
+                    replica.number: replica
+                    for replica in locations.replicas(block.block_id)
+                    if replica.generation == block.generation
+                }
+                # What a DataNode itself said is newer than its acknowledgement: it may have found rot since.
+                fresh = [Replica(number, block.generation) for number in completed.replicas]
+                locations.lead(block.block_id, [told.get(one.number, one) for one in fresh])
+                for number in completed.replicas:
+                    if number not in told:
+                        self._expected.add(number, block.block_id, now_ns)
         for completed in blocks:
             self._replicator.check(completed.block.block_id)
 
@@ -102,6 +108,7 @@ class Following:
             with self._store.write() as locations:
                 for number in generations:
                     locations.remove(block_id, number)
+                    self._expected.heard(number, block_id)
         if promised is not None:
             generations |= dict.fromkeys(promised.targets, promised.generation)
         for number, generation in generations.items():

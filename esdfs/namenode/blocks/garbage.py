@@ -88,6 +88,11 @@ class Deletions:
         orders[block_id] = Order(generation, why, due_ns, certain=certain)
         return True
 
+    @property
+    def has_room(self) -> bool:
+        """Whether more of them will be taken; a bit before `add` refuses."""
+        return len(self) < ORDERS_MAX * 0.9
+
     def owing(self) -> list[int]:
         """DataNodes that have any to make, by number."""
         return sorted(number for number, orders in self._by_node.items() if orders)

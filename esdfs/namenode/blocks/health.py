@@ -27,7 +27,7 @@ class Health(NamedTuple):
 
     Attributes:
         good: Right generation, not corrupt, not ordered away, on a DataNode that counts and is to stay.
-        sure: Those of ``good`` that a full report of their obeying DataNode vouches for, and that stay.
+        sure: Those of ``good`` that their obeying DataNode vouches for with a full report, and that stay.
         stale: Of another generation, on a DataNode that counts.
         corrupt: On a DataNode that counts.
         draining: Good, on a DataNode that is being decommissioned: read and copied from, not counted.
@@ -69,8 +69,18 @@ def examine(
     *,
     default_target: int,
     leaving: Callable[[int], bool],
+    expected: Callable[[int], bool],
 ) -> Health:
-    """Sort a block's copies; ``leaving`` tells whether a DataNode was ordered to delete its copy."""
+    """Sort a block's copies.
+
+    Args:
+        record: The block's.
+        replicas: What is known of its copies.
+        nodes: Where they are.
+        default_target: Copies of a block whose record asks for none in particular.
+        leaving: Whether a DataNode was ordered to delete its copy.
+        expected: Whether a DataNode has not said itself that it has one.
+    """
     good, sure, stale, corrupt, draining = [], [], [], [], []
     serving, domains = 0, set[str]()
     for number, generation, bad in replicas:
@@ -90,7 +100,7 @@ def examine(
             domains.add(nodes.domain(node.row))
             if node.status is not DataNodeStatus.MAINTENANCE:
                 serving += 1
-                if node.confirmed and node.obeys:
+                if node.confirmed and node.obeys and not expected(number):
                     sure.append(number)
     target = record.replication or default_target
     one_domain = target > 1 and len(domains) == 1 and len(nodes.domains) > 1

@@ -11,6 +11,7 @@ from esdfs.env import Clock
 from esdfs.errors import Overloaded
 from esdfs.namenode.blocks.bodies import Report
 from esdfs.namenode.blocks.datanodes import DataNode, DataNodeTable
+from esdfs.namenode.blocks.expected import Expected
 from esdfs.namenode.blocks.futures import Future, Futures
 from esdfs.namenode.blocks.garbage import Deletions, Why
 from esdfs.namenode.blocks.index import BlockIndex
@@ -49,6 +50,7 @@ class Intake:
         policy: Policy,
         clock: Clock,
         logger: FilteringBoundLogger,
+        expected: Expected,
         on_confirmed: Callable[[int], None],
     ) -> None:
         self.futures = Futures(policy)
@@ -65,7 +67,7 @@ class Intake:
         self._queue: deque[_Page | _Stored | _Sweep] = deque()
         self._waiting = 0
         self._full: dict[int, FullReport] = {}
-        self._hints: dict[tuple[int, int], int] = {}
+        self._expected = expected
 
     def __len__(self) -> int:
         return self._waiting
@@ -75,27 +77,23 @@ class Intake:
         """Whether anything that was said has not taken effect, the ends of full reports included."""
         return bool(self._queue)
 
-    def expect(self, block_id: int, number: int) -> None:
-        """A writer has a DataNode's word for a copy: a full report made before does not refute it."""
-        self._hints[number, block_id] = self._clock.monotonic_ns() + ns(self._policy.hint_ms)
-
     def disappointed(self, now_ns: int) -> set[int]:
-        """DataNodes that never reported what they had acknowledged; expected no longer."""
-        late = [key for key, until in self._hints.items() if until <= now_ns]
-        for key in late:
-            del self._hints[key]
-        return {number for number, _ in late}
+        """DataNodes that did not report what they had acknowledged, and are not saying everything now."""
+        late = self._expected.overdue(now_ns)
+        if not late:
+            return late
+        sweeping = {task.node.number for task in self._queue if isinstance(task, _Sweep)}
+        return late - self._full.keys() - sweeping
 
     def restarted(self, number: int, *, anew: bool) -> None:
         """A DataNode registered: a full report that is half here will not be finished.
 
-        ``anew``: It is another process. What its predecessor acknowledged is in the next report, or gone.
+        ``anew``: It is another process.
         """
         self._full.pop(number, None)
         self.futures.restarted(number)
         if anew:
-            for key in [key for key in self._hints if key[0] == number]:
-                del self._hints[key]
+            self._expected.restarted(number)
 
     def reconsider(self) -> set[int]:
         """Take in what was ahead of us and is no longer; DataNodes that should say everything once more."""
@@ -180,6 +178,7 @@ class Intake:
         block_id = item.block_id
         if item.news in _NOT_THERE:
             self.futures.gone(number, block_id)
+            self._expected.heard(number, block_id)
         match item.news:
             case News.CORRUPT:
                 if record is not None and locations.put(block_id, Replica(number, item.generation, True)):
@@ -222,10 +221,10 @@ class Intake:
                 self._unknown(locations, number, block_id, generation, verdict)
         for block_id in known:
             self._replicator.arrived(block_id, number)
-        if self._hints or self.futures:
+        if self._expected or self.futures:
             for block_id in known:
                 self.futures.gone(number, block_id)
-                self._hints.pop((number, block_id), None)
+                self._expected.heard(number, block_id)
         self._check([(block_id, known[block_id][1]) for block_id in news])
         return page.at == len(page.entries)
 
@@ -257,9 +256,8 @@ class Intake:
             self._confirmed(node, sweep.report)
             return True
         sweep.after = page[-1]
-        gone = [
-            block_id for block_id in sweep.report.absent(page) if (node.number, block_id) not in self._hints
-        ]
+        absent = sweep.report.absent(page)
+        gone = self._expected.refuted(node.number, absent, sweep.report.began_ns)
         if gone:
             with self._store.write() as locations:
                 for block_id in gone:
@@ -272,6 +270,7 @@ class Intake:
 
     def _confirmed(self, node: DataNode, report: FullReport) -> None:
         self.futures.settled(node.number, report.began_ns, report.names)
+        self._expected.settled(node.number, report.began_ns)
         if report.epoch < self._index.epoch():
             # An earlier leader's orders may yet take what it names.
             node.wants_report = True

@@ -14,6 +14,7 @@ from esdfs.namenode.blocks.balancing import Balancer
 from esdfs.namenode.blocks.beat import next_heartbeat_ms
 from esdfs.namenode.blocks.brake import Brake
 from esdfs.namenode.blocks.datanodes import Change, DataNode, DataNodeTable
+from esdfs.namenode.blocks.expected import Expected
 from esdfs.namenode.blocks.farewell import Farewell
 from esdfs.namenode.blocks.following import Following
 from esdfs.namenode.blocks.garbage import Deletions
@@ -83,6 +84,7 @@ class BlockManager:
         self._reign: int | None = index.epoch()  # the epoch it leads in
         self._brake = Brake(self._policy)
         self._cluster = index.cluster()
+        expected = Expected(self._policy)
         self.replicator = BlockReplicator(
             index,
             logger,
@@ -90,6 +92,7 @@ class BlockManager:
             store=store,
             nodes=self._nodes,
             deletions=self._deletions,
+            expected=expected,
             promises=self._promises,
             policy=self._policy,
             rng=rng,
@@ -106,6 +109,7 @@ class BlockManager:
             self._policy,
             clock,
             logger,
+            expected,
             self._on_confirmed,
         )
         self.unplaced = Unplaced(index, self._intake.futures, self._deletions, self._nodes, clock)
@@ -127,11 +131,12 @@ class BlockManager:
             self._deletions,
             self._promises,
             self.replicator,
-            self._intake,
+            expected,
             self._policy,
             clock,
             self._wanted,
         )
+        self._releasing = Releasing(clock, self._following.release, lambda: self._deletions.has_room)
         self._scanning = Scanning(
             index,
             store,
@@ -140,13 +145,12 @@ class BlockManager:
             self._policy,
             clock,
             logger,
-            on_stray=self._following.release,
+            on_stray=lambda block_id: self._releasing.add([block_id]),
         )
-        self._releasing = Releasing(clock, self._following.release)
         self.replicator.stopped = self._why_stopped()
         placing = Placing(self._cluster, self._nodes, self._promises, self._policy, rng)
         self.place, self.serving = placing.place, placing.serving
-        self.racks = Racks(config.topology, config.topology_script, logger)
+        self.racks = Racks(config.topology, config.topology_script, clock, logger)
         self._farewell = Farewell(
             index, store, self._nodes, self._deletions, self.replicator, self._policy, logger
         )
@@ -212,6 +216,11 @@ class BlockManager:
         if now_ns >= node.report_due_ns:
             node.wants_report = True
             node.report_due_ns = now_ns + ns(self._spread(self._policy.full_report_every_ms))
+        rack = self.racks.by_now(node_id, node.row.hostname)
+        if rack and rack != node.row.rack:
+            self._nodes.stands(node, rack)
+            self._scanning.blocks_of(node.number)
+            self._log.info("rack learned", node_id=node_id, rack=rack)
         failed_before = node.row.failed_volumes
         change = self._nodes.heartbeat(node, told, now_ns, self._clock.wall_us())
         self._rows.changed(node.number)

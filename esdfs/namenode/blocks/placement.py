@@ -85,7 +85,7 @@ def choose(
 def _weighted(among: Sequence[Candidate], rng: Rng) -> Candidate:
     if len(among) == 1:
         return among[0]
-    weights = [(candidate.available_bytes + 1) / (1 + candidate.pressure) for candidate in among]
+    weights = [(candidate.available_bytes + 1) / (1 + max(0, candidate.pressure)) for candidate in among]
     point = rng.random() * sum(weights)
     for candidate, weight in zip(among, weights, strict=True):
         point -= weight

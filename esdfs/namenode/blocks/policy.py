@@ -43,7 +43,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             when an operator says so.
         balance_bytes_per_s: Each DataNode sends at most so much of that, unless an operator says otherwise.
         balance_pause_ms: Balancing that nobody asked for begins this long after the last at the earliest.
-        queued_max: Blocks remembered as needing copies; the scan finds the others again.
+        queued_max: Blocks remembered as needing copies as much as another, or more; the scan finds the others
+            again.
     """
 
     heartbeat_interval_ms: int = 1_000

@@ -20,6 +20,12 @@ class RepairQueues:
         """The queue a block is in."""
         return self._levels.get(block_id)
 
+    def as_urgent(self, level: Level) -> int:
+        """How many blocks are as urgent as that, or more; those nobody can mend are in no one's way."""
+        if level in {Level.CORRUPT_ONLY, Level.MISSING}:
+            return len(self._blocks[level])
+        return sum(len(self._blocks[other]) for other in Level if other <= level)
+
     def at(self, level: Level) -> KeysView[int]:
         """All blocks of a queue."""
         return self._blocks[level].keys()

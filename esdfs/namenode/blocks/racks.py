@@ -6,6 +6,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
+from esdfs.env import Clock
 from esdfs.namenode.blocks import bodies
 from esdfs.namenode.children import Child
 from esdfs.namenode.config import is_rack
@@ -13,6 +14,11 @@ from esdfs.namenode.config import is_rack
 DEFAULT_RACK: Final = "/default"
 
 _SCRIPT_S: Final = 5.0
+_WAIT_S: Final = 3.0
+"""A registration waits so long for the script: its DataNode gives up after 10 s, and would begin anew."""
+
+_RUNS_MAX: Final = 8
+_AGAIN_S: Final = 60
 _ANSWER_BYTES_MAX: Final = 64 << 10
 
 
@@ -24,16 +30,21 @@ class Racks:
         script: A program that is called with a host and prints its rack; "" = there is none.
     """
 
-    def __init__(self, topology: Mapping[str, str], script: str, logger: FilteringBoundLogger) -> None:
+    def __init__(
+        self, topology: Mapping[str, str], script: str, clock: Clock, logger: FilteringBoundLogger
+    ) -> None:
         self._topology = topology
         self._script = script
+        self._clock = clock
         self._log = logger
         self._learned: dict[str, str] = {}
-        self._asking = asyncio.Lock()
+        self._again_ns: dict[str, int] = {}  # of hosts that the script failed for
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._turns = asyncio.Semaphore(_RUNS_MAX)
 
     def of(self, node_id: str, host: str, told: str) -> str:
         """A DataNode's rack; ``told`` is what it says itself."""
-        known = self._topology.get(node_id) or self._topology.get(host) or self._learned.get(host)
+        known = self._known(node_id, host)
         if known:
             return known
         if told and not is_rack(told):
@@ -41,8 +52,17 @@ class Racks:
             return DEFAULT_RACK
         return told or DEFAULT_RACK
 
+    def by_now(self, node_id: str, host: str) -> str:
+        """What settings and script say by now; "" = nothing. A script that failed is asked again."""
+        known = self._known(node_id, host)
+        if not known and host in self._again_ns:
+            self._ask(host)
+        return known
+
     async def learn(self, registration: bytes) -> None:
         """Ask the script about who registers. Without an answer in time the DataNode's own word counts.
+
+        Who the script failed for waits no second time: it is asked again later, in the background.
 
         Raises:
             InvalidRequest: Not a registration.
@@ -50,23 +70,41 @@ class Racks:
         if not self._script:
             return
         told = bodies.decode(bodies.registration, registration)
-        async with self._asking:
-            if not {told.node_id, told.hostname} & {*self._topology, *self._learned}:
-                await self._ask(told.hostname)
+        host = told.hostname
+        if self._known(told.node_id, host):
+            return
+        has_failed = host in self._again_ns
+        asking = self._ask(host)
+        if asking is not None and not has_failed:
+            await asyncio.wait({asking}, timeout=_WAIT_S)
 
-    async def _ask(self, host: str) -> None:
-        try:
-            rack = await _run(self._script, host)
-        except (OSError, TimeoutError) as error:
-            # Not remembered: the next registration asks again.
-            why = str(error) or f"no answer within {_SCRIPT_S:.0f} s"
+    def _known(self, node_id: str, host: str) -> str:
+        return self._topology.get(node_id) or self._topology.get(host) or self._learned.get(host, "")
+
+    def _ask(self, host: str) -> "asyncio.Task[None] | None":
+        """The one run for this host, begun if there is none; None when the last one failed just now."""
+        if host in self._asking:
+            return self._asking[host]
+        if self._clock.monotonic_ns() < self._again_ns.get(host, 0):
+            return None
+        task = asyncio.get_running_loop().create_task(self._look_up(host), name=f"rack of {host}")
+        self._asking[host] = task
+        task.add_done_callback(lambda _: self._asking.pop(host))
+        return task
+
+    async def _look_up(self, host: str) -> None:
+        async with self._turns:
+            rack = ""
+            try:
+                rack = await _run(self._script, host)
+                why = "" if is_rack(rack) else f"it said {rack[:80]!r}"
+            except (OSError, TimeoutError) as error:
+                why = str(error) or f"no answer within {_SCRIPT_S:.0f} s"
+        if why:
             self._log.warning("topology script failed", script=self._script, host=host, why=why)
+            self._again_ns[host] = self._clock.monotonic_ns() + _AGAIN_S * 10**9
             return
-        if not is_rack(rack):
-            self._log.warning(
-                "topology script failed", script=self._script, host=host, why=f"it said {rack[:80]!r}"
-            )
-            return
+        self._again_ns.pop(host, None)
         self._learned[host] = rack
 
 

@@ -10,6 +10,7 @@ from esdfs.env import Rng
 from esdfs.namenode.blocks import bodies
 from esdfs.namenode.blocks.copies import Copies, Copy
 from esdfs.namenode.blocks.datanodes import DataNodeTable
+from esdfs.namenode.blocks.expected import Expected
 from esdfs.namenode.blocks.garbage import Deletions, Order, Why
 from esdfs.namenode.blocks.health import Health, Level, examine
 from esdfs.namenode.blocks.homes import Homes
@@ -58,6 +59,7 @@ class BlockReplicator:
         store: LocationsStore,
         nodes: DataNodeTable,
         deletions: Deletions,
+        expected: Expected,
         promises: Promises,
         policy: Policy,
         rng: Rng,
@@ -72,6 +74,7 @@ class BlockReplicator:
         self._store = store
         self._nodes = nodes
         self._deletions = deletions
+        self._expected = expected
         self._policy = policy
         self._copies = Copies(policy)
         self._homes = Homes(nodes, deletions, self._copies, promises, policy, rng)
@@ -143,6 +146,7 @@ class BlockReplicator:
             self._nodes,
             default_target=self.replication_factor,
             leaving=lambda number: self._deletions.leaving(number, block_id),
+            expected=lambda number: (number, block_id) in self._expected,
         )
 
     def _file(self, block_id: int, health: Health) -> None:
@@ -152,7 +156,8 @@ class BlockReplicator:
                 self._drop(block_id)
                 self.logger.debug("block has its copies again", block_id=block_id)
             return
-        if before is None and len(self._queues) >= self._policy.queued_max and level is not Level.ONE_LEFT:
+        is_full = self._queues.as_urgent(level) >= self._policy.queued_max
+        if before is None and is_full and level is not Level.ONE_LEFT:
             self.overflowed = True
             return
         self._queues.put(block_id, level, (*health.good, *health.draining))
@@ -233,8 +238,13 @@ class BlockReplicator:
         return health.good if as_it_should and health.good == health.sure and not others else ()
 
     def mending(self) -> bool:
-        """Whether copies are missing that can be made, as far as noticed."""
-        return bool(self._copies) or any(self._queues.at(level) for level in _WORKABLE)
+        """Whether copies are missing that can be made, as far as noticed.
+
+        A block that is badly placed lacks none: it is waited for while it is copied, since there may be no
+        room where it should be.
+        """
+        lacking = (level for level in _WORKABLE if level is not Level.BADLY_PLACED)
+        return bool(self._copies) or any(self._queues.at(level) for level in lacking)
 
     def settling(self) -> bool:
         """Whether copies are missing that can be made, or there are too many, as far as noticed."""

@@ -14,11 +14,16 @@ class Releasing:
 
     Args:
         give_up: What to do with each.
+        has_room: Whether that can be done now. Given up without an order, a copy would stay until its
+            DataNode says everything the next time.
     """
 
-    def __init__(self, clock: Clock, give_up: Callable[[int], None]) -> None:
+    def __init__(
+        self, clock: Clock, give_up: Callable[[int], None], has_room: Callable[[], bool] = lambda: True
+    ) -> None:
         self._clock = clock
         self._give_up = give_up
+        self._has_room = has_room
         self._waiting: deque[int] = deque()
 
     def __len__(self) -> int:
@@ -31,6 +36,8 @@ class Releasing:
     def work(self, deadline_ns: int) -> bool:
         """Work until then, at least a little; whether there is more."""
         while self._waiting:
+            if not self._has_room():
+                return False
             self._give_up(self._waiting.popleft())
             if self._clock.monotonic_ns() >= deadline_ns:
                 break

@@ -169,9 +169,14 @@ class PresentView:
         value = self._txn.get(b"retention", db=self._dbs[b"meta"])
         return DEFAULT_RETENTION if value is None else _retention(value)
 
+    def _named(self, name: str, table: bytes) -> bytes | None:
+        """What has this name; nothing has an empty one, and LMDB raises on a key without bytes."""
+        found: bytes | None = self._txn.get(name.encode(), db=self._dbs[table]) if name else None
+        return found
+
     def pin(self, name: str) -> SnapshotCreated | None:
         """The snapshot of this name."""
-        value = self._txn.get(name.encode(), db=self._dbs[b"pin"])
+        value = self._named(name, b"pin")
         return None if value is None else _pin(value)
 
     def pins(self) -> list[SnapshotCreated]:
@@ -180,7 +185,7 @@ class PresentView:
 
     def cursor(self, name: str) -> Cursor | None:
         """See ``Present.cursor``."""
-        value = self._txn.get(name.encode(), db=self._dbs[b"cursor"])
+        value = self._named(name, b"cursor")
         return None if value is None else _cursor(value)
 
     def cursors(self) -> list[Cursor]:
@@ -253,7 +258,7 @@ class PresentView:
 
     def number_of(self, node_id: str) -> int | None:
         """See ``Present.number_of``."""
-        value = self._txn.get(node_id.encode(), db=self._dbs[b"dnid"])
+        value = self._named(node_id, b"dnid")
         return None if value is None else U32.unpack(value)[0]
 
     def datanode(self, number: int) -> DataNodeAdded | None:

@@ -120,8 +120,8 @@ def _as_msgpack(body: bytes) -> msgspec.Raw:
 
 
 def _named(node_id: str) -> str:
-    if not node_id or len(node_id) > 255 or not node_id.isprintable():
-        raise InvalidRequest("node_id must be a printable name of at most 255 characters", field="node_id")
+    if not 1 <= len(node_id.encode()) <= 255 or not node_id.isprintable():
+        raise InvalidRequest("node_id must be a printable name of at most 255 bytes", field="node_id")
     return node_id
 
 

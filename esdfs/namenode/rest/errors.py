@@ -9,7 +9,7 @@ import structlog
 from falcon.asgi import App, Request, Response
 
 from esdfs.errors import EsdfsError, NotLeader, Retry
-from esdfs.namenode.rest.request import invalid_field
+from esdfs.namenode.invalid import invalid_field
 
 PROBLEM: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 1

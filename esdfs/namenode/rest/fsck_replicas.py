@@ -9,10 +9,11 @@ from typing import Final, NamedTuple
 import msgspec
 from falcon.asgi import Request, Response
 
+from esdfs.blocks import Block
 from esdfs.errors import InvalidRequest, NotFound
 from esdfs.namenode.blocks.unplaced import Found, Page
 from esdfs.namenode.frames import UnplacedReplicas
-from esdfs.namenode.namespace.inodes import BlockRecord, Inode
+from esdfs.namenode.namespace.inodes import BlockRecord
 from esdfs.namenode.rest import request
 from esdfs.namenode.rest.edge import Edge, answer, stamp
 from esdfs.namenode.rest.ports import View
@@ -32,6 +33,8 @@ class Held(msgspec.Struct):
         node_id, address: Of its DataNode; address "" = not known here.
         why: Of any state but ``needed``.
         path: The present file its block was written for, if that still names it.
+        length_bytes, crc32c: What the block must be (crc32c: of its logical bytes, 8 hex digits), if ``path``
+            tells and this is its generation; null = not known here.
     """
 
     block_id: str
@@ -41,6 +44,8 @@ class Held(msgspec.Struct):
     state: State
     why: str
     path: str | None
+    length_bytes: int | None = None
+    crc32c: str | None = None
 
 
 class Replicas(msgspec.Struct):
@@ -100,14 +105,17 @@ class FsckReplicas:
         held: list[Held] = []
         for seen, (block_id, replicas) in enumerate(page, 1):
             record = view.block(block_id)
-            path = needs.path_of(block_id, record)
+            path, block = needs.named_by(block_id, record)
             present = path is not None or (
                 record is not None and (not record.complete or await self._is_linked(view, place, block_id))
             )
             need = Need(record, needs.copies(record), present)
             judged = judge(block_id, need, replicas, nodes, allocated)
             for replica, found in zip(replicas, judged, strict=True):
-                held.append(self._held(view, replica.number, block_id, replica.generation, found, path))
+                one = self._held(view, replica.number, block_id, replica.generation, found, path)
+                if block is not None and block.generation == replica.generation:
+                    one.length_bytes, one.crc32c = block.length_bytes, f"{block.crc32c:08x}"
+                held.append(one)
             if seen % _SLICE == 0:
                 await asyncio.sleep(0)
         if len(page) < limit:
@@ -157,29 +165,30 @@ class _Needs:
         settings = view.cluster()
         self._copies = settings.replication if settings else 0
         self._inode = 0
-        self._found: tuple[str, Inode] | None = None
-        self._blocks: frozenset[int] = frozenset()
+        self._path = ""
+        self._blocks: dict[int, Block] = {}
 
     def copies(self, record: BlockRecord | None) -> int:
         """How many a block should have."""
         return 0 if record is None else record.replication or self._copies
 
-    def path_of(self, block_id: int, record: BlockRecord | None) -> str | None:
-        """The present file a block was written for, if it names it still."""
+    def named_by(self, block_id: int, record: BlockRecord | None) -> tuple[str | None, Block | None]:
+        """The present file a block was written for, and the block there, if it names it still."""
         if record is None or not record.complete:
-            return None
+            return None, None
         if record.inode != self._inode:
             self._look(record.inode)
-        return self._found[0] if self._found is not None and block_id in self._blocks else None
+        block = self._blocks.get(block_id)
+        return (None if block is None else self._path), block
 
     def _look(self, inode: int) -> None:
         self._inode = inode
         try:
-            self._found = self._view.by_id(inode)
+            self._path, found = self._view.by_id(inode)
         except NotFound:
-            self._found, self._blocks = None, frozenset()
+            self._blocks = {}
         else:
-            self._blocks = frozenset(block.block_id for block in self._found[1].blocks)
+            self._blocks = {block.block_id: block for block in found.blocks}
 
 
 class _Linked:

@@ -17,6 +17,7 @@ from falcon import HTTPUnsupportedMediaType
 from falcon.asgi import Request
 
 from esdfs.errors import InvalidPath, InvalidRequest, PayloadTooLarge
+from esdfs.namenode.invalid import invalid_field
 from esdfs.namenode.namespace.paths import normalise
 from esdfs.namenode.rest.answers import TIME_US_MAX
 
@@ -240,15 +241,6 @@ def parse(decode: Callable[[bytes], T], body: bytes) -> T:
         raise InvalidRequest(f"body is not JSON: {error}") from error
     except RecursionError as error:
         raise InvalidRequest("body is nested too deeply") from error
-
-
-def invalid_field(error: msgspec.ValidationError) -> InvalidRequest:
-    """What msgspec found wrong, with the field it names as a detail."""
-    message = str(error)
-    _, found, place = message.rpartition(" - at `$")
-    if not found:
-        return InvalidRequest(f"body: {message}")
-    return InvalidRequest(f"body: {message}", field=place.rstrip("`").lstrip("."))
 
 
 def octal_mode(value: str) -> int:

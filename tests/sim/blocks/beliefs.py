@@ -15,5 +15,7 @@ def is_sure(namenode: "SimNameNode", block_id: int, replica: Replica) -> bool:
     node = manager._nodes.get(replica.number)
     if node is None or replica.corrupt or manager._deletions.leaving(replica.number, block_id):
         return False
+    if (replica.number, block_id) in manager.replicator._expected:
+        return False
     stays = node.status is not DataNodeStatus.MAINTENANCE and not node.drains
     return node.obeys and node.confirmed and stays

@@ -7,6 +7,7 @@ import msgspec
 
 from esdfs.namenode.blocks.bodies import Report
 from esdfs.namenode.blocks.datanodes import DataNode
+from esdfs.namenode.blocks.expected import Expected
 from esdfs.namenode.blocks.health import Health, Level, examine
 from esdfs.namenode.blocks.locations import Replica
 from esdfs.namenode.blocks.manager import BlockManager
@@ -74,6 +75,7 @@ def _counts_leaving_copies(manager: BlockManager) -> None:
             replicator._nodes,
             default_target=replicator.replication_factor,
             leaving=lambda _number: False,
+            expected=lambda number: (number, block_id) in replicator._expected,
         )
 
     _replace(replicator, "_examine", with_leaving)
@@ -90,9 +92,15 @@ def _counts_corrupt(manager: BlockManager) -> None:
             replicator._nodes,
             default_target=replicator.replication_factor,
             leaving=lambda number: replicator._deletions.leaving(number, block_id),
+            expected=lambda number: (number, block_id) in replicator._expected,
         )
 
     _replace(replicator, "_examine", with_corrupt)
+
+
+def _trusts_old_news(manager: BlockManager) -> None:
+    """What completed files name counts as if its DataNodes had said so."""
+    manager.replicator._expected = Expected(manager.replicator._policy)
 
 
 def _trusts_dead_nodes(manager: BlockManager) -> None:
@@ -196,6 +204,7 @@ MUTANTS: dict[str, Callable[[], Mutant]] = {
     "deletes-on-unsure-copies": lambda: _Broken(_deletes_on_unsure_copies),
     "counts-leaving-copies": lambda: _Broken(_counts_leaving_copies),
     "counts-corrupt": lambda: _Broken(_counts_corrupt),
+    "trusts-old-news": lambda: _Broken(_trusts_old_news),
     "trusts-dead-nodes": lambda: _Broken(_trusts_dead_nodes),
     "ignores-brake": lambda: _Broken(_ignores_brake),
     "deletes-future-ids": _DeletesFutureIds,

@@ -62,6 +62,7 @@ class SimNameNode:
         self._boots = 0
         self._paused_ns = 0
         self._commits: deque[Commit] = deque()
+        self._applied: list[Commit] = []
         self._held: list[Callable[[], object]] = []
         self.manager: BlockManager
         self.store: LocationsStore
@@ -72,7 +73,10 @@ class SimNameNode:
         """Start its process; ``fresh``: the machine was off, so locations are gone."""
         assert not self.up, "one process at a time"
         self._boots += fresh
-        self.apply()
+        if self.life == 0:
+            self.apply()
+        elif fresh:
+            self._roll_back()
         self.up, self.paused = True, False
         self.life += 1
         self.store = LocationsStore(self._directory, boot=f"boot {self._boots}", bytes_max=1 << 27)
@@ -91,6 +95,17 @@ class SimNameNode:
         self.heard_ns.clear()
         self._world.after(BREATH_NS, self._tick, self.life)
         self._world.after(CLEANUP_NS, self._cleanup, self.life)
+        self._world.after(self._chance.randrange(2_000) * MS, self._apply_later)
+
+    def _roll_back(self) -> None:
+        """Its projection is lost: it begins at some checkpoint, and is told anew what came after it."""
+        at = self._chance.randrange(len(self._applied) // 2, len(self._applied) + 1)
+        reign, self.view = self.view.reign, Namespace(self._cluster.settings)
+        for commit in self._applied[:at]:
+            commit.change(self.view)
+        self.view.reign = reign
+        self._commits.extendleft(reversed(self._applied[at:]))
+        del self._applied[at:]
 
     def crash(self) -> None:
         """What was committed to the store stays, as the kernel lives on."""
@@ -174,6 +189,7 @@ class SimNameNode:
         """Everything that is committed."""
         while self._commits:
             commit = self._commits.popleft()
+            self._applied.append(commit)
             commit.change(self.view)
             if self.up:
                 self.manager.on_committed(commit.events)

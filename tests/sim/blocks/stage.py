@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from esdfs.blocks import Block
+from esdfs.errors import UnknownDataNode
+from esdfs.namenode import events as ev
 from esdfs.namenode.blocks.policy import Policy
 from tests.sim.blocks.cluster import Cluster
-from tests.sim.blocks.datanode import Link, SimDataNode
+from tests.sim.blocks.datanode import Link, Process, SimDataNode
 from tests.sim.blocks.mutants import mutant
 from tests.sim.blocks.namenode import SimNameNode
-from tests.sim.blocks.namespace import Commit, Namespace
+from tests.sim.blocks.namespace import BLOCK_BYTES, Commit, Namespace
 from tests.sim.world import MS, World
 
 SECOND_NS = 1_000 * MS
@@ -98,11 +101,31 @@ class Stage:
             self.node(name).store(block_id)
         return block_id
 
+    def complete(self, *homes: str) -> int:
+        """A file of one block has just been written there."""
+        block_id = self.cluster.truth.next_id
+        numbers = tuple(self.cluster.truth.numbers[name] for name in homes)
+
+        def change(namespace: Namespace) -> None:
+            namespace.allocate(block_id, block_id, len(homes))
+            namespace.complete(block_id)
+
+        for name in homes:
+            self.node(name).store(block_id)
+        block = ev.CompletedBlock(Block(block_id, 1, BLOCK_BYTES, BLOCK_BYTES, 0), numbers)
+        done = ev.FileCompleted(block_id, 1, "f", BLOCK_BYTES, 0, (block,), 0, 0)
+        self.cluster.commit(Commit(change, [done]))
+        return block_id
+
     def speak(self, *names: str, to: SimNameNode) -> None:
         """These send a heartbeat and what they have to report, and take their orders."""
         for name in names:
-            for _ in self.link(name, to)._exchange():
-                pass
+            link = self.link(name, to)
+            try:
+                _all(link._exchange())
+            except UnknownDataNode:  # a NameNode that was restarted
+                link._registered = False
+                _all(link._exchange())
         self.pass_s(1)
 
     def pass_s(self, seconds: int) -> None:
@@ -123,6 +146,11 @@ class Stage:
     def close(self) -> None:
         for namenode in self.cluster.namenodes:
             namenode.destroy()
+
+
+def _all(process: Process) -> None:
+    for _ in process:
+        pass
 
 
 @contextmanager

@@ -91,6 +91,26 @@ def elected_again_without_knowing_of_another(on: Stage) -> None:
     _ends_well(on, block_id, on.first)
 
 
+def old_news_for_who_was_away(on: Stage) -> None:
+    """While the second one was down a block was written, and moved. It is told where it was written."""
+    _leads(on, on.first)
+    on.speak(*NODES, to=on.second)
+    on.second.crash()
+    block_id = on.complete("dn-1", "dn-2")
+    for old, new in (("dn-1", "dn-3"), ("dn-2", "dn-4")):
+        on.node(new).store(block_id)
+        on.node(old).lose(block_id)
+    for name in ("dn-3", "dn-4"):
+        on.node(name).capacity_blocks //= 100
+    on.second.boot(fresh=True)
+    on.cluster.elect(on.second)
+    for _ in range(90):
+        on.speak(*NODES, to=on.second)
+        for name in NODES:
+            on.node(name).obey()
+    assert on.copies(block_id) == {"dn-3", "dn-4"}
+
+
 def an_order_that_is_late(on: Stage) -> None:
     """The leader asks dn-3 what became of its order, and dn-3 still has the copy: the order is void."""
     block_id = _one_too_many(on, on.first, on.second)
@@ -106,6 +126,7 @@ STORIES: dict[str, Callable[[Stage], None]] = {
         a_report_from_before_the_election,
         what_a_follower_heard,
         elected_again_without_knowing_of_another,
+        old_news_for_who_was_away,
         an_order_that_is_late,
     )
 }

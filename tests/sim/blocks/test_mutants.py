@@ -20,6 +20,7 @@ KILLED_BY: dict[str, tuple[int | str, str]] = {
     "trusts-reports-of-earlier-epochs": ("a-report-from-before-the-election", "B6"),
     "obeys-deposed-leaders": ("a-deposed-leaders-order", "B6"),
     "obeys-late-orders": ("an-order-that-is-late", "B6"),
+    "trusts-old-news": ("old-news-for-who-was-away", "B6"),
     "moves-unsure-copies": (0, "B21"),
     "moves-what-lacks-copies": (0, "B21"),
     "forgets-what-is-on-its-way": (0, "B21"),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from esdfs.cli.conditions import ALARMS_SHOWN, alarm_lines, alarmed, of_datanodes
+from esdfs.cli.conditions import ALARMS_SHOWN, alarm_lines, alarmed, load, of_datanodes
 
 WELL: dict[str, Any] = {
     "node_id": "dn-1",
@@ -21,6 +21,22 @@ WELL: dict[str, Any] = {
 }
 PROGRESS = {"blocks_left": 3, "unreadable": 0, "unreadable_first": [], "files_open": 1, "ready": False}
 STUCK = PROGRESS | {"unreadable": 2, "unreadable_first": ["7", "9"]}
+
+
+@pytest.mark.parametrize(
+    ("rates", "p99s_ms", "told"),
+    [
+        ((0, 0), (0, 0, 0), ("0/0", "-/-/-")),
+        ((12 << 20, 3500), (3.4, 40, 9), ("12M/3.4K", "3/40/9ms")),
+        ((5, 6), (0, 0, 0.2), ("5/6", "-/-/0ms")),
+    ],
+)
+def test_load_is_told_in_two_words(
+    rates: tuple[int, int], p99s_ms: tuple[float, float, float], told: tuple[str, str]
+) -> None:
+    names = ("read_p99_ms", "store_p99_ms", "fsync_p99_ms")
+    said = {"read_bytes_s": rates[0], "write_bytes_s": rates[1], **dict(zip(names, p99s_ms, strict=True))}
+    assert load(said) == told
 
 
 def test_of_those_in_service_and_well_nothing_is_told() -> None:

@@ -11,7 +11,10 @@ from esdfs.checksum import Buffer
 from esdfs.client.transfers import get_local, put_bytes
 from esdfs.client.writer import WriteOptions
 from esdfs.env_os import OsRng
-from esdfs.errors import Unavailable
+from esdfs.errors import ReplicaCorrupt, Unavailable
+from esdfs.rpc import datanode as dn
+from esdfs.rpc.messages import BlockRequest
+from tests.blocks import content, plain_frames
 from tests.datanodes import Process
 from tests.unit.client.conftest import World
 
@@ -89,6 +92,43 @@ def test_a_replica_that_is_consistent_but_another_block_is_not_believed(
 
     with pytest.raises(Exception, match="not what was written"):
         remote.copy(write_at)
+
+
+@pytest.mark.parametrize("length", [0, 1000, MIB, MIB + 5])
+@pytest.mark.parametrize("local", [True, False])
+def test_a_replica_of_other_bytes_is_not_delivered_and_its_datanode_sets_it_aside(
+    world: World, stored: str, nodes: list[Process], length: int, local: bool
+) -> None:
+    block = world.namespace.files[stored]["located"][0]
+    block_id = int(block["block_id"])
+    if local:
+        block["locations"][0]["local_socket"] = str(next(nodes[0].volume.glob("*.sock")))
+    channel = world.reading.channels.get(nodes[0].address)
+    dn.delete(channel, BlockRequest(block_id=block_id, generation=1), timeout_s=20)
+    (planted,) = dn.store_blocks(channel, plain_frames(block_id, content(length)), timeout_s=20)
+    assert planted.error() is None
+    got = bytearray(len(NOISE))
+
+    def write_at(offset: int, data: Buffer) -> None:
+        got[offset : offset + len(data)] = data
+
+    world.remote(stored).copy(write_at)
+    assert bytes(got) == NOISE
+    with pytest.raises(ReplicaCorrupt, match="set aside"):
+        dn.check(channel, BlockRequest(block_id=block_id), timeout_s=20)
+    assert world.content(stored) == NOISE
+
+
+def test_a_replica_too_short_for_a_range_is_left_for_another_and_set_aside(
+    world: World, stored: str, nodes: list[Process]
+) -> None:
+    block_id = int(world.namespace.files[stored]["located"][0]["block_id"])
+    channel = world.reading.channels.get(nodes[0].address)
+    dn.delete(channel, BlockRequest(block_id=block_id, generation=1), timeout_s=20)
+    dn.store_blocks(channel, plain_frames(block_id, content(1000)), timeout_s=20)
+    assert b"".join(map(bytes, world.remote(stored).pieces(5000, 10))) == NOISE[5000:5010]
+    with pytest.raises(ReplicaCorrupt, match="set aside"):
+        dn.check(channel, BlockRequest(block_id=block_id), timeout_s=20)
 
 
 def test_fresh_locations_are_asked_for_when_the_known_ones_are_stale(world: World, stored: str) -> None:

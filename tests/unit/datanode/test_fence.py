@@ -1,8 +1,11 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from esdfs.datanode.fence import EpochFence
+from esdfs.datanode.volumes import write_durably
 from esdfs.errors import DiskFailed, EpochFenced
 from tests.blocks import Shelf
 
@@ -27,6 +30,38 @@ def test_an_order_whose_epoch_cannot_be_written_down_is_not_admitted(tmp_path: P
     with pytest.raises(DiskFailed):
         fence.admit(1)
     assert fence.highest == 0
+
+
+@pytest.mark.parametrize("refusal", [errno.ENOSPC, errno.EROFS, errno.EMFILE])
+def test_one_volume_that_takes_no_epoch_keeps_nobody_from_being_obeyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int
+) -> None:
+    shelf = Shelf(tmp_path, volumes=2)
+    fence = EpochFence(shelf.volumes)
+
+    def write(path: Path, content: bytes) -> None:
+        if path.parent == shelf.roots[0]:
+            raise OSError(refusal, os.strerror(refusal))
+        write_durably(path, content)
+
+    monkeypatch.setattr("esdfs.datanode.fence.write_durably", write)
+    fence.admit(7)
+    assert fence.highest == 7
+    assert bool(shelf.volumes[0].failed) == (refusal == errno.EROFS)
+    assert EpochFence(shelf.volumes).highest == 7
+
+
+def test_a_full_disk_still_takes_a_later_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(tmp_path)
+    fence = EpochFence(shelf.volumes)
+    fence.admit(9)
+
+    def write(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("esdfs.datanode.fence.write_durably", write)
+    fence.admit(10)
+    assert EpochFence(shelf.volumes).highest == 10
 
 
 def test_an_epoch_is_settled_when_no_older_deletion_is_under_way(tmp_path: Path) -> None:

@@ -36,6 +36,21 @@ def test_a_slow_fsync_in_a_hundred_is_seen() -> None:
     assert load.take().fsync_p99_ms == 50
 
 
+def test_a_node_that_is_avoided_for_its_slow_fsyncs_is_not_slow_for_ever() -> None:
+    hands = Hands()
+    load = Load(cast("Clock", hands))
+    for _ in range(3):
+        load.add(5_000_000_000)
+        load.answered(5_000_000_000)
+        load.stored(5_000_000_000)
+    hands.now_ns = 60_000_000_000
+    now = load.take()
+    assert (now.fsync_p99_ms, now.read_p99_ms, now.store_p99_ms) == (5000, 5000, 5000)
+    hands.now_ns += 1
+    now = load.take()
+    assert (now.fsync_p99_ms, now.read_p99_ms, now.store_p99_ms) == (0, 0, 0)
+
+
 def test_half_of_the_readers_and_all_but_one_in_a_hundred_writers_waited_no_longer() -> None:
     load = Load(cast("Clock", Hands()))
     for number in range(1, 101):

@@ -1,5 +1,5 @@
 from esdfs.datanode.replica import Replica
-from esdfs.datanode.scrub import due, overdue
+from esdfs.datanode.scrub import due, needed_bytes_per_s, overdue_us
 
 DAY_US = 86_400 * 10**6
 
@@ -8,7 +8,7 @@ def replica(number: int, *, finalized_us: int, verified_us: int) -> Replica:
     return Replica(number, 1, 0, 1, 1, 0, finalized_us, verified_us)
 
 
-def test_the_newest_unverified_comes_first_then_the_longest_unverified() -> None:
+def test_the_overdue_come_first_then_the_newest_unverified_then_the_longest_unverified() -> None:
     now = 100 * DAY_US
     replicas = [
         replica(1, finalized_us=1, verified_us=now - 20 * DAY_US),
@@ -16,10 +16,13 @@ def test_the_newest_unverified_comes_first_then_the_longest_unverified() -> None
         replica(3, finalized_us=1, verified_us=now - 2 * DAY_US),
         replica(4, finalized_us=now - 2 * DAY_US, verified_us=0),
         replica(5, finalized_us=now - DAY_US, verified_us=0),
+        replica(6, finalized_us=1, verified_us=now - 12 * DAY_US),
+        replica(7, finalized_us=1, verified_us=now - 13 * DAY_US),
+        replica(8, finalized_us=now - 25 * DAY_US, verified_us=0),
     ]
     order = due(replicas, now, 14 * 86_400, limit=10)
-    assert [r.block_id for r in order] == [5, 4, 2, 1]
-    assert [r.block_id for r in due(replicas, now, 14 * 86_400, limit=2)] == [5, 4]
+    assert [r.block_id for r in order] == [2, 8, 1, 5, 4, 7, 6]
+    assert [r.block_id for r in due(replicas, now, 14 * 86_400, limit=2)] == [2, 8]
 
 
 def test_nothing_is_due_before_its_period() -> None:
@@ -38,6 +41,10 @@ def test_a_replica_is_due_with_time_to_spare_and_overdue_at_the_end_of_its_perio
     period_s = 4 * 86_400
     assert due([old], 4 * DAY_US - 1, period_s, limit=1) == []
     assert due([old], 4 * DAY_US, period_s, limit=1) == [old]
-    assert not overdue(old, 5 * DAY_US - 1, period_s)
-    assert overdue(old, 5 * DAY_US, period_s)
-    assert overdue(replica(1, finalized_us=DAY_US, verified_us=0), 5 * DAY_US, period_s)
+    assert overdue_us(old, period_s) == 5 * DAY_US
+    assert overdue_us(replica(1, finalized_us=2 * DAY_US, verified_us=0), period_s) == 6 * DAY_US
+
+
+def test_a_large_full_node_is_read_as_fast_as_its_period_takes() -> None:
+    """From when a replica is due until it is due again three quarters of the period pass."""
+    assert needed_bytes_per_s(75 * 10**12, 10**6) == 100 * 10**6

@@ -107,3 +107,21 @@ def test_a_transaction_has_a_bounded_number_of_commands(world: World, count: int
 
     assert settled.error is not None
     assert settled.error.code == "invalid-request"
+
+
+@pytest.mark.parametrize("name", ["", "x" * 600, "😀" * 200, "x" * 100_000])
+def test_a_name_that_nothing_can_have_is_an_ordinary_refusal(world: World, name: str) -> None:
+    opened = world.run(cmd.CreateFile("/f", "l", blocks=1))
+    file_id, ((block_id, _, _),) = opened["inode"], opened["blocks"]
+    written = cmd.WrittenBlock(block_id, 1, 1, 1, 0, [name])
+    for command in (
+        cmd.DeleteSnapshot(name),
+        cmd.DropCursor(name),
+        cmd.MoveCursor(name, 1),
+        cmd.CreateSnapshot(name),
+        cmd.SetDataNodeState(name, "in-service"),
+        cmd.CompleteFile(file_id, "l", [written]),
+    ):
+        (settled,) = world.settle(asking(command))
+        assert settled.error is not None, command
+    assert world.run(cmd.MakeDirectory("/it-goes-on"))

@@ -3,10 +3,10 @@ import pytest
 from esdfs._proto import datanode_pb2 as pb
 from esdfs.errors import InvalidRequest
 from esdfs.rpc import wire
-from esdfs.rpc.messages import BlockResult, Compression, Frame, Receipt, Target
+from esdfs.rpc.messages import BlockContent, BlockRequest, BlockResult, Compression, Frame, Receipt, Target
 
 FULL = Frame(
-    block_id=2**64 - 1,
+    block_id=2**63 - 1,
     data=b"some bytes" * 100,
     offset=7,
     chunk_crcs=[1, 0xFFFFFFFF],
@@ -34,7 +34,7 @@ def test_a_frame_comes_back_as_it_was(frame: Frame) -> None:
 def test_what_leaves_is_an_ordinary_protobuf_message() -> None:
     message = pb.BlockData.FromString(wire.encode_frame(FULL))
     assert message.data == FULL.data
-    assert message.block_id == str(2**64 - 1)
+    assert message.block_id == str(2**63 - 1)
     assert list(message.chunk_crcs) == [1, 0xFFFFFFFF]
     assert [target.node_id for target in message.targets] == ["dn-2", "dn-3"]
 
@@ -71,6 +71,8 @@ def test_a_forwarded_frame_is_not_encoded_again() -> None:
         b"\x0a\x03abc",
         b"\x0a\x02-1",
         b"\x0a\x1499999999999999999999",
+        b"\x0a\x139223372036854775808",  # no NameNode takes a report of it
+        b"\x0a\x011\x38" + b"\x80" * 9 + b"\x01",  # nor of this generation
     ],
 )
 def test_garbage_is_an_invalid_request(raw: bytes) -> None:
@@ -97,3 +99,11 @@ def test_results_come_back_as_they_were() -> None:
     assert error is not None
     assert (error.code, error.details["failed_node_id"]) == ("volume-full", "dn-2")
     assert results[0].error() is None
+
+
+@pytest.mark.parametrize("expected", [None, BlockContent(0, 0), BlockContent(9, 0xDEADBEEF)])
+def test_a_request_comes_back_as_it_was(expected: BlockContent | None) -> None:
+    request = BlockRequest(
+        block_id=7, generation=1, offset=2, length=3, deep=True, expected=expected, epoch=4, cluster_id="c"
+    )
+    assert wire.decode_request(wire.encode_request(request)) == request

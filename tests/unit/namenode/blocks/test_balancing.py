@@ -44,7 +44,7 @@ class Cluster:
     def beat(self, name: str) -> list[dict[str, Any]]:
         used = len(self.disks[name]) * BLOCK_BYTES
         answer = self.world.heartbeat(
-            name, storage_capacity=CAPACITY, available_space=CAPACITY - used, used_bytes=used
+            name, storage_capacity=CAPACITY, available_space=max(0, CAPACITY - used), used_bytes=used
         )
         commands: list[dict[str, Any]] = answer["commands"]
         return commands

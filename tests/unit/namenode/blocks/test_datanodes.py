@@ -107,11 +107,61 @@ def test_who_is_unknown_has_to_register_first(blocks: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"port": 0}, {"hostname": ""}, {"uuid": ""}, {"storage_capacity": "much"}]
+    "changes",
+    [
+        {"node_id": ""},
+        {"node_id": "d" * 600},
+        {"node_id": "dn/1"},
+        {"node_id": "dn-1\n"},
+        {"port": 0},
+        {"port": 65_536},
+        {"hostname": ""},
+        {"hostname": "h" * 256},
+        {"hostname": "--option"},
+        {"hostname": "nul\0"},
+        {"uuid": ""},
+        {"uuid": "u" * 65},
+        {"incarnation": -1},
+        {"highest_block_id": -1},
+        {"storage_capacity": "much"},
+        {"storage_capacity": -1},
+        {"used_bytes": 1 << 63},
+        {"local_socket": "s" * 513},
+        {"volumes": [{"volume_id": "v", "capacity_bytes": -1}]},
+        {"volumes": [{"volume_id": "v"}] * 1_025},
+    ],
+    ids=lambda changes: next(iter(changes)),
 )
 def test_a_registration_that_is_not_one_is_refused(blocks: World, changes: dict[str, Any]) -> None:
-    with pytest.raises(InvalidRequest):
-        blocks.register("dn-1", **changes)
+    with pytest.raises(InvalidRequest, match=next(iter(changes))):
+        blocks.register(**({"node_id": "dn-1"} | changes))
+    assert not blocks.store.datanodes()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"available_space": -1},
+        {"blocks_stored": 1 << 63},
+        {"load": {"streams": -1}},
+        {"load": {"read_p99_ms": float("nan")}},
+        {"load": {"fsync_p99_ms": float("inf")}},
+        {"load": {"store_p50_ms": -1.0}},
+        {"volumes": [{"volume_id": "v", "fsync_p99_ms": float("nan")}]},
+        {"peers": [{"node_id": "dn-2", "reachable": True, "rtt_ms": -1.0}]},
+        {"peers": [{"node_id": "d" * 256, "reachable": True}]},
+        {"peers": [{"node_id": "dn-2", "reachable": True}] * 1_025},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_heartbeat_that_is_not_one_is_refused(blocks: World, changes: dict[str, Any]) -> None:
+    (number,) = blocks.join("dn-1")
+    before = blocks.store.datanodes()[number]
+    blocks.wait(6_000)
+    with pytest.raises(InvalidRequest, match=next(iter(changes))):
+        blocks.heartbeat("dn-1", **changes)
+    assert status(blocks, number) is INACTIVE, "it is no sign of life"
+    assert blocks.store.datanodes()[number].load == before.load
 
 
 def test_after_our_restart_datanodes_are_as_they_were_and_have_to_register(blocks: World) -> None:

@@ -1,3 +1,5 @@
+import pytest
+
 from tests.unit.namenode.blocks.world import BLOCK_BYTES, World
 
 
@@ -122,3 +124,18 @@ def test_what_was_released_before_a_crash_is_found_again_with_its_grace(blocks: 
     assert blocks.commands("dn-1", "delete") == []
     blocks.wait(blocks.policy.purge_grace_ms)
     assert len(blocks.commands("dn-1", "delete")) == 1
+
+
+def test_garbage_that_cannot_be_ordered_away_yet_waits_for_its_turn(
+    blocks: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("esdfs.namenode.blocks.garbage.ORDERS_MAX", 10)
+    one, _ = blocks.join("dn-1", "dn-2")
+    released = [blocks.write(one, replication=1) for _ in range(50)]
+    blocks.settle()
+    for block_id in released:
+        del blocks.index.records[block_id]
+    blocks.manager.on_released(released)
+    orders = blocks.live(blocks.policy.purge_grace_ms + 120_000, "dn-1", "dn-2")
+    assert orders["delete"] == 50
+    assert blocks.store.blocks_of(one, limit=100) == []

@@ -56,7 +56,14 @@ def test_what_is_whole_needs_nothing(seed: int) -> None:
         if not whole(record, replicas, nodes):
             continue
         seen += 1
-        health = examine(record, replicas, nodes, default_target=2, leaving=lambda _number: False)
+        health = examine(
+            record,
+            replicas,
+            nodes,
+            default_target=2,
+            leaving=lambda _number: False,
+            expected=lambda _number: False,
+        )
         assert health.level is None
         assert len(health.good) == health.target
         assert not health.stale

@@ -80,3 +80,8 @@ def test_a_new_datanode_is_journaled_before_it_registers(blocks: World) -> None:
     blocks.index.numbers["n"] = (12, "u")
     answer = blocks.manager.register(body)
     assert answer == {"cluster_id": "c-1", "number": 12, "heartbeat_interval_ms": 1000, "epoch": 1}
+
+
+def test_a_datanode_that_has_less_than_no_load_is_chosen_all_the_same() -> None:
+    odd = [Candidate(number, f"h-{number}", 0, -1) for number in (1, 2)]
+    assert len(choose(odd, 2, SeededRng(1))) == 2

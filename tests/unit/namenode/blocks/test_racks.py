@@ -12,7 +12,7 @@ from esdfs.namenode.blocks.locations import DataNodeRow
 from esdfs.namenode.blocks.racks import DEFAULT_RACK, Racks
 from esdfs.namenode.blocks.trimming import most_dispensable
 from tests.unit.namenode.blocks.test_draining import queue
-from tests.unit.namenode.blocks.world import BLOCK_BYTES, SILENT, World
+from tests.unit.namenode.blocks.world import BLOCK_BYTES, SILENT, Clock, World
 
 LARGE_BYTES = 128 << 20
 ALL = ("dn-1", "dn-2", "dn-3", "dn-4")
@@ -40,7 +40,9 @@ def script(directory: Path, body: str) -> str:
 
 
 def test_settings_go_before_the_script_and_the_script_before_what_it_says_itself(tmp_path: Path) -> None:
-    racks = Racks({"dn-1": "/a", "h-2": "/b"}, script(tmp_path, 'echo "/of/$1"; echo x >> $0.calls'), SILENT)
+    racks = Racks(
+        {"dn-1": "/a", "h-2": "/b"}, script(tmp_path, 'echo "/of/$1"; echo x >> $0.calls'), Clock(), SILENT
+    )
 
     async def learn() -> None:
         for node_id, host in (("dn-1", "h-1"), ("dn-2", "h-2"), ("dn-3", "h-3"), ("dn-4", "h-3")):
@@ -58,7 +60,7 @@ def test_without_an_answer_of_the_script_its_own_word_counts(
     tmp_path: Path, body: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("esdfs.namenode.blocks.racks._SCRIPT_S", 0.3)
-    racks = Racks({}, script(tmp_path, body), SILENT)
+    racks = Racks({}, script(tmp_path, body), Clock(), SILENT)
     asyncio.run(racks.learn(registration("dn-1", "h-1")))
     assert racks.of("dn-1", "h-1", "/own") == "/own"
     assert racks.of("dn-1", "h-1", "") == DEFAULT_RACK
@@ -66,10 +68,135 @@ def test_without_an_answer_of_the_script_its_own_word_counts(
 
 
 def test_a_script_that_is_not_there_and_a_body_that_is_no_registration(tmp_path: Path) -> None:
-    racks = Racks({}, str(tmp_path / "nothing"), SILENT)
+    racks = Racks({}, str(tmp_path / "nothing"), Clock(), SILENT)
     asyncio.run(racks.learn(registration("dn-1", "h-1")))
     with pytest.raises(InvalidRequest):
         asyncio.run(racks.learn(b"\xc1"))
+
+
+class Script:
+    """In place of the program: says nothing, until it is let go."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.running: list[str] = []
+        self.most = 0
+        self.released = asyncio.Event()
+        self.rack = ""
+
+    async def __call__(self, script: str, host: str) -> str:
+        del script
+        assert host not in self.running, "one run for each host at a time"
+        self.calls.append(host)
+        self.running.append(host)
+        self.most = max(self.most, len(self.running))
+        try:
+            await self.released.wait()
+        finally:
+            self.running.remove(host)
+        if not self.rack:
+            raise TimeoutError
+        return self.rack
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Script:
+    found = Script()
+    monkeypatch.setattr("esdfs.namenode.blocks.racks._run", found)
+    monkeypatch.setattr("esdfs.namenode.blocks.racks._WAIT_S", 0.05)
+    return found
+
+
+async def idle() -> None:
+    """All that can go on has gone on."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+def test_a_script_that_hangs_keeps_no_datanode_out(hanging: Script) -> None:
+    racks = Racks({}, "/script", Clock(), SILENT)
+    bodies = [registration(f"dn-{number}", f"h-{number}") for number in range(20)]
+
+    async def register() -> float:
+        began = asyncio.get_running_loop().time()
+        for _ in range(3):  # they give up, and come again
+            await asyncio.gather(*map(racks.learn, bodies))
+        took = asyncio.get_running_loop().time() - began
+        assert len(hanging.running) == hanging.most == 8
+        hanging.released.set()
+        await idle()
+        assert sorted(hanging.calls) == sorted(f"h-{number}" for number in range(20))
+        return took
+
+    assert asyncio.run(register()) < 2, "together, not one after another"
+    assert racks.of("dn-1", "h-1", "/own") == "/own"
+
+
+def test_a_real_script_that_hangs_is_ended_and_does_not_hold_up_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("esdfs.namenode.blocks.racks._SCRIPT_S", 0.3)
+    racks = Racks({}, script(tmp_path, "exec sleep 60"), Clock(), SILENT)
+
+    async def register() -> None:
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(racks.learn(registration(f"dn-{n}", f"h-{n}")) for n in range(20)))
+
+    asyncio.run(register())
+
+
+def test_a_failure_is_remembered_for_a_while_and_nobody_waits_for_the_next_try(hanging: Script) -> None:
+    clock = Clock()
+    racks = Racks({}, "/script", clock, SILENT)
+    body = registration("dn-1", "h-1")
+
+    async def register() -> None:
+        hanging.released.set()
+        await racks.learn(body)
+        assert hanging.calls == ["h-1"]
+        clock.sleep(59)
+        await racks.learn(body)
+        assert racks.by_now("dn-1", "h-1") == ""
+        await idle()
+        assert hanging.calls == ["h-1"], "it failed just now"
+        hanging.released.clear()
+        hanging.rack = "/late"
+        clock.sleep(1)
+        assert racks.by_now("dn-1", "h-1") == ""
+        await racks.learn(body)
+        await idle()
+        assert hanging.calls == ["h-1", "h-1"]
+        assert hanging.running == ["h-1"], "nobody waited for it"
+        hanging.released.set()
+        await idle()
+        assert racks.by_now("dn-1", "h-1") == "/late"
+
+    asyncio.run(register())
+    assert racks.of("dn-1", "h-1", "/own") == "/late"
+
+
+def test_a_rack_that_is_learned_late_counts_from_the_next_heartbeat_on(
+    blocks: World, hanging: Script
+) -> None:
+    racks = Racks({}, "/script", blocks.clock, SILENT)
+    blocks.manager.racks = racks
+    one, two, three = blocks.join("dn-1", "dn-2", "dn-3")
+    block_id = blocks.write(one, two)
+    for node_id in ("dn-1", "dn-2"):
+        blocks.report(node_id, stored=[(block_id, 1, BLOCK_BYTES)])
+    hanging.rack = "/late"
+
+    async def learn() -> None:
+        for node_id in ("dn-1", "dn-2"):
+            await racks.learn(registration(node_id, f"host of {node_id}"))
+        hanging.released.set()
+        await idle()
+
+    asyncio.run(learn())
+    assert blocks.store.datanodes()[one].rack == DEFAULT_RACK
+    assert blocks.live(30_000, "dn-1", "dn-2", "dn-3") == {"replicate": 1, "delete": 1}
+    assert blocks.store.datanodes()[one].rack == "/late"
+    assert three in blocks.holders(block_id), "both copies were on one rack"
 
 
 def test_on_one_host_copies_still_go_to_two_racks(blocks: World) -> None:

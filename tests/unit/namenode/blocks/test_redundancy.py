@@ -343,3 +343,27 @@ def test_when_everyone_is_said_to_be_out_of_reach_they_are_tried_all_the_same(bl
     blocks.heartbeat("dn-1", peers=[{"node_id": name, "reachable": False} for name in ("dn-2", "dn-3")])
     blocks.report("dn-1", stored=[(blocks.write(one), 1, BLOCK_BYTES)])
     assert copies_of(blocks, "dn-1", "dn-2", "dn-3")
+
+
+@pytest.mark.parametrize("urgent", ["below", "missing"])
+def test_what_is_less_urgent_keeps_no_block_out_of_its_queue(tmp_path: Path, urgent: str) -> None:
+    """Blocks on one rack are as many as its queue takes, and there is no room on another."""
+    world = World(tmp_path, queued_max=10)
+    world.racks |= {"dn-1": "/a", "dn-2": "/a", "dn-3": "/a", "dn-4": "/b"}
+    one, two, three, four = world.join("dn-1", "dn-2", "dn-3", "dn-4")
+    world.heartbeat("dn-4", available_space=0)
+    for _ in range(world.policy.queued_max + 2):
+        world.write(one, two)
+    world.settle()
+    assert world.manager.status()["queues"]["badly_placed"] == world.policy.queued_max
+    assert not world.manager.recheck(begin=False)["busy"]
+    if urgent == "below":
+        block_id = world.write(one, four, replication=3)
+        world.live(5_000, "dn-1", "dn-2", "dn-3")
+        assert set(world.holders(block_id)) & {two, three}
+    else:
+        world.write(three)
+        world.report("dn-3", removed=[(world.index.next_id - 1, 1)])
+        world.settle()
+        assert world.blocks()["missing"] == 1
+    world.close()

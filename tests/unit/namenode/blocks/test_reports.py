@@ -1,7 +1,9 @@
+from typing import Any
+
 import pytest
 
 from esdfs.errors import InvalidRequest
-from esdfs.namenode.blocks.bodies import Report
+from esdfs.namenode.blocks.bodies import REPORT_ENTRIES_MAX, Report
 from esdfs.namenode.blocks.reports import FullReport, Verdict, judge
 from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord
@@ -46,7 +48,7 @@ def test_what_a_full_report_does_not_name_is_gone_after_its_last_page(blocks: Wo
 
 def test_a_full_report_made_before_a_write_does_not_refute_it(blocks: World) -> None:
     one, two = blocks.join("dn-1", "dn-2")
-    block_id = blocks.write(one, two)
+    block_id = blocks.write(one, two, reported=False)
     blocks.report("dn-1", full=True, first=True, last=True)
     blocks.settle()
     assert blocks.holders(block_id) == [one, two]
@@ -59,11 +61,44 @@ def test_a_full_report_made_before_a_write_does_not_refute_it(blocks: World) -> 
     assert blocks.holders(block_id) == [two]
 
 
+def test_what_only_the_journal_tells_of_justifies_no_deletion(blocks: World) -> None:
+    """The file was written long ago and moved since; this NameNode was away and is told of it only now."""
+    one, two, three, four = blocks.join("dn-1", "dn-2", "dn-3", "dn-4")
+    block_id = blocks.write(one, two, reported=False)
+    for number in (three, four):
+        blocks.say(number, block_id)
+    for node_id in ("dn-1", "dn-2"):
+        blocks.report(node_id, full=True, first=True, last=True)
+    orders = blocks.live(blocks.policy.hint_ms - 1_000, "dn-1", "dn-2", "dn-3", "dn-4")
+    assert orders["delete"] == 0
+    blocks.wait(2_000, "dn-1", "dn-2", "dn-3", "dn-4")
+    blocks.manager.cleanup()
+    for node_id in ("dn-1", "dn-2"):
+        assert blocks.heartbeat(node_id)["full_report"]
+        blocks.report(node_id, full=True, first=True, last=True)
+    blocks.settle()
+    assert blocks.holders(block_id) == [three, four]
+    blocks.manager.cleanup()
+    assert not blocks.heartbeat("dn-1")["full_report"]
+
+
+def test_rot_that_is_found_before_the_file_is_complete_is_not_forgotten(blocks: World) -> None:
+    one, two, _ = blocks.join("dn-1", "dn-2", "dn-3")
+    block_id = blocks.allocate(one, two)
+    for number in (one, two):
+        blocks.say(number, block_id)
+    blocks.settle()
+    blocks.report("dn-1", corrupt=[(block_id, 1)])
+    blocks.settle()
+    blocks.complete(block_id, one, two)
+    assert blocks.blocks()["under_replicated"] == 1
+
+
 def test_what_a_dead_process_acknowledged_and_its_successor_does_not_name_is_gone_at_once(
     blocks: World,
 ) -> None:
     one, two = blocks.join("dn-1", "dn-2")
-    block_id = blocks.write(one, two)
+    block_id = blocks.write(one, two, reported=False)
     blocks.register("dn-1", incarnation=2)
     blocks.report("dn-1", incarnation=2, full=True, first=True, last=True)
     blocks.settle()
@@ -159,10 +194,36 @@ def test_an_alarm_ends_when_a_full_report_names_its_replica_no_more(blocks: Worl
     assert told == [("997", "dn-1"), ("998", "dn-2"), ("999", "dn-1")]
 
 
-def test_a_report_that_is_not_one_is_refused(blocks: World) -> None:
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("stored", [["x", 1, 1]]),
+        ("stored", [[1, 1]]),
+        ("stored", [[-1, 1, 1]]),
+        ("stored", [[0, 1, 1]]),
+        ("stored", [[1 << 63, 1, 1]]),
+        ("stored", [[1, -1, 1]]),
+        ("stored", [[1, 1, -1]]),
+        ("removed", [[-1, 1]]),
+        ("removed", [[1, -1]]),
+        ("corrupt", [[-1, 1]]),
+        ("corrupt", [[1, (1 << 64) - 1]]),
+        ("failed_replications", [[-1, 1, "dn-2"]]),
+        ("failed_replications", [[1, 1, ""]]),
+        ("failed_replications", [[1, 1, "d" * 256]]),
+        ("removed", [[1, 1]] * (REPORT_ENTRIES_MAX + 1)),
+        ("incarnation", -1),
+        ("seq", -1),
+        ("epoch", 1 << 63),
+    ],
+)
+def test_a_report_that_is_not_one_is_refused(blocks: World, field: str, value: Any) -> None:
     blocks.join("dn-1")
-    with pytest.raises(InvalidRequest, match="stored"):
-        blocks.report("dn-1", stored=[["x", 1, 1]])
+    block_id = blocks.write(1)
+    with pytest.raises(InvalidRequest, match=field):
+        blocks.report("dn-1", **{"full": True, "first": True, "last": True, field: value})
+    blocks.settle()
+    assert blocks.holders(block_id) == [1], "nothing of it was applied"
 
 
 def test_what_a_page_of_ids_has_that_a_full_report_does_not_name() -> None:

@@ -258,11 +258,21 @@ class World:
 
     # --- the namespace ---
 
-    def write(self, *numbers: int, replication: int = 2, inode: int = 7) -> int:
-        """A file of one block is completed on these DataNodes."""
+    def write(self, *numbers: int, replication: int = 2, inode: int = 7, reported: bool = True) -> int:
+        """A file of one block is completed on these DataNodes; if ``reported``, they say so, too."""
         block_id = self.allocate(*numbers, replication=replication, inode=inode)
         self.complete(block_id, *numbers)
+        if reported:
+            for number in numbers:
+                self.say(number, block_id)
         return block_id
+
+    def say(self, number: int, block_id: int) -> None:
+        """A DataNode that is there reports a copy."""
+        node = self.manager._nodes.get(number)
+        if node is not None and node.registered:
+            entry = block_id, 1, BLOCK_BYTES
+            self.report(node.row.node_id, incarnation=node.row.incarnation, stored=[entry])
 
     def allocate(self, *targets: int, replication: int = 2, inode: int = 7) -> int:
         block_id = self.index.next_id

@@ -97,6 +97,16 @@ def test_every_replica_is_told_once_with_its_state_whatever_the_page_size(world:
     assert all(bool(one["why"]) == (one["state"] != "needed") for one in held)
 
 
+def test_what_a_block_must_be_is_told_where_a_present_file_says_it(world: World) -> None:
+    stock(world)
+    world.reader.put({"/f": file(10, 2, (Block(1, 1, 10, 10, 0xAB), Block(2, 3, 20, 5, 0xCD)))})
+    told = {(one["block_id"], one["node_id"]): (one["length_bytes"], one["crc32c"]) for one in walk(world)}
+    assert told["1", "dn-1"] == told["1", "dn-3"] == (10, "000000ab")
+    assert told["2", "dn-1"] == (20, "000000cd")
+    assert told["2", "dn-2"] == (None, None), "of another generation"
+    assert told["3", "dn-1"] == told["4", "dn-2"] == told["900", "dn-1"] == (None, None)
+
+
 def test_what_a_copy_shares_is_read_once_for_a_walk_and_again_for_the_next(world: World) -> None:
     stock(world)
     first = world.get("/fsck/replicas", params={"limit": 4}).json
