@@ -170,12 +170,14 @@ class MoveCursor(_Command, frozen=True, tag="move-cursor"):
         txid: It has dealt with everything up to there, inclusive. A lower one than is known changes nothing,
             unless ``reset``.
         coalesce: Change nothing either within a second of the last move: whoever asks comes back.
+        belated: Accepted a while ago. A cursor that was dropped meanwhile stays dropped.
     """
 
     name: str
     txid: int
     reset: bool = False
     coalesce: bool = False
+    belated: bool = False
 
 
 class DropCursor(_Command, frozen=True, tag="drop-cursor"):

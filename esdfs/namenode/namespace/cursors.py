@@ -31,6 +31,8 @@ def move(
         raise FutureTxid(f"cursor {command.name}: txid {command.txid} is not there yet: the newest is {last}")
     known = view.cursor(command.name)
     if known is None:
+        if command.belated:
+            return (), {"name": command.name, "txid": 0}
         if len(view.cursors()) >= CURSORS_MAX:
             raise InvalidRequest(f"there are {CURSORS_MAX} cursors already: delete one that nobody uses")
     elif known.txid == command.txid or not (command.reset or _is_due(known, command, now_us)):

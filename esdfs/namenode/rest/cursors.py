@@ -117,7 +117,7 @@ class Cursor:
         waiting = self._pending.get(move.name)
         if waiting is not None and waiting.txid >= move.txid:
             return
-        self._pending[move.name] = MoveCursor(move.name, move.txid)
+        self._pending[move.name] = MoveCursor(move.name, move.txid, belated=True)
         if waiting is None:
             who, peer = request.principal(req), request.peer(req)
             task = asyncio.get_running_loop().create_task(self._settle(move.name, who, peer))

@@ -12,7 +12,7 @@ KILLED_BY: dict[str, tuple[int | str, str]] = {
     "ignores-brake": (0, "B8"),
     "deletes-future-ids": (0, "B3"),
     "believes-late-reports": (0, "B11"),
-    "sweeps-early": (0, "B11"),
+    "sweeps-early": (0, "B6"),
     "counts-corrupt": (1, "B21"),
     "trusts-dead-nodes": (0, "B8"),
     "forgets-priority": (7, "RepairOrder"),

@@ -39,6 +39,15 @@ def test_moves_within_a_second_are_for_later_if_the_reader_allows_that(world: Wo
     assert world.run(cmd.MoveCursor("c", 4, coalesce=True)) == {"name": "c", "txid": 4}
 
 
+def test_a_move_that_was_put_off_brings_no_dropped_cursor_back(world: World) -> None:
+    world.run(cmd.MoveCursor("c", 1))
+    assert world.run(cmd.MoveCursor("c", 2, belated=True)) == {"name": "c", "txid": 2}
+    world.run(cmd.DropCursor("c"))
+    txid = world.txid
+    assert world.run(cmd.MoveCursor("c", 3, belated=True)) == {"name": "c", "txid": 0}
+    assert (cursor(world), world.txid) == (None, txid)
+
+
 def test_what_is_not_there_yet_cannot_be_dealt_with(world: World) -> None:
     with pytest.raises(FutureTxid):
         world.run(cmd.MoveCursor("c", world.txid + 1))

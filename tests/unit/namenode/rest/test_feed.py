@@ -134,4 +134,4 @@ def test_moves_that_come_too_fast_are_journaled_together_a_second_later(world: W
     while not world.engine.calls and time.monotonic() < deadline:
         world.get("/journal", params={"from": 9, "wait_ms": 50})
     found = [call.commands for call in world.engine.calls if isinstance(call, Execute)]
-    assert found == [[MoveCursor("c", 5)]]
+    assert found == [[MoveCursor("c", 5, belated=True)]]
