@@ -196,7 +196,7 @@ def _until_begun(live: Cluster, first: str, second: str, *, wait: bool) -> float
 def _begun_of_last(live: Cluster, since_s: float) -> list[float]:
     """When copies were begun of blocks with one copy left."""
     last = {
-        str(line["block"])
+        str(line["block_id"])
         for line in lines(live, "nn-1")
         if line["at_s"] >= since_s and line["event"] == "copy wanted" and "one_left" in line["why"]
     }
@@ -204,5 +204,5 @@ def _begun_of_last(live: Cluster, since_s: float) -> list[float]:
     return [
         line["at_s"]
         for line in told
-        if line["at_s"] >= since_s and line["event"] == "copy begun" and line["block"] in last
+        if line["at_s"] >= since_s and line["event"] == "copy begun" and line["block_id"] in last
     ]

@@ -52,11 +52,15 @@ def copies(live: Cluster, since_s: float) -> list[CopyMade]:
             if line["at_s"] < since_s:
                 continue
             if line["event"] == "copy begun":
-                begun[line["block"]] = line["at_s"]
-            elif line["event"] == "copy made" and line["block"] in begun:
+                begun[line["block_id"]] = line["at_s"]
+            elif line["event"] == "copy made" and line["block_id"] in begun:
                 found.append(
                     CopyMade(
-                        node["id"], int(line["block"]), begun[line["block"]], line["at_s"], line["bytes"]
+                        node["id"],
+                        int(line["block_id"]),
+                        begun[line["block_id"]],
+                        line["at_s"],
+                        line["bytes"],
                     )
                 )
     return found

@@ -101,7 +101,7 @@ class VolumeMover(Background):
             assert writer is not None, "a replica has a frame"
             return self._finish(replica, writer)
         except EsdfsError as error:
-            _log.warning("replica not moved", block=replica.block_id, reason=error.message)
+            _log.warning("replica not moved", block_id=replica.block_id, reason=error.message)
             return False
         finally:
             if writer is not None:

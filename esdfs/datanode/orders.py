@@ -96,7 +96,7 @@ class Orders:
         }
         run, pool = kinds.get(command.kind, (None, self._copies))
         if run is None or not command.block_id.isdecimal():
-            _log.warning("order not understood", kind=command.kind, block=command.block_id)
+            _log.warning("order not understood", kind=command.kind, block_id=command.block_id)
             return
         if command.kind == "transfer":
             self._hands.limit_moves(command.bytes_per_s)  # those under way may have begun far slower
@@ -110,7 +110,7 @@ class Orders:
         try:
             run()
         except EsdfsError as error:
-            _log.warning("order failed", kind=command.kind, block=command.block_id, reason=error.message)
+            _log.warning("order failed", kind=command.kind, block_id=command.block_id, reason=error.message)
         finally:
             with self._lock:
                 self._running.discard(name)
@@ -119,7 +119,7 @@ class Orders:
         del asked_ns  # a copy is welcome whenever it is done
         key = BlockKey(int(command.block_id), command.generation)
         reached: set[str] = set()
-        _log.info("copy begun", kind=command.kind, block=command.block_id, urgent=command.urgent)
+        _log.info("copy begun", kind=command.kind, block_id=command.block_id, urgent=command.urgent)
         try:
             request = ReplicationRequest(
                 block_id=key.block_id, generation=key.generation, targets=command.targets, epoch=epoch
@@ -135,7 +135,7 @@ class Orders:
             elif error is not None:
                 raise error
             size_bytes = max((receipt.stored_bytes for receipt in result.receipts), default=0)
-            _log.info("copy made", kind=command.kind, block=command.block_id, bytes=size_bytes)
+            _log.info("copy made", kind=command.kind, block_id=command.block_id, bytes=size_bytes)
         finally:
             for target in command.targets:
                 if target.node_id not in reached:
@@ -143,7 +143,7 @@ class Orders:
 
     def _delete(self, command: Command, epoch: int, asked_ns: int) -> None:
         if self._clock.monotonic_ns() - asked_ns > DELETE_VALID_S * 10**9:
-            _log.warning("order to delete expired", block=command.block_id)
+            _log.warning("order to delete expired", block_id=command.block_id)
             return
         block_id = int(command.block_id)
         self._hands.delete(BlockRequest(block_id=block_id, generation=command.generation, epoch=epoch))

@@ -42,7 +42,7 @@ def scan(volume: Volume, index: int, clock: Clock) -> Found:
                 try:
                     found.replicas.append(_inspect(volume, index, directory, key))
                 except ReplicaCorrupt as error:
-                    _log.error("replica found damaged", block=key.block_id, reason=error.message)
+                    _log.error("replica found damaged", block_id=key.block_id, reason=error.message)
                     set_aside(volume, key, ReplicaState.CORRUPT, clock)
                     found.corrupt.append(key)
             elif f"{layout.stem(name.block_id, name.generation)}.data" not in names:

@@ -147,7 +147,7 @@ class Scrubber(Background):
         except ReplicaCorrupt:
             return False
         except (EsdfsError, OSError) as error:
-            _log.info("scrub skipped a replica", block=replica.block_id, reason=str(error))
+            _log.info("scrub skipped a replica", block_id=replica.block_id, reason=str(error))
         return True
 
     def _give_way(self, replica: Replica) -> bool:

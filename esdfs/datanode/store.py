@@ -111,7 +111,7 @@ class BlockStore:
         try:
             scan.set_aside(self.volumes[loser.volume], key, ReplicaState.TRASH, self._clock)
         except (DiskFailed, VolumeFull) as error:
-            _log.warning("second copy of a block left", block=key.block_id, reason=error.message)
+            _log.warning("second copy of a block left", block_id=key.block_id, reason=error.message)
 
     def _put(self, replica: Replica) -> None:
         """Have a replica in the map, instead of what it had of that block."""
@@ -214,7 +214,7 @@ class BlockStore:
             except ReplicaNotFound:
                 with self._lock:
                     if self._replicas.get(block_id) is replica:  # not deleted: somebody took its files away
-                        _log.error("replica's files are gone", block=block_id)
+                        _log.error("replica's files are gone", block_id=block_id)
                         self._forget([replica])
                         raise
                 # It was moved, replaced or deleted under our hands: what is there now?
@@ -241,7 +241,7 @@ class BlockStore:
             self._drop(replica.block_id)
             self._corrupt[key] = None
             self._listener.corrupt(key)
-            _log.error("replica corrupt", block=key.block_id, generation=key.generation, reason=reason)
+            _log.error("replica corrupt", block_id=key.block_id, generation=key.generation, reason=reason)
             volume = self.volumes[replica.volume]
             if not volume.failed:
                 scan.set_aside(volume, key, ReplicaState.CORRUPT, self._clock)
