@@ -17,6 +17,7 @@ from esdfs.env import Clock
 from esdfs.errors import (
     DiskFailed,
     EsdfsError,
+    Overloaded,
     ReplicaCorrupt,
     ReplicaExists,
     ReplicaNotFound,
@@ -265,7 +266,8 @@ class BlockStore:
         """Begin a block with its first frame, which is not yet accepted.
 
         Raises:
-            ReplicaExists: Finished here already (this generation or a later one), or being written.
+            ReplicaExists: Finished here already (this generation or a later one).
+            Overloaded: Another stream writes it, or it is being moved: it may yet come to nothing.
             VolumeFull: No volume has room for ``first.total_size``.
             DiskFailed: No volume is in service.
         """
@@ -275,7 +277,7 @@ class BlockStore:
             if present is not None and present.generation >= key.generation:
                 raise ReplicaExists(f"block {key.block_id}: generation {present.generation} is here already")
             if key in self._writing:
-                raise ReplicaExists(f"block {key.block_id}: it is being written by another stream")
+                raise Overloaded(f"block {key.block_id}: it is being written by another stream")
             self._writing.add(key)
         promise = max(first.total_size, len(first.data))
         volume: Volume | None = None
@@ -354,14 +356,14 @@ class BlockStore:
 
         Raises:
             ReplicaNotFound: It was deleted, replaced or set aside meanwhile.
-            ReplicaExists: Another stream writes it.
+            Overloaded: Another stream writes it.
         """
         key = BlockKey(replica.block_id, replica.generation)
         with self._lock:
             if self._replicas.get(replica.block_id) is not replica:
                 raise ReplicaNotFound(f"block {key.block_id}: it changed before it was moved")
             if key in self._writing:
-                raise ReplicaExists(f"block {key.block_id}: it is being written by another stream")
+                raise Overloaded(f"block {key.block_id}: it is being written by another stream")
             self._writing.add(key)
 
     def unclaim(self, key: BlockKey) -> None:

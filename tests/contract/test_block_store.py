@@ -214,7 +214,7 @@ def test_a_present_or_newer_generation_is_not_overwritten(shelf: Shelf) -> None:
 def test_two_streams_cannot_write_one_block_at_a_time(shelf: Shelf) -> None:
     first = next(iter(plain_frames(7, DATA)))
     writer = shelf.store.start(first)
-    with pytest.raises(ReplicaExists, match="another stream"):
+    with pytest.raises(Overloaded, match="another stream"):
         shelf.store.start(first)
     writer.drop()
     shelf.put(plain_frames(7, DATA))
