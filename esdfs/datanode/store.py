@@ -237,7 +237,9 @@ class BlockStore:
         """A replica did not verify: keep its bytes, never serve it again, report it."""
         key = BlockKey(replica.block_id, replica.generation)
         with self._lock:
-            if self._replicas.get(replica.block_id) is not replica:
+            here = self._replicas.get(replica.block_id)
+            # A scrub that ended meanwhile left only its time: these are the same files.
+            if here is None or replace(here, verified_us=replica.verified_us) != replica:
                 return  # deleted, replaced, or doubted by another reader
             self._drop(replica.block_id)
             self._corrupt[key] = None

@@ -163,6 +163,18 @@ def test_a_doubt_about_a_replica_that_was_replaced_meanwhile_is_no_alarm(shelf: 
     assert ("corrupt", BlockKey(7, 1)) not in shelf.heard.events
 
 
+def test_damage_is_not_forgotten_because_a_scrub_ended_while_it_was_read(shelf: Shelf) -> None:
+    shelf.put(plain_frames(7, DATA))
+    reading = shelf.store.read(7)
+    next(reading)
+    shelf.store.verified(shelf.store.find(7))
+    flip(shelf.data_path(7), MIB + 5)
+    with pytest.raises(ReplicaCorrupt):
+        list(reading)
+    assert shelf.store.corrupt() == [BlockKey(7, 1)]
+    assert shelf.heard.events[-1] == ("corrupt", BlockKey(7, 1))
+
+
 def test_the_scrubber_finds_what_nobody_reads_and_remembers_what_it_read(shelf: Shelf) -> None:
     shelf.put(plain_frames(7, DATA))
     shelf.put(plain_frames(8, DATA))
