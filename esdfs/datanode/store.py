@@ -96,21 +96,53 @@ class BlockStore:
         self._corrupt.update(dict.fromkeys(found.corrupt))
         for replica in found.replicas:
             other = self._replicas.get(replica.block_id)
-            mine = BlockKey(replica.block_id, replica.generation)
-            if other is None or supersedes(mine, BlockKey(other.block_id, other.generation)):
+            if other is None:
                 self._put(replica)
-                loser = other
+            elif other.generation == replica.generation:
+                self._keep_a_good_one(replica, other)
             else:
-                loser = replica
-            if loser is not None:
-                self._clear_away(loser)
+                loser, winner = sorted((other, replica), key=lambda each: each.generation)
+                self._put(winner)
+                self._clear_away(loser, ReplicaState.TRASH)
             if volume.failed:
                 return
 
-    def _clear_away(self, loser: Replica) -> None:
+    def _keep_a_good_one(self, *copies: Replica) -> None:
+        """Of two equal copies keep one that verifies; a single byte decides, so it is read whole.
+
+        A volume that had failed and was put back has replicas that were made anew on another meanwhile, maybe
+        because they were damaged: the later one is tried first.
+        """
+        first, second = sorted(copies, key=lambda each: -each.finalized_us)
+        verdict = self._verifies(first)
+        if verdict:
+            self._put(first)
+            self._clear_away(second, ReplicaState.TRASH)
+        elif verdict is not None:
+            self._put(second)
+            self._clear_away(first, ReplicaState.CORRUPT)
+        elif self.volumes[first.volume].failed:
+            self._put(second)
+        # Else it cannot be told now: both stay for the next start.
+
+    def _verifies(self, replica: Replica) -> bool | None:
+        """Whether every byte is good; None = it cannot be read now."""
+        try:
+            with ReplicaReader(self.volumes[replica.volume], replica) as reader:
+                for _ in reader.frames():
+                    continue
+        except (ReplicaCorrupt, ReplicaNotFound) as error:
+            _log.error("replica found damaged", block=replica.block_id, reason=error.message)
+            return False
+        except EsdfsError as error:
+            _log.warning("replica not verified", block=replica.block_id, reason=error.message)
+            return None
+        return True
+
+    def _clear_away(self, loser: Replica, state: ReplicaState) -> None:
         key = BlockKey(loser.block_id, loser.generation)
         try:
-            scan.set_aside(self.volumes[loser.volume], key, ReplicaState.TRASH, self._clock)
+            scan.set_aside(self.volumes[loser.volume], key, state, self._clock)
         except (DiskFailed, VolumeFull) as error:
             _log.warning("second copy of a block left", block=key.block_id, reason=error.message)
 

@@ -371,6 +371,61 @@ def test_of_two_copies_on_two_volumes_the_newer_generation_is_kept(tmp_path: Pat
     assert [name for name in shelf.files("current") if name.startswith("7_")] == ["7_2.data", "7_2.meta"]
 
 
+@pytest.mark.parametrize("bad", [(), (0,), (1,), (0, 1)])
+@pytest.mark.parametrize("later", [0, 1])
+def test_of_two_equal_copies_on_two_volumes_a_good_one_is_kept(
+    tmp_path: Path, bad: tuple[int, ...], later: int
+) -> None:
+    """A volume that had failed was put back, after the block had been copied to the other."""
+    shelf = Shelf(tmp_path, volumes=2)
+    shelf.put(plain_frames(7, DATA))
+    source = shelf.data_path(7)
+    (other,) = (v for v in shelf.volumes if v.root not in source.parents)
+    directory = other.root / other.make_directory(7)
+    for path in (source, source.with_suffix(".meta")):
+        shutil.copy2(path, directory / path.name)
+    for index in bad:
+        flip(shelf.volumes[index].final_path(7, 1, "data"), MIB + 5)
+    os.utime(shelf.volumes[1 - later].final_path(7, 1, "data"), (1, 1))
+    os.utime(shelf.volumes[later].final_path(7, 1, "data"), (2, 2))
+    shelf.reopen()
+    if len(bad) < 2:
+        assert logical(shelf, 7) == DATA
+        assert shelf.store.corrupt() == []
+    else:
+        with pytest.raises(ReplicaCorrupt):
+            shelf.read(7)
+        assert shelf.store.corrupt() == [BlockKey(7, 1)]
+    assert sum(v.used_bytes for v in shelf.volumes) == (len(DATA) if len(bad) < 2 else 0)
+    kept = shelf.files("current") + shelf.files("trash") + shelf.files("corrupt")
+    assert len(kept) == 4, "nothing is unlinked"
+
+
+def test_of_two_equal_copies_the_one_is_kept_whose_disk_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf(tmp_path, volumes=2)
+    shelf.put(plain_frames(7, DATA))
+    source = shelf.data_path(7)
+    (other,) = (v for v in shelf.volumes if v.root not in source.parents)
+    directory = other.root / other.make_directory(7)
+    for path in (source, source.with_suffix(".meta")):
+        shutil.copy2(path, directory / path.name)
+    later = shelf.volumes[0].final_path(7, 1, "data")
+    os.utime(later, ns=(2**62, 2**62))
+    preadv = os.preadv
+
+    def fails_there(fd: int, *args: object) -> object:
+        if Path(f"/proc/self/fd/{fd}").readlink() == later:
+            raise OSError(errno.ENODEV, "no such device")
+        return preadv(fd, *args)  # type: ignore[arg-type]  # passed through
+
+    monkeypatch.setattr(os, "preadv", fails_there)
+    shelf.reopen()
+    assert shelf.volumes[0].failed
+    assert logical(shelf, 7) == DATA
+
+
 def test_files_of_others_are_left_alone(shelf: Shelf) -> None:
     shelf.put(plain_frames(7, DATA))
     stranger = shelf.data_path(7).with_name("README")
