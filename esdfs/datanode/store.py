@@ -441,15 +441,16 @@ class BlockStore:
 
         What was set aside goes a week later, once a leader ordered it away or a new copy took its place.
         """
-        before_us = self._clock.wall_us() - int(delay_s * 1e6)
+        now_us = self._clock.wall_us()
+        before_us = now_us - int(delay_s * 1e6)
         still_corrupt = frozenset(self.corrupt())
         gone = 0
         for volume in self.volumes:
             if not volume.failed:
                 try:
-                    gone += scan.clear(volume, ReplicaState.TRASH, before_us)
+                    gone += scan.clear(volume, ReplicaState.TRASH, now_us, before_us)
                     gone += scan.clear(
-                        volume, ReplicaState.CORRUPT, before_us - _CORRUPT_KEPT_US, still_corrupt
+                        volume, ReplicaState.CORRUPT, now_us, before_us - _CORRUPT_KEPT_US, still_corrupt
                     )
                 except EsdfsError as error:
                     _log.warning("trash not emptied", volume=volume.volume_id, reason=error.message)

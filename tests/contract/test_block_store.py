@@ -265,6 +265,21 @@ def test_the_trash_is_kept_for_its_delay(shelf: Shelf) -> None:
     assert shelf.files("trash") == []
 
 
+@pytest.mark.parametrize("state", ["trash", "corrupt"])
+def test_what_was_dropped_while_the_clock_was_ahead_goes_after_its_delay_from_now(
+    shelf: Shelf, state: str
+) -> None:
+    names = [f"7_1_{2**60}.data", f"7_1_{2**60}.meta", f"7_1_{2**60 + 1}.data"]
+    for name in names:
+        (shelf.roots[0] / state / name).touch()
+    assert shelf.store.empty_trash(delay_s=1000) == 0
+    assert shelf.store.empty_trash(delay_s=1000) == 0
+    found = [layout.parse_name(name) for name in shelf.files(state)]
+    assert len(found) == 3
+    now_us = OsClock().wall_us()
+    assert all(name is not None and now_us - 60 * 10**6 < name.when_us <= now_us for name in found)
+
+
 def set_aside_days_ago(shelf: Shelf, days: int) -> None:
     flip(shelf.data_path(7), 9)
     with pytest.raises(ReplicaCorrupt):
