@@ -202,9 +202,17 @@ class LocalServer:
                     answered()
                 self._load.read(extent.stored_bytes)
                 connection.sendall(verified_count(extent.stored_bytes))
-        except ReplicaCorrupt as error:
-            self._store.doubt(reader.replica, error.message)
+        except EsdfsError as error:
+            if isinstance(error, ReplicaCorrupt):
+                self._doubt(reader, error)
+            # The client takes what comes for a count: whatever ended this, a count must say that it did.
             connection.sendall(verified_count(0) + error_message(error))
+
+    def _doubt(self, reader: ReplicaReader, found: ReplicaCorrupt) -> None:
+        try:
+            self._store.doubt(reader.replica, found.message)
+        except EsdfsError as error:  # what the client is to hear is that the replica is damaged
+            _log.warning("damaged replica not set aside", block=reader.replica.block_id, reason=error.message)
 
     def _look(self, request: BlockRequest) -> None:
         """A client doubts a range: verify it ourselves, which sets the replica aside if it is bad."""

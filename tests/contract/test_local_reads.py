@@ -10,15 +10,19 @@ from pathlib import Path
 import pytest
 
 from esdfs.blocks import CHUNK_BYTES, MIB
+from esdfs.datanode.layout import Extent
 from esdfs.datanode.load import Load
 from esdfs.datanode.local import LocalServer, socket_path
+from esdfs.datanode.reading import ReplicaReader
 from esdfs.datanode.replica import BlockKey
 from esdfs.env_os import OsClock
 from esdfs.errors import (
     ChecksumMismatch,
+    DiskFailed,
     EsdfsError,
     IdentityConflict,
     OutOfRange,
+    Overloaded,
     ReplicaCorrupt,
     ReplicaNotFound,
     Unreachable,
@@ -287,3 +291,29 @@ def test_a_connection_for_which_there_is_no_thread_is_closed_and_forgotten(
         with pytest.raises(Unreachable):
             read(readers, path, 1)
     assert read(readers, path, 1) == DATA
+
+
+@pytest.mark.parametrize("trouble", ["disk", "process", "setting aside"])
+def test_a_failure_after_the_first_piece_arrives_as_what_it_is(
+    shelf: Shelf, path: str, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    shelf.put(plain_frames(1, DATA))
+    expected: type[EsdfsError] = {"disk": DiskFailed, "process": Overloaded}.get(trouble, ReplicaCorrupt)
+    if trouble == "setting aside":
+        flip(shelf.data_path(1), 2 * MIB + 5)
+
+        def read_only(_path: Path, _target: Path) -> None:
+            raise OSError(errno.EROFS, "read-only")
+
+        monkeypatch.setattr(Path, "rename", read_only)
+    else:
+        load = ReplicaReader.load
+
+        def fails(reader: ReplicaReader, extent: Extent, into: memoryview) -> list[int]:
+            if extent.stored_at:
+                raise expected("no")
+            return load(reader, extent, into)
+
+        monkeypatch.setattr(ReplicaReader, "load", fails)
+    with LocalReader(path, 10) as reader, pytest.raises(expected):
+        list(reader.read_range(BlockRequest(block_id=1), timeout_s=10))
