@@ -184,9 +184,10 @@ class RemoteFile:
             )
             try:
                 first = next(pieces, None)
-            except Unreachable as error:
-                # Another host's socket, or a DataNode that just stopped: the network will tell.
-                failure: Unreachable | None = error
+            except (Unreachable, DeadlineExceeded) as error:
+                # Another host's socket, a DataNode that just stopped, or only its socket hangs: the network
+                # will tell.
+                failure: EsdfsError | None = error
             else:
                 failure = None
                 if first is not None:

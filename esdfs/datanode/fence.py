@@ -28,7 +28,7 @@ class EpochFence:
         for volume, epoch in found:
             if epoch < self._highest and not volume.failed:
                 with suppress(DiskFailed, VolumeFull, Overloaded):  # others have it
-                    _write(volume, self._highest)
+                    write_number(volume, FILE, self._highest)
 
     @property
     def highest(self) -> int:
@@ -75,7 +75,7 @@ class EpochFence:
         for volume in self._volumes:
             if not volume.failed:
                 try:
-                    _write(volume, epoch)
+                    write_number(volume, FILE, epoch)
                     written += 1
                 except (DiskFailed, VolumeFull, Overloaded) as error:
                     why = error
@@ -83,15 +83,22 @@ class EpochFence:
             raise DiskFailed(why.message) from why
 
 
-def _write(volume: Volume, epoch: int) -> None:
-    path, content = volume.root / FILE, f"{epoch}\n".encode("ascii")
-    with volume.changing("writing the epoch"):
+def write_number(volume: Volume, name: str, number: int) -> None:
+    """Keep a number that only grows in a file of the volume, durably, also when the disk is full.
+
+    Raises:
+        DiskFailed: The volume went out of service.
+        VolumeFull: There is no file yet, and no room for one.
+        Overloaded: This process ran out of something.
+    """
+    path, content = volume.root / name, f"{number}\n".encode("ascii")
+    with volume.changing(f"writing {name}"):
         try:
             write_durably(path, content)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not path.exists():
                 raise
-            # The orders of this epoch are what will free space. It is never shorter than the one it replaces,
+            # The orders of an epoch are what will free space. It is never shorter than the one it replaces,
             # and far smaller than what a disk writes at once.
             with path.open("r+b") as file:
                 file.write(content)

@@ -30,6 +30,9 @@ _log = structlog.get_logger()
 
 _CONNECTIONS_MAX: Final = 256
 
+_PAUSE_S: Final = 0.5
+"""Before the next try when a connection could not be taken: what ran out may be back then."""
+
 
 def socket_path(setting: str, first_volume: Path, node_uuid: str) -> str:
     """Where the socket goes; empty = nowhere, because the path would be too long or it is not wanted.
@@ -71,6 +74,7 @@ class LocalServer:
         self._cluster_id = cluster_id
         self._lock = threading.Lock()
         self._connections: dict[socket.socket, threading.Thread] = {}
+        self._stopping = threading.Event()
         Path(path).unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(path)
@@ -83,6 +87,7 @@ class LocalServer:
 
     def stop(self) -> None:
         """End all connections."""
+        self._stopping.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         if self._thread.is_alive():
             self._thread.join()
@@ -99,19 +104,32 @@ class LocalServer:
             _log.warning("local socket left behind", path=self.path, reason=str(error))
 
     def _accept(self) -> None:
-        while True:
+        """Take connections until `stop`: while the socket is there, clients wait for answers from it."""
+        while not self._stopping.is_set():
             try:
                 connection, _ = self._listener.accept()
-            except OSError as error:
-                _log.debug("local socket closed", reason=str(error))
+                self._begin(connection)
+            # RuntimeError: there is no thread to be had.
+            except (OSError, RuntimeError, MemoryError) as error:
+                if self._stopping.is_set():
+                    return
+                _log.warning("local connection not taken", reason=str(error))
+                self._stopping.wait(_PAUSE_S)
+
+    def _begin(self, connection: socket.socket) -> None:
+        with self._lock:
+            if len(self._connections) >= _CONNECTIONS_MAX:
+                connection.close()  # the client reads over gRPC then
                 return
-            with self._lock:
-                if len(self._connections) >= _CONNECTIONS_MAX:
-                    connection.close()  # the client reads over gRPC then
-                    continue
-                thread = threading.Thread(target=self._serve, args=(connection,), name="local", daemon=True)
-                self._connections[connection] = thread
+            thread = threading.Thread(target=self._serve, args=(connection,), name="local", daemon=True)
+            self._connections[connection] = thread
+        try:
             thread.start()
+        except BaseException:
+            with self._lock:
+                del self._connections[connection]
+            connection.close()
+            raise
 
     def _serve(self, connection: socket.socket) -> None:
         try:
@@ -184,9 +202,17 @@ class LocalServer:
                     answered()
                 self._load.read(extent.stored_bytes)
                 connection.sendall(verified_count(extent.stored_bytes))
-        except ReplicaCorrupt as error:
-            self._store.doubt(reader.replica, error.message)
+        except EsdfsError as error:
+            if isinstance(error, ReplicaCorrupt):
+                self._doubt(reader, error)
+            # The client takes what comes for a count: whatever ended this, a count must say that it did.
             connection.sendall(verified_count(0) + error_message(error))
+
+    def _doubt(self, reader: ReplicaReader, found: ReplicaCorrupt) -> None:
+        try:
+            self._store.doubt(reader.replica, found.message)
+        except EsdfsError as error:  # what the client is to hear is that the replica is damaged
+            _log.warning("damaged replica not set aside", block=reader.replica.block_id, reason=error.message)
 
     def _look(self, request: BlockRequest) -> None:
         """A client doubts a range: verify it ourselves, which sets the replica aside if it is bad."""

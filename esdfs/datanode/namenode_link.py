@@ -180,7 +180,7 @@ class NameNodeLink:
             EsdfsError: Not now; nothing is lost.
         """
         now = self._clock.monotonic_ns()
-        if self._full_report_due or now >= self._next_full_report_ns:
+        if self._full_report_due or self.deltas.overflowed or now >= self._next_full_report_ns:
             self._report_in_full()
             self._full_report_due = False
             # Spread, so that the reports of many nodes do not meet.

@@ -299,7 +299,11 @@ class _Stream:
         if self._next is not None:
             self._next.cancel()
         for writer in self._writers:
-            writer.drop()
+            try:
+                writer.drop()
+            except (EsdfsError, OSError) as error:
+                # The answer stands, and the others hold room, files and the right to write their blocks.
+                _log.warning("block not dropped", block=writer.key.block_id, reason=str(error))
 
 
 def fold(

@@ -8,6 +8,7 @@ import structlog
 from esdfs.datanode.config import DataNodeConfig
 from esdfs.datanode.fence import EpochFence
 from esdfs.datanode.figures import Figures
+from esdfs.datanode.incarnation import next_incarnation
 from esdfs.datanode.namenode_link import Broadcast, HeartbeatAnswer, NameNodeLink, Registered
 from esdfs.datanode.orders import Orders
 from esdfs.datanode.peers import PeerTable
@@ -57,7 +58,7 @@ class DataNodeRegistration:
         self._local_socket = local_socket
         self._on_fatal = on_fatal
         self._adopting = threading.Lock()
-        self._incarnation = clock.wall_us()
+        self._incarnation = next_incarnation(store.volumes, clock)
         self._clock, self._rng = clock, rng
         self._growing = threading.Lock()
         self._started = False

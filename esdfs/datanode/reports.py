@@ -15,6 +15,10 @@ PAGE_BLOCKS: Final = 5000
 """At most so many blocks in one request."""
 
 
+_WAITING_MAX: Final = 200_000
+"""More changes than that are not kept for a NameNode that is away: a full report is shorter in the end."""
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The body of `POST /datanodes/{node_id}/blocks`, without who speaks.
 
@@ -57,9 +61,13 @@ class Deltas:
     """Changes not yet reported to one NameNode. Thread-safe.
 
     Later news about a block overtakes earlier: the order between entries of one report carries no meaning.
+
+    Attributes:
+        overflowed: There were too many, and they are gone: only a full report says what became of them.
     """
 
     def __init__(self) -> None:
+        self.overflowed = False
         self._lock = threading.Lock()
         self._stored: dict[BlockKey, int] = {}
         self._removed: dict[BlockKey, None] = {}
@@ -72,23 +80,39 @@ class Deltas:
             self._removed.pop(key, None)
             self._corrupt.pop(key, None)
             self._stored[key] = length_bytes
+            self._bound()
 
     def removed(self, key: BlockKey) -> None:
         """A replica is gone."""
         with self._lock:
             self._stored.pop(key, None)
             self._removed[key] = None
+            self._bound()
 
     def corrupt(self, key: BlockKey) -> None:
         """A replica does not verify."""
         with self._lock:
             self._stored.pop(key, None)
             self._corrupt[key] = None
+            self._bound()
 
     def replication_failed(self, key: BlockKey, node_id: str) -> None:
         """A copy that was ordered did not reach its target."""
         with self._lock:
             self._failed[key.block_id, key.generation, node_id] = None
+            self._bound()
+
+    def _bound(self) -> None:
+        waiting = len(self._stored) + len(self._removed) + len(self._corrupt) + len(self._failed)
+        if waiting > _WAITING_MAX:
+            self._forget()
+            self._failed.clear()  # whoever ordered these copies no longer waits for them
+            self.overflowed = True
+
+    def _forget(self) -> None:
+        self._stored.clear()
+        self._removed.clear()
+        self._corrupt.clear()
 
     def take(self, limit: int = PAGE_BLOCKS) -> Report | None:
         """The next report, taken from here; None when there is none. Give it `back` if undelivered."""
@@ -124,9 +148,8 @@ class Deltas:
     def clear(self) -> None:
         """Forget everything: a full report is about to say it."""
         with self._lock:
-            self._stored.clear()
-            self._removed.clear()
-            self._corrupt.clear()
+            self._forget()
+            self.overflowed = False
 
 
 def _first(entries: dict[K, int], limit: int) -> list[K]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Container
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import structlog
@@ -14,6 +15,8 @@ from esdfs.env import Clock
 from esdfs.errors import ReplicaCorrupt
 
 _log = structlog.get_logger()
+
+_DAY_US: Final = 86_400 * 1_000_000
 
 
 class Found(msgspec.Struct):
@@ -121,16 +124,35 @@ def unlink(volume: Volume, key: BlockKey) -> None:
 
 
 def clear(
-    volume: Volume, state: ReplicaState, older_than_us: int, spare: Container[BlockKey] = frozenset()
+    volume: Volume,
+    state: ReplicaState,
+    now_us: int,
+    older_than_us: int,
+    spare: Container[BlockKey] = frozenset(),
 ) -> int:
-    """Unlink what came to ``trash`` or ``corrupt`` before that wall time; answers how many files."""
+    """Unlink what came to ``trash`` or ``corrupt`` before that wall time; answers how many files.
+
+    What came on a day that is yet to come, because the clock was ahead, counts as having come now.
+    """
     gone = 0
     with volume.changing(f"emptying {state.value}"):
         for text in _names(volume.root / state.value):
             name = layout.parse_name(text)
             if name is None or name.when_us > older_than_us:
+                if name is not None and name.when_us > now_us + _DAY_US:
+                    _restamp(volume, state, text, name, now_us)
                 continue
             if BlockKey(name.block_id, name.generation) not in spare:
                 volume.path(state, text).unlink(missing_ok=True)
                 gone += 1
     return gone
+
+
+def _restamp(volume: Volume, state: ReplicaState, text: str, name: layout.Name, now_us: int) -> None:
+    """Let a dropped file be one that was dropped now, or a little before: two do not get one name."""
+    while True:
+        path = volume.path(state, f"{layout.stem(name.block_id, name.generation, now_us)}.{name.suffix}")
+        if not path.exists():
+            break
+        now_us -= 1
+    volume.path(state, text).rename(path)

@@ -48,22 +48,28 @@ def due(replicas: list[Replica], now_us: int, period_s: float, limit: int) -> li
 
     A replica that was just written is not due either: its bytes may not have left the disk's own cache, and
     whoever writes many small files would have every one of them read back at once.
+
+    A time in the future, of when the clock was ahead, says nothing: it counts as never verified.
     """
     before_us = now_us - int(period_s * _EARLY * 1e6)
     settled_us = now_us - int(min(period_s, _SETTLE_S) * 1e6)
 
-    def urgency(replica: Replica) -> tuple[int, int]:
-        if (at_us := overdue_us(replica, period_s)) <= now_us:
-            return 0, at_us
-        if replica.verified_us == 0:
-            return 1, -replica.finalized_us
-        return 2, replica.verified_us
+    def times(replica: Replica) -> tuple[int, int]:
+        finalized_us = replica.finalized_us if replica.finalized_us <= now_us else settled_us
+        return finalized_us, replica.verified_us if replica.verified_us <= now_us else 0
 
-    candidates = (
-        replica
-        for replica in replicas
-        if replica.verified_us <= before_us and replica.finalized_us <= settled_us
-    )
+    def urgency(replica: Replica) -> tuple[int, int]:
+        finalized_us, verified_us = times(replica)
+        at_us = (verified_us or finalized_us) + int(period_s * 1e6)
+        if at_us <= now_us:
+            return 0, at_us
+        return (2, verified_us) if verified_us else (1, -finalized_us)
+
+    def is_due(replica: Replica) -> bool:
+        finalized_us, verified_us = times(replica)
+        return verified_us <= before_us and finalized_us <= settled_us
+
+    candidates = filter(is_due, replicas)
     return heapq.nsmallest(limit, candidates, key=urgency)
 
 

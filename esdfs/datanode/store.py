@@ -17,6 +17,7 @@ from esdfs.env import Clock
 from esdfs.errors import (
     DiskFailed,
     EsdfsError,
+    Overloaded,
     ReplicaCorrupt,
     ReplicaExists,
     ReplicaNotFound,
@@ -95,21 +96,53 @@ class BlockStore:
         self._corrupt.update(dict.fromkeys(found.corrupt))
         for replica in found.replicas:
             other = self._replicas.get(replica.block_id)
-            mine = BlockKey(replica.block_id, replica.generation)
-            if other is None or supersedes(mine, BlockKey(other.block_id, other.generation)):
+            if other is None:
                 self._put(replica)
-                loser = other
+            elif other.generation == replica.generation:
+                self._keep_a_good_one(replica, other)
             else:
-                loser = replica
-            if loser is not None:
-                self._clear_away(loser)
+                loser, winner = sorted((other, replica), key=lambda each: each.generation)
+                self._put(winner)
+                self._clear_away(loser, ReplicaState.TRASH)
             if volume.failed:
                 return
 
-    def _clear_away(self, loser: Replica) -> None:
+    def _keep_a_good_one(self, *copies: Replica) -> None:
+        """Of two equal copies keep one that verifies; a single byte decides, so it is read whole.
+
+        A volume that had failed and was put back has replicas that were made anew on another meanwhile, maybe
+        because they were damaged: the later one is tried first.
+        """
+        first, second = sorted(copies, key=lambda each: -each.finalized_us)
+        verdict = self._verifies(first)
+        if verdict:
+            self._put(first)
+            self._clear_away(second, ReplicaState.TRASH)
+        elif verdict is not None:
+            self._put(second)
+            self._clear_away(first, ReplicaState.CORRUPT)
+        elif self.volumes[first.volume].failed:
+            self._put(second)
+        # Else it cannot be told now: both stay for the next start.
+
+    def _verifies(self, replica: Replica) -> bool | None:
+        """Whether every byte is good; None = it cannot be read now."""
+        try:
+            with ReplicaReader(self.volumes[replica.volume], replica) as reader:
+                for _ in reader.frames():
+                    continue
+        except (ReplicaCorrupt, ReplicaNotFound) as error:
+            _log.error("replica found damaged", block=replica.block_id, reason=error.message)
+            return False
+        except EsdfsError as error:
+            _log.warning("replica not verified", block=replica.block_id, reason=error.message)
+            return None
+        return True
+
+    def _clear_away(self, loser: Replica, state: ReplicaState) -> None:
         key = BlockKey(loser.block_id, loser.generation)
         try:
-            scan.set_aside(self.volumes[loser.volume], key, ReplicaState.TRASH, self._clock)
+            scan.set_aside(self.volumes[loser.volume], key, state, self._clock)
         except (DiskFailed, VolumeFull) as error:
             _log.warning("second copy of a block left", block_id=key.block_id, reason=error.message)
 
@@ -236,7 +269,9 @@ class BlockStore:
         """A replica did not verify: keep its bytes, never serve it again, report it."""
         key = BlockKey(replica.block_id, replica.generation)
         with self._lock:
-            if self._replicas.get(replica.block_id) is not replica:
+            here = self._replicas.get(replica.block_id)
+            # A scrub that ended meanwhile left only its time: these are the same files.
+            if here is None or replace(here, verified_us=replica.verified_us) != replica:
                 return  # deleted, replaced, or doubted by another reader
             self._drop(replica.block_id)
             self._corrupt[key] = None
@@ -265,7 +300,8 @@ class BlockStore:
         """Begin a block with its first frame, which is not yet accepted.
 
         Raises:
-            ReplicaExists: Finished here already (this generation or a later one), or being written.
+            ReplicaExists: Finished here already (this generation or a later one).
+            Overloaded: Another stream writes it, or it is being moved: it may yet come to nothing.
             VolumeFull: No volume has room for ``first.total_size``.
             DiskFailed: No volume is in service.
         """
@@ -275,7 +311,7 @@ class BlockStore:
             if present is not None and present.generation >= key.generation:
                 raise ReplicaExists(f"block {key.block_id}: generation {present.generation} is here already")
             if key in self._writing:
-                raise ReplicaExists(f"block {key.block_id}: it is being written by another stream")
+                raise Overloaded(f"block {key.block_id}: it is being written by another stream")
             self._writing.add(key)
         promise = max(first.total_size, len(first.data))
         volume: Volume | None = None
@@ -354,14 +390,14 @@ class BlockStore:
 
         Raises:
             ReplicaNotFound: It was deleted, replaced or set aside meanwhile.
-            ReplicaExists: Another stream writes it.
+            Overloaded: Another stream writes it.
         """
         key = BlockKey(replica.block_id, replica.generation)
         with self._lock:
             if self._replicas.get(replica.block_id) is not replica:
                 raise ReplicaNotFound(f"block {key.block_id}: it changed before it was moved")
             if key in self._writing:
-                raise ReplicaExists(f"block {key.block_id}: it is being written by another stream")
+                raise Overloaded(f"block {key.block_id}: it is being written by another stream")
             self._writing.add(key)
 
     def unclaim(self, key: BlockKey) -> None:
@@ -405,15 +441,16 @@ class BlockStore:
 
         What was set aside goes a week later, once a leader ordered it away or a new copy took its place.
         """
-        before_us = self._clock.wall_us() - int(delay_s * 1e6)
+        now_us = self._clock.wall_us()
+        before_us = now_us - int(delay_s * 1e6)
         still_corrupt = frozenset(self.corrupt())
         gone = 0
         for volume in self.volumes:
             if not volume.failed:
                 try:
-                    gone += scan.clear(volume, ReplicaState.TRASH, before_us)
+                    gone += scan.clear(volume, ReplicaState.TRASH, now_us, before_us)
                     gone += scan.clear(
-                        volume, ReplicaState.CORRUPT, before_us - _CORRUPT_KEPT_US, still_corrupt
+                        volume, ReplicaState.CORRUPT, now_us, before_us - _CORRUPT_KEPT_US, still_corrupt
                     )
                 except EsdfsError as error:
                     _log.warning("trash not emptied", volume=volume.volume_id, reason=error.message)

@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -118,10 +119,11 @@ class BlockWriter:
     def end(self) -> None:
         """Close and give back what was promised; after `rename`."""
         if self._fd >= 0:
-            os.close(self._fd)
+            fds = [fd for fd in (self._fd, self._meta_fd) if fd >= 0]
             self._fd = -1
-            if self._meta_fd >= 0:
-                os.close(self._meta_fd)
+            for fd in fds:
+                with suppress(OSError):  # what was to be durable is: a disk that fails now says so again
+                    os.close(fd)
             self.volume.release(self._promised_bytes)
             self._promised_bytes = 0
             self._on_end(self.key)

@@ -163,6 +163,18 @@ def test_a_doubt_about_a_replica_that_was_replaced_meanwhile_is_no_alarm(shelf: 
     assert ("corrupt", BlockKey(7, 1)) not in shelf.heard.events
 
 
+def test_damage_is_not_forgotten_because_a_scrub_ended_while_it_was_read(shelf: Shelf) -> None:
+    shelf.put(plain_frames(7, DATA))
+    reading = shelf.store.read(7)
+    next(reading)
+    shelf.store.verified(shelf.store.find(7))
+    flip(shelf.data_path(7), MIB + 5)
+    with pytest.raises(ReplicaCorrupt):
+        list(reading)
+    assert shelf.store.corrupt() == [BlockKey(7, 1)]
+    assert shelf.heard.events[-1] == ("corrupt", BlockKey(7, 1))
+
+
 def test_the_scrubber_finds_what_nobody_reads_and_remembers_what_it_read(shelf: Shelf) -> None:
     shelf.put(plain_frames(7, DATA))
     shelf.put(plain_frames(8, DATA))
@@ -214,7 +226,7 @@ def test_a_present_or_newer_generation_is_not_overwritten(shelf: Shelf) -> None:
 def test_two_streams_cannot_write_one_block_at_a_time(shelf: Shelf) -> None:
     first = next(iter(plain_frames(7, DATA)))
     writer = shelf.store.start(first)
-    with pytest.raises(ReplicaExists, match="another stream"):
+    with pytest.raises(Overloaded, match="another stream"):
         shelf.store.start(first)
     writer.drop()
     shelf.put(plain_frames(7, DATA))
@@ -251,6 +263,21 @@ def test_the_trash_is_kept_for_its_delay(shelf: Shelf) -> None:
     assert len(shelf.files("trash")) == 2
     assert shelf.store.empty_trash(delay_s=0) == 2
     assert shelf.files("trash") == []
+
+
+@pytest.mark.parametrize("state", ["trash", "corrupt"])
+def test_what_was_dropped_while_the_clock_was_ahead_goes_after_its_delay_from_now(
+    shelf: Shelf, state: str
+) -> None:
+    names = [f"7_1_{2**60}.data", f"7_1_{2**60}.meta", f"7_1_{2**60 + 1}.data"]
+    for name in names:
+        (shelf.roots[0] / state / name).touch()
+    assert shelf.store.empty_trash(delay_s=1000) == 0
+    assert shelf.store.empty_trash(delay_s=1000) == 0
+    found = [layout.parse_name(name) for name in shelf.files(state)]
+    assert len(found) == 3
+    now_us = OsClock().wall_us()
+    assert all(name is not None and now_us - 60 * 10**6 < name.when_us <= now_us for name in found)
 
 
 def set_aside_days_ago(shelf: Shelf, days: int) -> None:
@@ -357,6 +384,61 @@ def test_of_two_copies_on_two_volumes_the_newer_generation_is_kept(tmp_path: Pat
     shelf.reopen()
     assert logical(shelf, 7) == b"new"
     assert [name for name in shelf.files("current") if name.startswith("7_")] == ["7_2.data", "7_2.meta"]
+
+
+@pytest.mark.parametrize("bad", [(), (0,), (1,), (0, 1)])
+@pytest.mark.parametrize("later", [0, 1])
+def test_of_two_equal_copies_on_two_volumes_a_good_one_is_kept(
+    tmp_path: Path, bad: tuple[int, ...], later: int
+) -> None:
+    """A volume that had failed was put back, after the block had been copied to the other."""
+    shelf = Shelf(tmp_path, volumes=2)
+    shelf.put(plain_frames(7, DATA))
+    source = shelf.data_path(7)
+    (other,) = (v for v in shelf.volumes if v.root not in source.parents)
+    directory = other.root / other.make_directory(7)
+    for path in (source, source.with_suffix(".meta")):
+        shutil.copy2(path, directory / path.name)
+    for index in bad:
+        flip(shelf.volumes[index].final_path(7, 1, "data"), MIB + 5)
+    os.utime(shelf.volumes[1 - later].final_path(7, 1, "data"), (1, 1))
+    os.utime(shelf.volumes[later].final_path(7, 1, "data"), (2, 2))
+    shelf.reopen()
+    if len(bad) < 2:
+        assert logical(shelf, 7) == DATA
+        assert shelf.store.corrupt() == []
+    else:
+        with pytest.raises(ReplicaCorrupt):
+            shelf.read(7)
+        assert shelf.store.corrupt() == [BlockKey(7, 1)]
+    assert sum(v.used_bytes for v in shelf.volumes) == (len(DATA) if len(bad) < 2 else 0)
+    kept = shelf.files("current") + shelf.files("trash") + shelf.files("corrupt")
+    assert len(kept) == 4, "nothing is unlinked"
+
+
+def test_of_two_equal_copies_the_one_is_kept_whose_disk_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf(tmp_path, volumes=2)
+    shelf.put(plain_frames(7, DATA))
+    source = shelf.data_path(7)
+    (other,) = (v for v in shelf.volumes if v.root not in source.parents)
+    directory = other.root / other.make_directory(7)
+    for path in (source, source.with_suffix(".meta")):
+        shutil.copy2(path, directory / path.name)
+    later = shelf.volumes[0].final_path(7, 1, "data")
+    os.utime(later, ns=(2**62, 2**62))
+    preadv = os.preadv
+
+    def fails_there(fd: int, *args: object) -> object:
+        if Path(f"/proc/self/fd/{fd}").readlink() == later:
+            raise OSError(errno.ENODEV, "no such device")
+        return preadv(fd, *args)  # type: ignore[arg-type]  # passed through
+
+    monkeypatch.setattr(os, "preadv", fails_there)
+    shelf.reopen()
+    assert shelf.volumes[0].failed
+    assert logical(shelf, 7) == DATA
 
 
 def test_files_of_others_are_left_alone(shelf: Shelf) -> None:

@@ -1,5 +1,6 @@
 """Reads over the Unix socket promise what reads over gRPC do."""
 
+import errno
 import os
 import socket
 import threading
@@ -9,15 +10,19 @@ from pathlib import Path
 import pytest
 
 from esdfs.blocks import CHUNK_BYTES, MIB
+from esdfs.datanode.layout import Extent
 from esdfs.datanode.load import Load
 from esdfs.datanode.local import LocalServer, socket_path
+from esdfs.datanode.reading import ReplicaReader
 from esdfs.datanode.replica import BlockKey
 from esdfs.env_os import OsClock
 from esdfs.errors import (
     ChecksumMismatch,
+    DiskFailed,
     EsdfsError,
     IdentityConflict,
     OutOfRange,
+    Overloaded,
     ReplicaCorrupt,
     ReplicaNotFound,
     Unreachable,
@@ -246,3 +251,69 @@ def test_a_path_too_long_for_a_socket_means_no_socket(tmp_path: Path) -> None:
     assert socket_path("", Path("/" + "x" * 120), uuid) == ""
     assert socket_path("-", tmp_path, uuid) == ""
     assert socket_path("/run/esdfs", tmp_path, uuid) == "/run/esdfs/0f8fad5b-d9cb.sock"
+
+
+def test_a_moment_without_descriptors_does_not_end_the_service(
+    shelf: Shelf, load: Load, readers: LocalReaders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.put(plain_frames(1, DATA))
+    monkeypatch.setattr("esdfs.datanode.local._PAUSE_S", 0.01, raising=False)
+    troubles = [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ECONNABORTED]
+    accept = socket.socket.accept
+
+    def in_trouble(listener: socket.socket) -> object:
+        if troubles:
+            number = troubles.pop()
+            raise OSError(number, os.strerror(number))
+        return accept(listener)
+
+    monkeypatch.setattr(socket.socket, "accept", in_trouble)
+    server = LocalServer(str(tmp_path / "s"), shelf.store, load, lambda: "ours")
+    server.start()
+    try:
+        request = BlockRequest(block_id=1)
+        assert b"".join(map(bytes, readers.read_range(server.path, request, timeout_s=5))) == DATA
+    finally:
+        server.stop()
+
+
+def test_a_connection_for_which_there_is_no_thread_is_closed_and_forgotten(
+    shelf: Shelf, path: str, readers: LocalReaders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.put(plain_frames(1, DATA))
+    monkeypatch.setattr("esdfs.datanode.local._PAUSE_S", 0.01, raising=False)
+    with monkeypatch.context() as patch:
+
+        def none_left(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        patch.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(Unreachable):
+            read(readers, path, 1)
+    assert read(readers, path, 1) == DATA
+
+
+@pytest.mark.parametrize("trouble", ["disk", "process", "setting aside"])
+def test_a_failure_after_the_first_piece_arrives_as_what_it_is(
+    shelf: Shelf, path: str, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    shelf.put(plain_frames(1, DATA))
+    expected: type[EsdfsError] = {"disk": DiskFailed, "process": Overloaded}.get(trouble, ReplicaCorrupt)
+    if trouble == "setting aside":
+        flip(shelf.data_path(1), 2 * MIB + 5)
+
+        def read_only(_path: Path, _target: Path) -> None:
+            raise OSError(errno.EROFS, "read-only")
+
+        monkeypatch.setattr(Path, "rename", read_only)
+    else:
+        load = ReplicaReader.load
+
+        def fails(reader: ReplicaReader, extent: Extent, into: memoryview) -> list[int]:
+            if extent.stored_at:
+                raise expected("no")
+            return load(reader, extent, into)
+
+        monkeypatch.setattr(ReplicaReader, "load", fails)
+    with LocalReader(path, 10) as reader, pytest.raises(expected):
+        list(reader.read_range(BlockRequest(block_id=1), timeout_s=10))

@@ -13,7 +13,7 @@ from esdfs.datanode.mover import VolumeMover
 from esdfs.datanode.pacing import Pace
 from esdfs.datanode.replica import BlockKey
 from esdfs.env_os import OsClock
-from esdfs.errors import ReplicaCorrupt, ReplicaExists
+from esdfs.errors import Overloaded, ReplicaCorrupt
 from tests.blocks import Shelf, compressed_frames, content, flip, plain_frames
 
 DATA = content(2 * MIB + 77)
@@ -176,7 +176,7 @@ def test_nobody_writes_a_block_that_moves(shelf: Shelf, monkeypatch: pytest.Monk
         shelf.store.delete(7, 1)
         try:
             shelf.store.start(next(iter(plain_frames(7, DATA))))
-        except ReplicaExists as error:
+        except Overloaded as error:
             refused.append(error.message)
         harden(writers)
 

@@ -16,7 +16,7 @@ from esdfs.datanode.arrival import Arrival
 from esdfs.datanode.layout import Meta, decode_meta, encode_meta
 from esdfs.datanode.reading import covering
 from esdfs.datanode.replica import BlockKey
-from esdfs.errors import EsdfsError, ReplicaExists
+from esdfs.errors import EsdfsError, Overloaded, ReplicaExists
 from esdfs.rpc import wire
 from esdfs.rpc.datanode import trimmed
 from esdfs.rpc.messages import BlockRequest, Frame
@@ -106,7 +106,7 @@ class StoreMachine(RuleBasedStateMachine):
         (frame,) = plain_frames(block_id, b"unfinished", generation=9)
         try:
             writer = self.shelf.store.start(frame)
-        except ReplicaExists:
+        except (Overloaded, ReplicaExists):
             return  # one is under way already
         writer.accept(frame)
         writer.write(frame)

@@ -2,6 +2,7 @@
 
 import random
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,18 @@ def test_a_node_that_hangs_costs_its_timeout_once_and_is_asked_last_from_then_on
         nodes[0].process.send_signal(signal.SIGCONT)
     assert world.reading.silent == {"dn-1"}
     assert world.content(stored) == NOISE
+
+
+def test_a_local_socket_that_hangs_is_no_reason_to_leave_its_replica(
+    world: World, stored: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("esdfs.client.reader._LOCAL_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("esdfs.client.reader.ROUNDS", 1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as deaf:
+        deaf.bind(str(tmp_path / "s"))
+        deaf.listen(8)
+        for block in world.namespace.files[stored]["located"]:
+            del block["locations"][1:]
+            block["locations"][0]["local_socket"] = str(tmp_path / "s")
+        assert world.content(stored) == NOISE
+    assert not world.reading.silent

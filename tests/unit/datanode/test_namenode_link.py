@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 
 from esdfs.datanode.namenode_link import NameNodeLink
+from esdfs.datanode.replica import BlockKey
 from esdfs.datanode.reports import Report
 from esdfs.env import Rng
 from esdfs.env_os import OsClock, OsRng
@@ -95,6 +96,26 @@ def test_a_report_of_which_nothing_was_taken_is_made_anew(listener: Listener) ->
     listener.held = 3
     listener.link.report()
     assert listener.heard == [1, 2, 3]
+
+
+def test_changes_that_were_dropped_are_made_up_for_by_a_full_report(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("esdfs.datanode.reports._WAITING_MAX", 2)
+    listener.link.report()
+    listener.heard.clear()
+    for number in range(11, 14):
+        listener.link.deltas.stored(BlockKey(number, 1), 10)
+    listener.refusal[3] = Overloaded("later")
+    with pytest.raises(Overloaded):
+        listener.link.report()
+    for number in range(21, 24):
+        listener.link.deltas.stored(BlockKey(number, 1), 10)
+    listener.link.report()
+    assert listener.heard == [1, 2, 3, 4, 5]
+    listener.link.report()
+    listener.link.report()
+    assert listener.heard == [1, 2, 3, 4, 5] * 2, "those of after its first page, too"
 
 
 class Chance:

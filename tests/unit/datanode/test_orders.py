@@ -1,11 +1,15 @@
 """Orders are carried out once, and a deletion soon or never."""
 
 import threading
+from pathlib import Path
 
 import pytest
 
 from esdfs.datanode.orders import DELETE_VALID_S, Command, Orders
-from esdfs.rpc.messages import BlockRequest, BlockResult, ReplicationRequest
+from esdfs.datanode.replica import BlockKey
+from esdfs.errors import EsdfsError
+from esdfs.rpc.messages import BlockRequest, BlockResult, ReplicationRequest, Target
+from tests.blocks import Shelf, content, plain_frames
 from tests.unit.datanode.clocks import HandClock
 
 LAST = 4
@@ -106,3 +110,38 @@ def test_an_urgent_copy_begins_while_others_are_made_and_wait() -> None:
     assert 99 in copier.seen(3)
     copier.go_on.set()
     orders.stop()
+
+
+class Refused(Hands):
+    """Its copies end at a target that has something of the block."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__()
+        self.code = code
+
+    def replicate(self, request: ReplicationRequest) -> BlockResult:
+        self.done.set()
+        return BlockResult(block_id=request.block_id, code=self.code, message="no")
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_target_has_a_copy_when_it_is_finished_there_and_not_while_another_stream_writes_it(
+    tmp_path: Path, finished: bool
+) -> None:
+    target = Shelf(tmp_path)
+    first = next(iter(plain_frames(1, content(10))))
+    if finished:
+        target.put(plain_frames(1, content(10)))
+    else:
+        target.store.start(first)
+    with pytest.raises(EsdfsError) as refusal:
+        target.store.start(first)
+    failed: list[tuple[BlockKey, str]] = []
+    clock = HandClock()
+    hands = Refused(refusal.value.code)
+    orders = Orders(hands, lambda key, node_id: failed.append((key, node_id)), clock)
+    order = Command(kind="replicate", block_id="1", generation=1, targets=(Target("dn-2", "host:1"),))
+    orders.start(order, 3, clock.monotonic_ns())
+    assert hands.done.wait(20)
+    orders.stop()
+    assert failed == ([] if finished else [(BlockKey(1, 1), "dn-2")])

@@ -1,7 +1,15 @@
-from esdfs.datanode.pipeline import fold
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from esdfs.datanode.pipeline import Peers, Pipeline, fold
 from esdfs.datanode.replica import BlockKey
 from esdfs.errors import Unreachable
-from esdfs.rpc.messages import BlockResult, Receipt
+from esdfs.rpc.messages import BlockResult, Frame, Receipt
+from tests.blocks import Shelf, content, plain_frames
 
 KEYS = [BlockKey(1, 1), BlockKey(2, 1)]
 
@@ -55,3 +63,41 @@ def test_a_hop_further_down_is_named_as_the_next_one_named_it() -> None:
 def test_a_block_the_next_hop_does_not_mention_failed_there() -> None:
     _, second = fold(KEYS, MINE, [BlockResult(block_id=1)], "dn-2")
     assert (second.code, second.failed_node_id) == ("peer-failed", "dn-2")
+
+
+class Gone:
+    """A sender that did not wait."""
+
+    def alive(self) -> bool:
+        return False
+
+    def remaining_s(self) -> float | None:
+        return None
+
+
+def test_a_disk_that_fails_as_a_stream_is_dropped_keeps_nothing_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf(tmp_path, volumes=2)
+    pipeline = Pipeline(shelf.store, cast("Peers", None), "dn-1", lambda: "")
+    data = content(100_000)
+    unlink = Path.unlink
+    failed: list[Path] = []
+
+    def first_fails(path: Path, missing_ok: bool = False) -> None:
+        if not failed:
+            failed.append(path)
+            raise OSError(errno.EROFS, "read-only")
+        unlink(path, missing_ok)
+
+    def frames() -> Iterator[Frame]:
+        for block_id in (1, 2, 3):
+            yield from plain_frames(block_id, data)
+
+    monkeypatch.setattr(Path, "unlink", first_fails)
+    before = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    assert {result.code for result in pipeline.receive(frames(), Gone())} == {"peer-failed"}
+    assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == before
+    assert [bool(volume.failed) for volume in shelf.volumes].count(True) == 1
+    for block_id in (1, 2, 3):
+        shelf.put(plain_frames(block_id, data))

@@ -1,3 +1,5 @@
+import pytest
+
 from esdfs.datanode.replica import BlockKey, Replica
 from esdfs.datanode.reports import Deltas, full_report
 
@@ -62,3 +64,23 @@ def test_a_report_is_never_longer_than_a_page() -> None:
     while (news := deltas.take(limit=3)) is not None:
         sizes.append(len(news.stored))
     assert sizes == [3, 3, 1]
+
+
+def test_what_a_namenode_misses_for_long_is_dropped_and_said_by_a_full_report(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("esdfs.datanode.reports._WAITING_MAX", 4)
+    deltas = Deltas()
+    deltas.stored(key(1), 10)
+    deltas.removed(key(2))
+    deltas.corrupt(key(3))
+    deltas.replication_failed(key(4), "dn-2")
+    seen = [deltas.overflowed]
+    deltas.removed(key(5))
+    seen.append(deltas.overflowed)
+    assert deltas.take() is None
+    deltas.stored(key(6), 10)
+    seen.append(deltas.overflowed)
+    deltas.clear()
+    seen.append(deltas.overflowed)
+    assert seen == [False, True, True, False], "until a full report begins"

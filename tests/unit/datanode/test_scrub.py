@@ -45,6 +45,15 @@ def test_a_replica_is_due_with_time_to_spare_and_overdue_at_the_end_of_its_perio
     assert overdue_us(replica(1, finalized_us=2 * DAY_US, verified_us=0), period_s) == 6 * DAY_US
 
 
+def test_times_that_are_yet_to_come_say_nothing() -> None:
+    """The clock was ahead once, and was put right."""
+    now, period_s = 100 * DAY_US, 14 * 86_400
+    verified = replica(1, finalized_us=DAY_US, verified_us=400 * DAY_US)
+    written = replica(2, finalized_us=400 * DAY_US, verified_us=0)
+    read_since = replica(3, finalized_us=400 * DAY_US, verified_us=now - DAY_US)
+    assert due([written, read_since, verified], now, period_s, limit=5) == [verified, written]
+
+
 def test_a_large_full_node_is_read_as_fast_as_its_period_takes() -> None:
     """From when a replica is due until it is due again three quarters of the period pass."""
     assert needed_bytes_per_s(75 * 10**12, 10**6) == 100 * 10**6
