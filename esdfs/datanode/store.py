@@ -132,10 +132,10 @@ class BlockStore:
                 for _ in reader.frames():
                     continue
         except (ReplicaCorrupt, ReplicaNotFound) as error:
-            _log.error("replica found damaged", block=replica.block_id, reason=error.message)
+            _log.error("replica found damaged", block_id=replica.block_id, reason=error.message)
             return False
         except EsdfsError as error:
-            _log.warning("replica not verified", block=replica.block_id, reason=error.message)
+            _log.warning("replica not verified", block_id=replica.block_id, reason=error.message)
             return None
         return True
 
