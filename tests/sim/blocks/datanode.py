@@ -271,6 +271,11 @@ class SimDataNode:
                 self.cluster.checkers.ordered_away(self, int(order["block_id"]))
             self._later(order, epoch, sent_ns)
 
+    @property
+    def transfers_left(self) -> int:
+        """It was told to move so many blocks and will, whether or not anybody still waits for them."""
+        return len(self._transfers)
+
     def is_losing(self, block_id: int) -> bool:
         """Whether it was told to delete a block, and will."""
         mutant, since_ns = self.cluster.mutant, self.cluster.world.now_ns - ORDER_VALID_NS

@@ -177,6 +177,8 @@ def _problems(cluster: Cluster) -> list[str]:
         if copies not in {0, record.replication}:
             found.append(f"block {block_id} has {copies} of {record.replication} copies")
     found += [f"block {b} is garbage" for b in cluster.garbage if cluster.holders.get(b)]
+    # A source that was away for a moment goes on with moves that its NameNode no longer waits for.
+    found += [f"{node.transfers_left} moves in {node.name}" for node in cluster.disks() if node.transfers_left]
     return found
 
 
