@@ -143,12 +143,10 @@ class Scrubber(Background):
     def scrub(self, replica: Replica) -> bool:
         """Read and verify one replica from the disk at the configured rate; whether it is good."""
         try:
-            with self._store.open(replica.block_id, replica.generation) as reader:
-                reader.forget_cached()
+            with self._store.from_disk(replica) as reader:
                 for frame in self._store.checked(reader, reader.frames()):
                     if not self._pace.spend(len(frame.data)) or self._give_way(replica):
                         return True
-                reader.forget_cached()
             self._store.verified(replica)
         except ReplicaCorrupt:
             return False

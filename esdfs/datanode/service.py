@@ -179,7 +179,7 @@ class DataNodeService:
             ReplicaCorrupt: It was set aside.
             ReplicaNotFound: Deleted or replaced meanwhile.
         """
-        with self._store.open(replica.block_id, replica.generation) as reader:
+        with self._store.from_disk(replica) as reader:
             length_bytes, crc = 0, 0
             try:
                 whole = BlockRequest(block_id=replica.block_id)

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 import structlog
@@ -252,6 +253,16 @@ class BlockStore:
                         raise
                 # It was moved, replaced or deleted under our hands: what is there now?
 
+    @contextmanager
+    def from_disk(self, replica: Replica) -> Iterator[ReplicaReader]:
+        """`open`, for one that wants to know what the disk has, not the page cache; leaves none of it there."""
+        with self.open(replica.block_id, replica.generation) as reader:
+            reader.forget_cached()
+            try:
+                yield reader
+            finally:
+                reader.forget_cached()
+
     def verify(self, replica: Replica) -> None:
         """Read and verify every byte, from the disk, in a thread that has time.
 
@@ -259,11 +270,9 @@ class BlockStore:
             ReplicaCorrupt: It was set aside.
             ReplicaNotFound: Deleted or replaced meanwhile.
         """
-        with self.open(replica.block_id, replica.generation) as reader:
-            reader.forget_cached()
+        with self.from_disk(replica) as reader:
             for _ in self.checked(reader, reader.frames()):
                 continue
-            reader.forget_cached()
 
     def doubt(self, replica: Replica, reason: str) -> None:
         """A replica did not verify: keep its bytes, never serve it again, report it."""

@@ -1,5 +1,6 @@
+import os
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.blocks import Shelf, compressed_frames, content, plain_frames
 DATA = content(MIB + 777)
 WRITTEN = BlockContent(len(DATA), crc32c(DATA))
 KEY = BlockKey(1, 1)
+_preadv = os.preadv
 
 
 @pytest.fixture
@@ -70,6 +72,39 @@ def test_a_replica_that_verifies_and_is_not_what_was_committed_is_set_aside(
     assert len(shelf.files("corrupt")) == 2
     with pytest.raises(ReplicaCorrupt, match="set aside"):
         service.check(deep(WRITTEN))
+
+
+def is_cached(path: Path) -> bool:
+    """Whether the page cache, not the disk, would answer a read of its first page."""
+    with path.open("rb") as file:
+        try:
+            return _preadv(file.fileno(), [bytearray(4096)], 0, os.RWF_NOWAIT) > 0
+        except BlockingIOError:
+            return False
+        except OSError as error:  # this file system does not say
+            pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("expected", [None, WRITTEN])
+def test_a_deep_check_asks_the_disk_and_not_the_page_cache(
+    shelf: Shelf, service: DataNodeService, expected: BlockContent | None
+) -> None:
+    shelf.put(plain_frames(1, DATA))
+    path = shelf.data_path(1)
+    path.read_bytes()
+    if not is_cached(path):
+        pytest.skip("this file system caches nothing")
+    seen: list[bool] = []
+
+    def watched(fd: int, *args: Any) -> int:
+        if not seen and os.readlink(f"/proc/self/fd/{fd}") == str(path):
+            seen.append(is_cached(path))
+        return _preadv(fd, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "preadv", watched)
+        assert service.check(deep(expected)).error() is None
+    assert seen == [False]
 
 
 def test_only_the_generation_that_was_committed_is_held_against_it(
