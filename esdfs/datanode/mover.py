@@ -13,7 +13,7 @@ from esdfs.datanode import scan
 from esdfs.datanode.background import Background
 from esdfs.datanode.evening import VolumeUse, helps, uneven, worth_moving
 from esdfs.datanode.pacing import Pace
-from esdfs.datanode.replica import BlockKey, Replica
+from esdfs.datanode.replica import Replica
 from esdfs.datanode.sending import outgoing
 from esdfs.datanode.store import BlockStore
 from esdfs.datanode.volumes import Volume
@@ -116,7 +116,7 @@ class VolumeMover(Background):
             return BlockWriter(first, volume, promised_bytes, self._store.unclaim)
         except BaseException:
             volume.release(promised_bytes)
-            self._store.unclaim(BlockKey(replica.block_id, replica.generation))
+            self._store.unclaim(replica.key)
             raise
 
     def _finish(self, replica: Replica, writer: BlockWriter) -> bool:

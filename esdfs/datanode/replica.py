@@ -30,6 +30,13 @@ MAY_BECOME: Final[dict[ReplicaState, frozenset[ReplicaState]]] = {
 """Nothing returns to FINALIZED: a copy once doubted or deleted is made anew, under its own checks."""
 
 
+class BlockKey(msgspec.Struct, frozen=True, order=True, gc=False):
+    """One generation of one block."""
+
+    block_id: int
+    generation: int
+
+
 class Replica(msgspec.Struct, frozen=True, gc=False):
     """A finalized replica of this node, as kept in memory.
 
@@ -51,12 +58,10 @@ class Replica(msgspec.Struct, frozen=True, gc=False):
     finalized_us: int
     verified_us: int = 0
 
-
-class BlockKey(msgspec.Struct, frozen=True, order=True, gc=False):
-    """One generation of one block."""
-
-    block_id: int
-    generation: int
+    @property
+    def key(self) -> BlockKey:
+        """Which one it is."""
+        return BlockKey(self.block_id, self.generation)
 
 
 def supersedes(new: BlockKey, old: BlockKey) -> bool:

@@ -3,15 +3,16 @@
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
 import structlog
 from msgspec.structs import replace
 
-from esdfs.datanode import scan
+from esdfs.datanode import inventory, scan
 from esdfs.datanode.reading import ReplicaReader
 from esdfs.datanode.replica import BlockKey, Replica, ReplicaState, supersedes
+from esdfs.datanode.replica_map import ReplicaMap
 from esdfs.datanode.volumes import Volume, choose
 from esdfs.datanode.writer import BlockWriter, SyncTimes, sync_parents
 from esdfs.env import Clock
@@ -22,7 +23,6 @@ from esdfs.errors import (
     ReplicaCorrupt,
     ReplicaExists,
     ReplicaNotFound,
-    VolumeFull,
 )
 from esdfs.rpc.messages import Frame, Receipt
 
@@ -74,96 +74,19 @@ class BlockStore:
         self._sync_times = sync_times
         self._durable = durable
         self._lock = threading.RLock()
-        self._replicas: dict[int, Replica] = {}
-        self._corrupt: dict[BlockKey, None] = {}
+        self._replicas = ReplicaMap(volumes)
         self._writing: set[BlockKey] = set()
-        for index, volume in enumerate(volumes):
+        self._leaving: set[BlockKey] = set()
+        for volume in volumes:
             volume.on_failed = self._forget_volume
-            if not volume.failed:
-                self._take_in(index, volume)
-        for key in list(self._corrupt):
-            here = self._replicas.get(key.block_id)
-            if here is not None and here.generation >= key.generation:
-                del self._corrupt[key]  # it was replaced before we ended
-
-    def _take_in(self, index: int, volume: Volume) -> None:
-        """Know what a volume holds; one that cannot be read, or changed as that takes, is out of service."""
-        try:
-            with volume.changing("looking what it holds"):
-                found = scan.scan(volume, index, self._clock)
-        except (DiskFailed, VolumeFull) as error:
-            volume.failed = volume.failed or error.message  # a full one is tried again at the next start
-            return
-        self._corrupt.update(dict.fromkeys(found.corrupt))
-        for replica in found.replicas:
-            other = self._replicas.get(replica.block_id)
-            if other is None:
-                self._put(replica)
-            elif other.generation == replica.generation:
-                self._keep_a_good_one(replica, other)
-            else:
-                loser, winner = sorted((other, replica), key=lambda each: each.generation)
-                self._put(winner)
-                self._clear_away(loser, ReplicaState.TRASH)
-            if volume.failed:
-                return
-
-    def _keep_a_good_one(self, *copies: Replica) -> None:
-        """Of two equal copies keep one that verifies; a single byte decides, so it is read whole.
-
-        A volume that had failed and was put back has replicas that were made anew on another meanwhile, maybe
-        because they were damaged: the later one is tried first.
-        """
-        first, second = sorted(copies, key=lambda each: -each.finalized_us)
-        verdict = self._verifies(first)
-        if verdict:
-            self._put(first)
-            self._clear_away(second, ReplicaState.TRASH)
-        elif verdict is not None:
-            self._put(second)
-            self._clear_away(first, ReplicaState.CORRUPT)
-        elif self.volumes[first.volume].failed:
-            self._put(second)
-        # Else it cannot be told now: both stay for the next start.
-
-    def _verifies(self, replica: Replica) -> bool | None:
-        """Whether every byte is good; None = it cannot be read now."""
-        try:
-            with ReplicaReader(self.volumes[replica.volume], replica) as reader:
-                for _ in reader.frames():
-                    continue
-        except (ReplicaCorrupt, ReplicaNotFound) as error:
-            _log.error("replica found damaged", block_id=replica.block_id, reason=error.message)
-            return False
-        except EsdfsError as error:
-            _log.warning("replica not verified", block_id=replica.block_id, reason=error.message)
-            return None
-        return True
-
-    def _clear_away(self, loser: Replica, state: ReplicaState) -> None:
-        key = BlockKey(loser.block_id, loser.generation)
-        try:
-            scan.set_aside(self.volumes[loser.volume], key, state, self._clock)
-        except (DiskFailed, VolumeFull) as error:
-            _log.warning("second copy of a block left", block_id=key.block_id, reason=error.message)
-
-    def _put(self, replica: Replica) -> None:
-        """Have a replica in the map, instead of what it had of that block."""
-        self._drop(replica.block_id)
-        self._replicas[replica.block_id] = replica
-        self.volumes[replica.volume].used_bytes += replica.stored_bytes
-
-    def _drop(self, block_id: int) -> None:
-        old = self._replicas.pop(block_id, None)
-        if old is not None:
-            self.volumes[old.volume].used_bytes -= old.stored_bytes
+        self._corrupt = dict.fromkeys(inventory.take(volumes, self._replicas, clock))
 
     # --- looking ---
 
     def replicas(self) -> list[Replica]:
         """All finalized ones, at one moment."""
         with self._lock:
-            return list(self._replicas.values())
+            return list(self._replicas)
 
     def corrupt(self) -> list[BlockKey]:
         """Those set aside and not replaced since."""
@@ -173,7 +96,7 @@ class BlockStore:
     def highest_block_id(self) -> int:
         """Of the finalized replicas; 0 = there is none."""
         with self._lock:
-            return max(self._replicas, default=0)
+            return max((replica.block_id for replica in self._replicas), default=0)
 
     def count(self) -> int:
         """How many finalized replicas."""
@@ -255,7 +178,7 @@ class BlockStore:
 
     @contextmanager
     def from_disk(self, replica: Replica) -> Iterator[ReplicaReader]:
-        """`open`, for one that wants to know what the disk has, not the page cache; leaves none of it there."""
+        """`open`, to learn what the disk has and not the page cache; leaves none of it there."""
         with self.open(replica.block_id, replica.generation) as reader:
             reader.forget_cached()
             try:
@@ -276,19 +199,18 @@ class BlockStore:
 
     def doubt(self, replica: Replica, reason: str) -> None:
         """A replica did not verify: keep its bytes, never serve it again, report it."""
-        key = BlockKey(replica.block_id, replica.generation)
+        key = replica.key
         with self._lock:
             here = self._replicas.get(replica.block_id)
             # A scrub that ended meanwhile left only its time: these are the same files.
             if here is None or replace(here, verified_us=replica.verified_us) != replica:
                 return  # deleted, replaced, or doubted by another reader
-            self._drop(replica.block_id)
+            self._replicas.drop(replica.block_id)
             self._corrupt[key] = None
+            self._leaving.add(key)
             self._listener.corrupt(key)
-            _log.error("replica corrupt", block_id=key.block_id, generation=key.generation, reason=reason)
-            volume = self.volumes[replica.volume]
-            if not volume.failed:
-                scan.set_aside(volume, key, ReplicaState.CORRUPT, self._clock)
+        _log.error("replica corrupt", block_id=key.block_id, generation=key.generation, reason=reason)
+        self._move_away(replica, ReplicaState.CORRUPT)
 
     def verified(self, replica: Replica) -> None:
         """A replica was read whole from the disk and is good: remember when, also over a restart."""
@@ -296,12 +218,11 @@ class BlockStore:
         with self._lock:
             if self._replicas.get(replica.block_id) is not replica:
                 return
-            self._put(replace(replica, verified_us=now_us))
-            volume = self.volumes[replica.volume]
-            path = volume.final_path(replica.block_id, replica.generation, "meta")
-            with volume.changing("noting a scrub"):
-                if path.exists():
-                    os.utime(path, ns=(now_us * 1000, now_us * 1000))
+            self._replicas.put(replace(replica, verified_us=now_us))
+        volume = self.volumes[replica.volume]
+        path = volume.final_path(replica.block_id, replica.generation, "meta")
+        with volume.changing("noting a scrub"), suppress(FileNotFoundError):  # deleted or moved since
+            os.utime(path, ns=(now_us * 1000, now_us * 1000))
 
     # --- writing ---
 
@@ -310,7 +231,8 @@ class BlockStore:
 
         Raises:
             ReplicaExists: Finished here already (this generation or a later one).
-            Overloaded: Another stream writes it, or it is being moved: it may yet come to nothing.
+            Overloaded: Another stream writes it, or it is being moved: it may yet come to nothing. Or a
+                dropped one of this generation is still being cleared away.
             VolumeFull: No volume has room for ``first.total_size``.
             DiskFailed: No volume is in service.
         """
@@ -319,9 +241,7 @@ class BlockStore:
             present = self._replicas.get(key.block_id)
             if present is not None and present.generation >= key.generation:
                 raise ReplicaExists(f"block {key.block_id}: generation {present.generation} is here already")
-            if key in self._writing:
-                raise Overloaded(f"block {key.block_id}: it is being written by another stream")
-            self._writing.add(key)
+            self._claim(key)
         promise = max(first.total_size, len(first.data))
         volume: Volume | None = None
         try:
@@ -343,11 +263,17 @@ class BlockStore:
             VolumeFull: No room for the meta files.
         """
         self.harden(writers)
+        replaced: list[Replica] = []
         with self._lock:
             for writer in writers:
                 if writer.volume.failed:
                     raise DiskFailed(f"volume {writer.volume.root.name} went out of service")
-            replicas = [self._add(writer) for writer in writers]
+            replicas = [self._add(writer, replaced) for writer in writers]
+        for replica in replaced:
+            try:
+                self._move_away(replica, ReplicaState.TRASH)
+            except EsdfsError as error:  # what replaces it is durable, under another name
+                _log.warning("replaced replica left", block_id=replica.block_id, reason=error.message)
         for writer in writers:
             writer.end()
         return [self.receipt(replica) for replica in replicas]
@@ -369,7 +295,8 @@ class BlockStore:
         if self._durable:
             sync_parents(parents)
 
-    def _add(self, writer: BlockWriter) -> Replica:
+    def _add(self, writer: BlockWriter, replaced: list[Replica]) -> Replica:
+        """Under the lock; what has to be moved away after it goes to ``replaced``."""
         meta = writer.arrival.meta
         replica = Replica(
             block_id=meta.block_id,
@@ -381,12 +308,14 @@ class BlockStore:
             finalized_us=self._clock.wall_us(),
         )
         old = self._replicas.get(meta.block_id)
-        if old is not None and supersedes(BlockKey(old.block_id, old.generation), writer.key):
-            self._discard(replica)  # a later generation was finished while this one was written
+        if old is not None and supersedes(old.key, writer.key):
+            replaced.append(replica)  # a later generation was finished while this one was written
+            self._leaves(replica)
             return replica
         if old is not None:
-            self._discard(old)
-        self._put(replica)
+            replaced.append(old)
+            self._leaves(old)
+        self._replicas.put(replica)
         for key in [key for key in self._corrupt if key.block_id == meta.block_id]:
             del self._corrupt[key]
         self._listener.stored(writer.key, meta.length_bytes)
@@ -401,13 +330,17 @@ class BlockStore:
             ReplicaNotFound: It was deleted, replaced or set aside meanwhile.
             Overloaded: Another stream writes it.
         """
-        key = BlockKey(replica.block_id, replica.generation)
         with self._lock:
             if self._replicas.get(replica.block_id) is not replica:
-                raise ReplicaNotFound(f"block {key.block_id}: it changed before it was moved")
-            if key in self._writing:
-                raise Overloaded(f"block {key.block_id}: it is being written by another stream")
-            self._writing.add(key)
+                raise ReplicaNotFound(f"block {replica.block_id}: it changed before it was moved")
+            self._claim(replica.key)
+
+    def _claim(self, key: BlockKey) -> None:
+        if key in self._writing:
+            raise Overloaded(f"block {key.block_id}: it is being written by another stream")
+        if key in self._leaving:
+            raise Overloaded(f"block {key.block_id}: the replica that was here is still being cleared away")
+        self._writing.add(key)
 
     def unclaim(self, key: BlockKey) -> None:
         """It may be written again."""
@@ -419,7 +352,7 @@ class BlockStore:
         with self._lock:
             stays = self._replicas.get(replica.block_id) is replica and not self.volumes[copy.volume].failed
             if stays:
-                self._put(copy)
+                self._replicas.put(copy)
             return stays
 
     # --- dropping ---
@@ -434,16 +367,25 @@ class BlockStore:
             replica = self._replicas.get(block_id)
             if replica is None or replica.generation > generation:
                 return False
-            self._drop(block_id)
-            self._discard(replica)
-            return True
+            self._replicas.drop(block_id)
+            self._leaves(replica)
+        self._move_away(replica, ReplicaState.TRASH)
+        return True
 
-    def _discard(self, replica: Replica) -> None:
-        key = BlockKey(replica.block_id, replica.generation)
-        self._listener.removed(key)
+    def _leaves(self, replica: Replica) -> None:
+        """Under the lock: it is no longer here, and `_move_away` comes next."""
+        self._leaving.add(replica.key)
+        self._listener.removed(replica.key)
+
+    def _move_away(self, replica: Replica, state: ReplicaState) -> None:
+        """The files of one that is no longer in the map. Without the lock: a disk may hang."""
         volume = self.volumes[replica.volume]
-        if not volume.failed:
-            scan.set_aside(volume, key, ReplicaState.TRASH, self._clock)
+        try:
+            if not volume.failed:
+                scan.set_aside(volume, replica.key, state, self._clock)
+        finally:
+            with self._lock:
+                self._leaving.discard(replica.key)
 
     def empty_trash(self, delay_s: float) -> int:
         """Unlink what was deleted longer ago; answers how many files. A volume's trouble is its own.
@@ -468,13 +410,13 @@ class BlockStore:
     def _forget_volume(self, volume: Volume) -> None:
         index = self.volumes.index(volume)
         with self._lock:
-            lost = [replica for replica in self._replicas.values() if replica.volume == index]
+            lost = [replica for replica in self._replicas if replica.volume == index]
             self._forget(lost)
 
     def _forget(self, lost: Iterable[Replica]) -> None:
         for replica in lost:
-            self._drop(replica.block_id)
-            self._listener.removed(BlockKey(replica.block_id, replica.generation))
+            self._replicas.drop(replica.block_id)
+            self._listener.removed(replica.key)
 
     def close(self) -> None:
         """Let other processes have the volumes."""

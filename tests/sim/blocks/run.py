@@ -178,7 +178,8 @@ def _problems(cluster: Cluster) -> list[str]:
             found.append(f"block {block_id} has {copies} of {record.replication} copies")
     found += [f"block {b} is garbage" for b in cluster.garbage if cluster.holders.get(b)]
     # A source that was away for a moment goes on with moves that its NameNode no longer waits for.
-    found += [f"{node.transfers_left} moves in {node.name}" for node in cluster.disks() if node.transfers_left]
+    at_work = [(node.name, node.transfers_left) for node in cluster.disks() if node.transfers_left]
+    found += [f"{count} moves in {name}" for name, count in at_work]
     return found
 
 

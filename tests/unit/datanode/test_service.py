@@ -97,7 +97,7 @@ def test_a_deep_check_asks_the_disk_and_not_the_page_cache(
     seen: list[bool] = []
 
     def watched(fd: int, *args: Any) -> int:
-        if not seen and os.readlink(f"/proc/self/fd/{fd}") == str(path):
+        if not seen and Path(f"/proc/self/fd/{fd}").readlink() == path:
             seen.append(is_cached(path))
         return _preadv(fd, *args)
 
