@@ -17,12 +17,19 @@ def health(one: Mapping[str, Any]) -> str:
     """What is wrong with a DataNode's disks and network, or ``ok``; everything is in ``node list --json``."""
     cut_off = [peer["node_id"] for peer in one["peers"] if not peer["reachable"]]
     wrong = [
-        f"{one['failed_volumes']} of {len(one['volumes'])} disks failed" if one["failed_volumes"] else "",
+        _failed(one),
         f"{one['slow_volumes']} of {len(one['volumes'])} disks slow" if one["slow_volumes"] else "",
         "far slower than the others" if one.get("slow") else "",
         f"does not reach {', '.join(cut_off)}" if cut_off else "",
     ]
     return "; ".join(filter(None, wrong)) or "ok"
+
+
+def _failed(one: Mapping[str, Any]) -> str:
+    if not one["failed_volumes"]:
+        return ""
+    whys = "; ".join(why for volume in one["volumes"] if (why := volume.get("failed_why")))
+    return f"{one['failed_volumes']} of {len(one['volumes'])} disks failed" + (f" ({whys})" if whys else "")
 
 
 def load(told: Mapping[str, Any]) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from esdfs.blocks import MIB
-from esdfs.datanode.slowness import SLOW_FSYNC_MS
+from esdfs.datanode.slowness import HANGS_AFTER_S, SLOW_FSYNC_MS
 
 _NODE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _RACK: Final = re.compile(r"(/[^\s/]{1,64}){1,4}")
@@ -33,6 +33,8 @@ class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         capacity_bytes: Use no more than this of each volume; 0 = all of its file system.
         slow_fsync_ms: A volume whose fsyncs take longer (99th percentile, for a minute) gets no new blocks;
             0 = whatever they take.
+        disk_hangs_after_s: A volume on which a small write takes longer is out of service until this DataNode
+            is started again; 0 = however long it takes.
         balance_threshold_percent: Replicas move between our volumes while their used shares differ by more;
             0 = never.
         balance_bytes_per_s: At most this much of that.
@@ -60,6 +62,7 @@ class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     copy_bytes_per_s: int = 50_000_000
     capacity_bytes: int = 0
     slow_fsync_ms: int = SLOW_FSYNC_MS
+    disk_hangs_after_s: int = HANGS_AFTER_S
     balance_threshold_percent: int = 10
     balance_bytes_per_s: int = 10_000_000
     trash_delay_s: int = 3600
@@ -101,6 +104,7 @@ class DataNodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             "copy_bytes_per_s": 0,
             "capacity_bytes": 0,
             "slow_fsync_ms": 0,
+            "disk_hangs_after_s": 0,
             "balance_threshold_percent": 0,
             "balance_bytes_per_s": 64 * 1024,
             "trash_delay_s": 0,

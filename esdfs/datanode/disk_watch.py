@@ -1,4 +1,8 @@
-"""A thread that looks for volumes that became slow (`slowness`), and probes those under suspicion."""
+"""Threads that look for volumes that became slow (`slowness`), and for those that hang.
+
+A disk that hangs ends no call and fails none. Each volume has a thread that may hang with it, and one thread
+looks at those.
+"""
 
 import os
 from typing import Final
@@ -7,6 +11,7 @@ import structlog
 
 from esdfs.datanode.background import Background
 from esdfs.datanode.replica import ReplicaState
+from esdfs.datanode.slowness import HANGS_AFTER_S
 from esdfs.datanode.volumes import Volume
 from esdfs.env import Clock
 from esdfs.errors import EsdfsError
@@ -14,31 +19,44 @@ from esdfs.errors import EsdfsError
 _log = structlog.get_logger()
 
 _LOOK_S: Final = 5.0
+_LEFT_BEHIND_S: Final = 1.0
 _PROBE: Final = "probe"
 
 
-class DiskWatch(Background):
-    """The thread."""
+class VolumeWatch(Background):
+    """The thread of one volume.
 
-    def __init__(self, volumes: list[Volume], clock: Clock) -> None:
-        super().__init__("disks")
-        self._volumes = volumes
+    Attributes:
+        looking_since_ns: When its present look began; None = it rests.
+    """
+
+    def __init__(self, volume: Volume, clock: Clock) -> None:
+        super().__init__("disk")
+        self.volume = volume
+        self.looking_since_ns: int | None = None
         self._clock = clock
 
-    def _run(self) -> None:
-        while not self._stop.wait(_LOOK_S):
-            for volume in self._volumes:
-                if not volume.failed:
-                    self.look(volume)
+    def stop(self) -> None:
+        """Have it end; one that hangs is left behind."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(_LEFT_BEHIND_S)
 
-    def look(self, volume: Volume) -> None:
-        """Judge a volume now."""
-        fsyncs = volume.fsyncs
-        if fsyncs.suspicious():
+    def _run(self) -> None:
+        while not self._stop.wait(_LOOK_S) and not self.volume.failed:
+            self.look()
+
+    def look(self) -> None:
+        """Judge the volume now. Hangs while its disk hangs."""
+        volume, fsyncs = self.volume, self.volume.fsyncs
+        self.looking_since_ns = self._clock.monotonic_ns()
+        # Of a volume without any fsync of late nobody would notice that it hangs.
+        if fsyncs.suspicious() or fsyncs.idle(self.looking_since_ns):
             try:
                 probe(volume, self._clock)
             except EsdfsError as error:
                 _log.warning("volume not probed", volume=volume.volume_id, reason=error.message)
+        self.looking_since_ns = None
         now_ns = self._clock.monotonic_ns()
         if fsyncs.judge(now_ns):
             told = {"volume": volume.volume_id, "root": str(volume.root)}
@@ -47,6 +65,49 @@ class DiskWatch(Background):
                 _log.error("volume is slow and gets no new blocks", fsync_p99_ms=p99_ms, **told)
             else:
                 _log.warning("volume is fast again", **told)
+
+
+class DiskWatch(Background):
+    """The thread that looks at the others.
+
+    Args:
+        hangs_after_s: A volume whose probe takes longer is out of service; 0 = it may take for ever.
+    """
+
+    def __init__(self, volumes: list[Volume], clock: Clock, *, hangs_after_s: float = HANGS_AFTER_S) -> None:
+        super().__init__("disks")
+        self.watches = [VolumeWatch(volume, clock) for volume in volumes if not volume.failed]
+        self._clock = clock
+        self._hangs_after_ns = int(hangs_after_s * 1e9)
+
+    def start(self) -> None:
+        """Start all threads."""
+        for watch in self.watches:
+            watch.start()
+        super().start()
+
+    def stop(self) -> None:
+        """Have all end."""
+        super().stop()
+        for watch in self.watches:
+            watch.stop()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_LOOK_S):
+            self.look()
+
+    def look(self) -> None:
+        """Put volumes that hang out of service; never hangs itself."""
+        for watch in self.watches:
+            since_ns = watch.looking_since_ns
+            if since_ns is None or not self._hangs_after_ns or watch.volume.failed:
+                continue
+            if (took_ns := self._clock.monotonic_ns() - since_ns) > self._hangs_after_ns:
+                watch.volume.fail(
+                    f"a write of 4 KiB hangs since {took_ns // 10**9} s: "
+                    "restart this DataNode when the disk answers again",
+                    hangs=True,
+                )
 
 
 def probe(volume: Volume, clock: Clock) -> None:

@@ -1,5 +1,7 @@
 """What a DataNode says of itself when it registers and with every heartbeat."""
 
+from typing import Final
+
 import msgspec
 
 from esdfs.datanode.load import Load
@@ -7,6 +9,8 @@ from esdfs.datanode.peers import PeerTable
 from esdfs.datanode.store import BlockStore
 from esdfs.datanode.volumes import Volume
 from esdfs.env import Clock
+
+_LINE_MAX: Final = 512
 
 
 class Figures:
@@ -42,6 +46,12 @@ class Figures:
             "available_bytes": volume.available_bytes(),
             "used_bytes": volume.used_bytes,
             "failed": bool(volume.failed),
+            "failed_why": _line(f"{volume.root}: {volume.failed}") if volume.failed else "",
             "slow": volume.fsyncs.slow,
             "fsync_p99_ms": round(volume.fsyncs.p99_ns(self._clock.monotonic_ns()) / 1e6, 3),
         }
+
+
+def _line(text: str) -> str:
+    """What a NameNode takes: one line, not too long."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:_LINE_MAX]

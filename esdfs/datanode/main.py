@@ -86,7 +86,7 @@ class DataNode:
         self._channels = Channels()
         peers = PeerTable(clock)
         self._peer_watch = PeerWatch(peers, clock)
-        self._disk_watch = DiskWatch(volumes, clock)
+        self._disk_watch = DiskWatch(volumes, clock, hangs_after_s=config.disk_hangs_after_s)
         service = DataNodeService(
             self.store,
             WatchedPeers(ChannelPeers(self._channels), peers),

@@ -1,4 +1,4 @@
-"""When a disk that still works counts as slow. Pure but for a lock.
+"""When a disk that still works counts as slow, or hangs. Pure but for a lock.
 
 A volume is slow when the 99th percentile of its fsyncs stayed above a limit for a minute. It gets no new
 blocks then; a small fsync every few seconds (`disk_watch`) shows when it is fast again.
@@ -10,6 +10,7 @@ from typing import Final
 from esdfs.datanode.percentiles import Durations, percentile
 
 SLOW_FSYNC_MS: Final = 1000
+HANGS_AFTER_S: Final = 60
 WINDOW_S: Final = 30.0
 SLOW_AFTER_S: Final = 60.0
 _KEPT: Final = 1024
@@ -41,6 +42,10 @@ class Slowness:
     def _late(self, now_ns: int) -> list[int]:
         with self._lock:
             return self._taken.ordered(now_ns)
+
+    def idle(self, now_ns: int) -> bool:
+        """Whether there were none in the last half minute."""
+        return not self._late(now_ns)
 
     def suspicious(self) -> bool:
         """Whether it is worth an fsync of our own to know more."""

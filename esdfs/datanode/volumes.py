@@ -89,6 +89,7 @@ class Volume:
         self._reserve_bytes = reserve_bytes
         self._capacity_bytes = capacity_bytes
         self._lock = threading.Lock()
+        self._failing = threading.Lock()  # the other may be held by one who asks a disk that hangs
         self._promised_bytes = 0
         self._durable_directories: set[str] = set()
 
@@ -180,15 +181,16 @@ class Volume:
             self.fail(f"{what}: {error.strerror or error}")
             raise DiskFailed(f"volume {self.root.name} is out of service: {self.failed}") from error
 
-    def fail(self, reason: str) -> None:
-        """Out of service, from now until an operator clears it."""
-        with self._lock:
+    def fail(self, reason: str, *, hangs: bool = False) -> None:
+        """Out of service, from now until an operator clears it; if it ``hangs``, until the next start."""
+        with self._failing:
             if self.failed:
                 return
             self.failed = reason
         _log.error("volume failed", volume=self.volume_id, root=str(self.root), reason=reason)
         try:
-            (self.root / layout.FAILED_FILE).write_text(reason + "\n", encoding="utf-8")
+            if not hangs:  # writing to it would hang, too
+                (self.root / layout.FAILED_FILE).write_text(reason + "\n", encoding="utf-8")
         except OSError as error:
             _log.warning("the failed volume takes no FAILED file either", error=str(error))
         if self.on_failed is not None:

@@ -112,10 +112,10 @@ def test_a_slow_volume_gets_no_new_blocks_says_so_and_gets_some_when_it_is_fast_
     assert [volume["slow"] for volume in told["volumes"]] == [True, False]  # type: ignore[attr-defined]  # of heartbeats
     assert told["available_space"] == pytest.approx(fast.available_bytes(), abs=64 * MIB)
     # Probes find it fast, and once the slow fsyncs are half a minute old it takes part again.
-    watch = DiskWatch(shelf.volumes, clock)
+    watch, _ = DiskWatch(shelf.volumes, clock).watches
     for _ in range(7):
         clock.sleep(5)
-        watch.look(slow)
+        watch.look()
     assert not slow.fsyncs.slow
     assert shelf.files("tmp") == []
     make_slow(fast, clock)

@@ -65,6 +65,7 @@ class VolumeState(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         used_bytes: Of replicas.
+        failed_why: With the directory; "" = it has not failed, or an older DataNode does not say.
         slow: It works, but its fsyncs take too long: it gets no new blocks.
     """
 
@@ -73,6 +74,7 @@ class VolumeState(msgspec.Struct, frozen=True, kw_only=True):
     available_bytes: Bytes = 0
     used_bytes: Bytes = 0
     failed: bool = False
+    failed_why: Line = ""
     slow: bool = False
     fsync_p99_ms: Ms = 0.0
 

@@ -50,6 +50,11 @@ def test_of_those_in_service_and_well_nothing_is_told() -> None:
         ({"slow": True}, "far slower than the others", True),
         ({"failed_volumes": 1}, "1 of 2 disks failed", True),
         (
+            {"failed_volumes": 1, "volumes": [{"failed_why": "/a: no such device"}, {"failed_why": ""}]},
+            "1 of 2 disks failed (/a: no such device)",
+            True,
+        ),
+        (
             {"admin": "decommissioning", "progress": PROGRESS},
             "decommissioning, 3 blocks to copy, 1 files open",
             False,

@@ -21,6 +21,7 @@ TALL = {"storage_capacity": INTEGERS, "available_space": INTEGERS, "used_bytes":
         "blocks_stored": INTEGERS}  # fmt: skip
 VOLUME: dict[str, tuple[object, ...]] = {
     "volume_id": TEXTS,
+    "failed_why": TEXTS,
     "capacity_bytes": INTEGERS,
     "available_bytes": INTEGERS,
     "used_bytes": INTEGERS,
