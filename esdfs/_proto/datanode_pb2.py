@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x65sdfs/_proto/datanode.proto\x12\x08\x65sdfs.v1\"*\n\x06Target\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\xfe\x01\n\tBlockData\x12\x10\n\x08\x62lock_id\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x12\n\ntotal_size\x18\x04 \x01(\x04\x12\x12\n\ncompressed\x18\x05 \x01(\x08\x12\x1c\n\x14\x63ompression_metadata\x18\x06 \x01(\x0c\x12\x12\n\ngeneration\x18\x07 \x01(\x04\x12\x12\n\nchunk_crcs\x18\x08 \x03(\x07\x12!\n\x07targets\x18\t \x03(\x0b\x32\x10.esdfs.v1.Target\x12\x0c\n\x04last\x18\n \x01(\x08\x12\x0e\n\x06\x63rc32c\x18\x0b \x01(\x07\x12\x12\n\ncluster_id\x18\x0c \x01(\t\"~\n\x13\x43ompressionMetadata\x12\r\n\x05\x63odec\x18\x01 \x01(\t\x12\x13\n\x0bgroup_bytes\x18\x02 \x01(\r\x12\x14\n\x0cstored_bytes\x18\x03 \x03(\r\x12\x15\n\rlogical_bytes\x18\x04 \x01(\x04\x12\x16\n\x0elogical_crc32c\x18\x05 \x01(\x07\"\xaf\x01\n\x0c\x42lockRequest\x12\x10\n\x08\x62lock_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0e\n\x06length\x18\x04 \x01(\x04\x12\x0c\n\x04\x64\x65\x65p\x18\x05 \x01(\x08\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\x12\x12\n\ncluster_id\x18\x07 \x01(\t\x12(\n\x08\x65xpected\x18\x08 \x01(\x0b\x32\x16.esdfs.v1.BlockContent\"4\n\x0c\x42lockContent\x12\x14\n\x0clength_bytes\x18\x01 \x01(\x04\x12\x0e\n\x06\x63rc32c\x18\x02 \x01(\x07\"\x80\x01\n\x12ReplicationRequest\x12\x10\n\x08\x62lock_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12!\n\x07targets\x18\x03 \x03(\x0b\x32\x10.esdfs.v1.Target\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x12\n\ncluster_id\x18\x05 \x01(\t\"|\n\x0fTransferRequest\x12\x10\n\x08\x62lock_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12 \n\x06target\x18\x03 \x01(\x0b\x32\x10.esdfs.v1.Target\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x12\n\ncluster_id\x18\x05 \x01(\t\"\x8f\x01\n\x07Receipt\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x11\n\tvolume_id\x18\x02 \x01(\t\x12\x10\n\x08\x62lock_id\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12\x14\n\x0clength_bytes\x18\x05 \x01(\x04\x12\x14\n\x0cstored_bytes\x18\x06 \x01(\x04\x12\x0e\n\x06\x63rc32c\x18\x07 \x01(\x07\"{\n\x0b\x42lockResult\x12\x10\n\x08\x62lock_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12#\n\x08receipts\x18\x04 \x03(\x0b\x32\x11.esdfs.v1.Receipt\x12\x16\n\x0e\x66\x61iled_node_id\x18\x05 \x01(\t\"7\n\rBlockResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.esdfs.v1.BlockResult2\x9c\x03\n\x0f\x44\x61taNodeService\x12<\n\nStoreBlock\x12\x13.esdfs.v1.BlockData\x1a\x17.esdfs.v1.BlockResponse(\x01\x12>\n\rRetrieveBlock\x12\x16.esdfs.v1.BlockRequest\x1a\x13.esdfs.v1.BlockData0\x01\x12G\n\x0eReplicateBlock\x12\x1c.esdfs.v1.ReplicationRequest\x1a\x17.esdfs.v1.BlockResponse\x12\x43\n\rTransferBlock\x12\x19.esdfs.v1.TransferRequest\x1a\x17.esdfs.v1.BlockResponse\x12=\n\nCheckBlock\x12\x16.esdfs.v1.BlockRequest\x1a\x17.esdfs.v1.BlockResponse\x12>\n\x0b\x44\x65leteBlock\x12\x16.esdfs.v1.BlockRequest\x1a\x17.esdfs.v1.BlockResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x65sdfs/_proto/datanode.proto\x12\x08\x65sdfs.v1\"*\n\x06Target\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\x96\x02\n\tBlockData\x12\x10\n\x08\x62lock_id\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x12\n\ntotal_size\x18\x04 \x01(\x04\x12\x12\n\ncompressed\x18\x05 \x01(\x08\x12\x1c\n\x14\x63ompression_metadata\x18\x06 \x01(\x0c\x12\x12\n\ngeneration\x18\x07 \x01(\x04\x12\x12\n\nchunk_crcs\x18\x08 \x03(\x07\x12!\n\x07targets\x18\t \x03(\x0b\x32\x10.esdfs.v1.Target\x12\x0c\n\x04last\x18\n \x01(\x08\x12\x0e\n\x06\x63rc32c\x18\x0b \x01(\x07\x12\x12\n\ncluster_id\x18\x0c \x01(\t\x12\x16\n\x0e\x61\x63k_timeout_ms\x18\r \x01(\r\"~\n\x13\x43ompressionMetadata\x12\r\n\x05\x63odec\x18\x01 \x01(\t\x12\x13\n\x0bgroup_bytes\x18\x02 \x01(\r\x12\x14\n\x0cstored_bytes\x18\x03 \x03(\r\x12\x15\n\rlogical_bytes\x18\x04 \x01(\x04\x12\x16\n\x0elogical_crc32c\x18\x05 \x01(\x07\"\xaf\x01\n\x0c\x42lockRequest\x12\x10\n\x08\x62lock_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0e\n\x06length\x18\x04 \x01(\x04\x12\x0c\n\x04\x64\x65\x65p\x18\x05 \x01(\x08\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\x12\x12\n\ncluster_id\x18\x07 \x01(\t\x12(\n\x08\x65xpected\x18\x08 \x01(\x0b\x32\x16.esdfs.v1.BlockContent\"4\n\x0c\x42lockContent\x12\x14\n\x0clength_bytes\x18\x01 \x01(\x04\x12\x0e\n\x06\x63rc32c\x18\x02 \x01(\x07\"\x80\x01\n\x12ReplicationRequest\x12\x10\n\x08\x62lock_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12!\n\x07targets\x18\x03 \x03(\x0b\x32\x10.esdfs.v1.Target\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x12\n\ncluster_id\x18\x05 \x01(\t\"|\n\x0fTransferRequest\x12\x10\n\x08\x62lock_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12 \n\x06target\x18\x03 \x01(\x0b\x32\x10.esdfs.v1.Target\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x12\n\ncluster_id\x18\x05 \x01(\t\"\x8f\x01\n\x07Receipt\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x11\n\tvolume_id\x18\x02 \x01(\t\x12\x10\n\x08\x62lock_id\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12\x14\n\x0clength_bytes\x18\x05 \x01(\x04\x12\x14\n\x0cstored_bytes\x18\x06 \x01(\x04\x12\x0e\n\x06\x63rc32c\x18\x07 \x01(\x07\"{\n\x0b\x42lockResult\x12\x10\n\x08\x62lock_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12#\n\x08receipts\x18\x04 \x03(\x0b\x32\x11.esdfs.v1.Receipt\x12\x16\n\x0e\x66\x61iled_node_id\x18\x05 \x01(\t\"7\n\rBlockResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.esdfs.v1.BlockResult2\x9c\x03\n\x0f\x44\x61taNodeService\x12<\n\nStoreBlock\x12\x13.esdfs.v1.BlockData\x1a\x17.esdfs.v1.BlockResponse(\x01\x12>\n\rRetrieveBlock\x12\x16.esdfs.v1.BlockRequest\x1a\x13.esdfs.v1.BlockData0\x01\x12G\n\x0eReplicateBlock\x12\x1c.esdfs.v1.ReplicationRequest\x1a\x17.esdfs.v1.BlockResponse\x12\x43\n\rTransferBlock\x12\x19.esdfs.v1.TransferRequest\x1a\x17.esdfs.v1.BlockResponse\x12=\n\nCheckBlock\x12\x16.esdfs.v1.BlockRequest\x1a\x17.esdfs.v1.BlockResponse\x12>\n\x0b\x44\x65leteBlock\x12\x16.esdfs.v1.BlockRequest\x1a\x17.esdfs.v1.BlockResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,23 +34,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TARGET']._serialized_start=41
   _globals['_TARGET']._serialized_end=83
   _globals['_BLOCKDATA']._serialized_start=86
-  _globals['_BLOCKDATA']._serialized_end=340
-  _globals['_COMPRESSIONMETADATA']._serialized_start=342
-  _globals['_COMPRESSIONMETADATA']._serialized_end=468
-  _globals['_BLOCKREQUEST']._serialized_start=471
-  _globals['_BLOCKREQUEST']._serialized_end=646
-  _globals['_BLOCKCONTENT']._serialized_start=648
-  _globals['_BLOCKCONTENT']._serialized_end=700
-  _globals['_REPLICATIONREQUEST']._serialized_start=703
-  _globals['_REPLICATIONREQUEST']._serialized_end=831
-  _globals['_TRANSFERREQUEST']._serialized_start=833
-  _globals['_TRANSFERREQUEST']._serialized_end=957
-  _globals['_RECEIPT']._serialized_start=960
-  _globals['_RECEIPT']._serialized_end=1103
-  _globals['_BLOCKRESULT']._serialized_start=1105
-  _globals['_BLOCKRESULT']._serialized_end=1228
-  _globals['_BLOCKRESPONSE']._serialized_start=1230
-  _globals['_BLOCKRESPONSE']._serialized_end=1285
-  _globals['_DATANODESERVICE']._serialized_start=1288
-  _globals['_DATANODESERVICE']._serialized_end=1700
+  _globals['_BLOCKDATA']._serialized_end=364
+  _globals['_COMPRESSIONMETADATA']._serialized_start=366
+  _globals['_COMPRESSIONMETADATA']._serialized_end=492
+  _globals['_BLOCKREQUEST']._serialized_start=495
+  _globals['_BLOCKREQUEST']._serialized_end=670
+  _globals['_BLOCKCONTENT']._serialized_start=672
+  _globals['_BLOCKCONTENT']._serialized_end=724
+  _globals['_REPLICATIONREQUEST']._serialized_start=727
+  _globals['_REPLICATIONREQUEST']._serialized_end=855
+  _globals['_TRANSFERREQUEST']._serialized_start=857
+  _globals['_TRANSFERREQUEST']._serialized_end=981
+  _globals['_RECEIPT']._serialized_start=984
+  _globals['_RECEIPT']._serialized_end=1127
+  _globals['_BLOCKRESULT']._serialized_start=1129
+  _globals['_BLOCKRESULT']._serialized_end=1252
+  _globals['_BLOCKRESPONSE']._serialized_start=1254
+  _globals['_BLOCKRESPONSE']._serialized_end=1309
+  _globals['_DATANODESERVICE']._serialized_start=1312
+  _globals['_DATANODESERVICE']._serialized_end=1724
 # @@protoc_insertion_point(module_scope)

@@ -61,6 +61,7 @@ class BlockData(_message.Message):
     LAST_FIELD_NUMBER: _builtins.int
     CRC32C_FIELD_NUMBER: _builtins.int
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    ACK_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     block_id: _builtins.str
     """decimal form, 1 to 2^63 - 1"""
     data: _builtins.bytes
@@ -79,6 +80,8 @@ class BlockData(_message.Message):
     """last stored frame: CRC32C of the whole logical block"""
     cluster_id: _builtins.str
     """first frame; a DataNode of another cluster refuses"""
+    ack_timeout_ms: _builtins.int
+    """StoreBlock, first frame: a hop that takes no byte, or gives no receipt after the last one, for so long counts as failed; 0 = as long as the call may take"""
     @_builtins.property
     def chunk_crcs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """CRC32C of each 64 KiB chunk of `data` (the last may be shorter)"""
@@ -102,10 +105,11 @@ class BlockData(_message.Message):
         last: _builtins.bool = ...,
         crc32c: _builtins.int = ...,
         cluster_id: _builtins.str = ...,
+        ack_timeout_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_id", b"block_id", "chunk_crcs", b"chunk_crcs", "cluster_id", b"cluster_id", "compressed", b"compressed", "compression_metadata", b"compression_metadata", "crc32c", b"crc32c", "data", b"data", "generation", b"generation", "last", b"last", "offset", b"offset", "targets", b"targets", "total_size", b"total_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_timeout_ms", b"ack_timeout_ms", "block_id", b"block_id", "chunk_crcs", b"chunk_crcs", "cluster_id", b"cluster_id", "compressed", b"compressed", "compression_metadata", b"compression_metadata", "crc32c", b"crc32c", "data", b"data", "generation", b"generation", "last", b"last", "offset", b"offset", "targets", b"targets", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -19,6 +19,8 @@ from esdfs.rpc.messages import BlockResult, Compression, Frame, Target
 Progress: TypeAlias = Callable[[int], None]
 """Called with the bytes that just left (or arrived), from any thread; negative when they must go again."""
 
+_ACK_S: Final = 5.0
+_ACK_LONGEST_S: Final = 30.0
 _TIMEOUT_S: Final = 30.0
 _SLOWEST_BYTES_S: Final = MIB
 """A pipeline slower than this is treated as failed."""
@@ -60,6 +62,7 @@ class _Sending:
         compress: Compress,
         cancelled: threading.Event,
         progress: Progress | None,
+        ack_s: float,
     ) -> None:
         self.block = block
         self.source = source
@@ -70,6 +73,7 @@ class _Sending:
         self._compress = compress
         self._cancelled = cancelled
         self._progress = progress
+        self._ack_ms = int(ack_s * 1000)
         self._counted = 0
 
     def frames(self) -> Iterator[Frame]:
@@ -117,6 +121,7 @@ class _Sending:
                 else None,
                 generation=self.block.generation if opens else 0,
                 targets=targets if opens else (),
+                ack_timeout_ms=self._ack_ms if opens else 0,
                 last=last,
                 crc32c=self.crc if last else 0,
             )
@@ -154,8 +159,12 @@ def write_blocks(
     compress: Compress,
     cancelled: threading.Event,
     progress: Progress | None = None,
+    attempt: int = 0,
 ) -> list[WrittenBlock | PipelineFailed]:
     """Write blocks that share one pipeline as one stream; durable on every node of it on return.
+
+    A node that stands still for 5 s, or gives no receipt for so long after the last byte, has failed; after
+    ``attempt`` earlier tries it has longer, for all may be slow.
 
     Returns:
         For each block what ``complete`` needs, or why it was not written.
@@ -163,17 +172,20 @@ def write_blocks(
     Raises:
         Exception: Whatever a source raised, and `Cancelled`.
     """
-    sending = [_Sending(block, source, compress, cancelled, progress) for block, source in blocks]
+    ack_s = min(_ACK_S * 2**attempt, _ACK_LONGEST_S)
+    sending = [_Sending(block, source, compress, cancelled, progress, ack_s) for block, source in blocks]
     targets = blocks[0][0].targets
     if not targets:
         raise InvalidRequest(f"block {blocks[0][0].block_id} was allocated without DataNodes: try again")
     nodes = [target.node_id for target in targets]
     total_bytes = sum(one.source.length_bytes for one in sending)
+    stall_s = ack_s * len(nodes)  # each waits for those behind it, and names who was late
     try:
         results = store_blocks(
             channels.get(targets[0].address),
             chain.from_iterable(one.frames() for one in sending),
-            timeout_s=_TIMEOUT_S + total_bytes / _SLOWEST_BYTES_S,
+            timeout_s=max(_TIMEOUT_S, stall_s) + total_bytes / _SLOWEST_BYTES_S,
+            stall_s=stall_s,
         )
     except EsdfsError as error:
         _raise_broken(sending)

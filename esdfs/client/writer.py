@@ -15,7 +15,7 @@ from esdfs.client.retry import Backoff
 from esdfs.client.sources import BlockSource
 from esdfs.client.values import Allocated, FileStatus, NewBlock, Opened, WrittenBlock
 from esdfs.env import Clock, Rng
-from esdfs.errors import EsdfsError, NotEnoughDataNodes, Overloaded, Retry, TooLarge
+from esdfs.errors import DeadlineExceeded, EsdfsError, NotEnoughDataNodes, Overloaded, Retry, TooLarge
 from esdfs.rpc.channel import Channels
 
 TRIES_MAX: Final = 5
@@ -212,6 +212,7 @@ class Upload:
                 compress=self._options.compress,
                 cancelled=self._cancelled,
                 progress=self._progress,
+                attempt=attempt,
             )
             if isinstance(outcome, WrittenBlock):
                 return outcome
@@ -225,13 +226,15 @@ class Upload:
             try:
                 (block,) = self._allocate(exclude, [block.block_id])
             except NotEnoughDataNodes as error:
-                if refused is not None or exclude == outcome.failed:
+                was_late = isinstance(outcome.error, DeadlineExceeded)
+                if not was_late and (refused is not None or exclude == outcome.failed):
                     raise NotEnoughDataNodes(
                         f"{outcome.error.message}; without {', '.join(exclude)}: {error.message}"
                     ) from error
                 refused = error
                 # Those that failed before may be fit again, or were blamed for others: once more with them.
-                exclude = list(outcome.failed)
+                # Whoever was late gets more time, as there is nobody else.
+                exclude = [] if was_late else list(outcome.failed)
                 (block,) = self._allocate(exclude, [block.block_id])
         raise AssertionError("the last try raises")
 

@@ -13,6 +13,7 @@ from esdfs.datanode.replica import BlockKey
 from esdfs.datanode.store import BlockStore
 from esdfs.datanode.writer import BlockWriter
 from esdfs.errors import (
+    DeadlineExceeded,
     DiskFailed,
     EsdfsError,
     IdentityConflict,
@@ -29,6 +30,9 @@ _AHEAD_FRAMES: Final = 4
 
 _LONGEST_S: Final = 3600.0
 """Of a stream whose sender set no deadline."""
+
+_HOP_SHARE: Final = 0.9
+"""Of the time we have the next hop gets so much: when it is over, somebody is left to say who was late."""
 
 
 class Forward(Protocol):
@@ -76,11 +80,13 @@ class _Outbox:
         self._ended = False
         self._closed = False
 
-    def put(self, frame: Frame) -> bool:
-        """Wait for room; False when nobody reads any more."""
+    def put(self, frame: Frame, within_s: float | None) -> bool:
+        """Wait for room; False when nobody reads any more, or nobody did for ``within_s``."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._frames) < _AHEAD_FRAMES)
-            if self._closed:
+            has_room = self._changed.wait_for(
+                lambda: self._closed or len(self._frames) < _AHEAD_FRAMES, within_s
+            )
+            if self._closed or not has_room:
                 return False
             self._frames.append(frame)
             self._changed.notify_all()
@@ -116,16 +122,23 @@ class _NextHop:
         """``alone``: ``first`` is the whole stream, so it is sent now and `send` may not be called."""
         self.target = first.targets[0]
         self._rest = first.targets[1:]
+        # It may have to wait for those behind it, and is to say so before we name it.
+        self._patience_s = first.ack_timeout_ms * len(first.targets) / 1000 or None
+        self._late = False
         self._outbox = _Outbox()
+        self._done = threading.Event()
         if alone:
             self._forward = peers.forward(self.target, self._readdressed(first), timeout_s)
         else:
             self._forward = peers.forward(self.target, iter(self._outbox), timeout_s)
             self._forward.when_done(self._outbox.close)
+        self._forward.when_done(self._done.set)
 
     def send(self, frame: Frame) -> bool:
-        """Pass an accepted frame on; False when the hop ended early, which is a failure."""
-        return self._outbox.put(self._readdressed(frame) if frame.targets else frame)
+        """Pass an accepted frame on; False when the hop ended early or stands still, which is a failure."""
+        sent = self._outbox.put(self._readdressed(frame) if frame.targets else frame, self._patience_s)
+        self._late = not sent and not self._done.is_set()
+        return sent
 
     def _readdressed(self, frame: Frame) -> Frame:
         return replace(frame, targets=self._rest, raw=None)
@@ -138,7 +151,11 @@ class _NextHop:
         self._outbox.close()
 
     def results(self) -> list[BlockResult] | EsdfsError:
-        """What became of the blocks there. Waits."""
+        """What became of the blocks there. Waits, if the sender said how long no longer than that."""
+        if self._late or not self._done.wait(self._patience_s):
+            self.cancel()
+            _log.warning("next hop is late", node_id=self.target.node_id, patience_s=self._patience_s)
+            return DeadlineExceeded(f"no sign of progress for {self._patience_s} s")
         try:
             return self._forward.results()
         except EsdfsError as error:
@@ -254,7 +271,7 @@ class _Stream:
         self._writers.append(self._pipeline.store.start(frame))
 
     def _pass_on(self, first: Frame) -> None:
-        timeout_s = min(self._caller.remaining_s() or _LONGEST_S, _LONGEST_S)
+        timeout_s = _HOP_SHARE * min(self._caller.remaining_s() or _LONGEST_S, _LONGEST_S)
         self._next = _NextHop(self._pipeline.peers, first, timeout_s, alone=self._alone)
 
     def finish(self) -> list[BlockResult]:
@@ -312,7 +329,7 @@ def fold(
     """One answer from our receipts and the next hop's answer (empty list = there is no next hop). Pure.
 
     A hop that failed is named: the next one when it did not answer or does not mention a block, else whom it
-    names itself.
+    names itself. One that was only late is told as that.
     """
     receipts = {receipt.block_id: receipt for receipt in mine}
     there = {} if isinstance(downstream, EsdfsError) else {result.block_id: result for result in downstream}
@@ -321,19 +338,21 @@ def fold(
         own = receipts.get(key.block_id)
         result = there.get(key.block_id)
         beyond = result.receipts if result else ()
-        failed, message = "", ""
+        failed, message, code = "", "", PeerFailed.code
         if next_node_id and (result is None or result.code):
             failed = result.failed_node_id if result and result.failed_node_id else next_node_id
             if isinstance(downstream, EsdfsError):
                 message = f"{failed}: {downstream.message}"
+                code = downstream.code if isinstance(downstream, DeadlineExceeded) else code
             elif result is None:
                 message = f"{failed}: it did not answer for block {key.block_id}"
             else:
                 message = f"{failed}: {result.message}"
+                code = result.code if result.code == DeadlineExceeded.code else code
         folded.append(
             BlockResult(
                 block_id=key.block_id,
-                code=PeerFailed.code if failed else "",
+                code=code if failed else "",
                 message=message,
                 receipts=((own,) if own else ()) + beyond,
                 failed_node_id=failed,

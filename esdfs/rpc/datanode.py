@@ -1,5 +1,6 @@
 """Calling a DataNode. Serving one is `servicer`; what travels is in `messages`."""
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Final, TypeAlias
@@ -8,12 +9,15 @@ import grpc
 
 from esdfs.checksum import Buffer, crc32c
 from esdfs.compression import decompress_group
-from esdfs.errors import ChecksumMismatch, PeerFailed
+from esdfs.errors import ChecksumMismatch, DeadlineExceeded, PeerFailed
 from esdfs.rpc import wire
 from esdfs.rpc.messages import BlockRequest, BlockResult, Frame, ReplicationRequest, verify
-from esdfs.rpc.status import from_rpc_error, translated
+from esdfs.rpc.status import translated
 
 SERVICE: Final = "esdfs.v1.DataNodeService"
+
+_FRAME_S: Final = 2.0
+"""A stream of one frame may take so long to be sent, beside what a node may take to answer."""
 
 _Unary: TypeAlias = "grpc.UnaryUnaryMultiCallable[bytes, bytes]"
 _Upload: TypeAlias = "grpc.StreamUnaryMultiCallable[bytes, bytes]"
@@ -37,13 +41,21 @@ def _download(channel: grpc.Channel) -> _Download:
     return channel.unary_stream(f"/{SERVICE}/RetrieveBlock")
 
 
-def store_blocks(channel: grpc.Channel, frames: Iterable[Frame], *, timeout_s: float) -> list[BlockResult]:
+def store_blocks(
+    channel: grpc.Channel, frames: Iterable[Frame], *, timeout_s: float, stall_s: float | None = None
+) -> list[BlockResult]:
     """Write the blocks of ``frames`` through the pipeline that starts at ``channel``'s DataNode.
 
     On return every block without an error is durable on each node it has a receipt of. ``frames`` is drained
     in another thread and may be left unfinished when the DataNode answers early, which it does on errors. An
     exception raised by ``frames`` cancels the call: nothing is kept, and `PeerFailed` or `OutcomeUnknown` is
     raised.
+
+    Args:
+        channel: To the first DataNode.
+        frames: The stream.
+        timeout_s: For all of it.
+        stall_s: Give up when no frame leaves for so long, or no answer comes after the last; None = wait.
 
     Raises:
         EsdfsError: The stream as a whole failed (`Unreachable`, `DeadlineExceeded`, `Overloaded`, ...). A
@@ -53,9 +65,71 @@ def store_blocks(channel: grpc.Channel, frames: Iterable[Frame], *, timeout_s: f
     first, second = next(messages, None), next(messages, None)
     with translated("StoreBlock"):
         if first is not None and second is None:
-            return wire.decode_results(_single(channel)(first, timeout=timeout_s))
+            within_s = timeout_s if stall_s is None else min(timeout_s, stall_s + _FRAME_S)
+            return wire.decode_results(_single(channel)(first, timeout=within_s))
         begun = [message for message in (first, second) if message is not None]
-        return wire.decode_results(_upload(channel)(chain(begun, messages), timeout=timeout_s))
+        if stall_s is None:
+            return wire.decode_results(_upload(channel)(chain(begun, messages), timeout=timeout_s))
+        watched = _Watched(chain(begun, messages))
+        future = _upload(channel).future(watched, timeout=timeout_s)
+        future.add_done_callback(lambda _: watched.end())
+        if not watched.moves_on(stall_s):
+            future.cancel()
+            raise DeadlineExceeded(f"StoreBlock: no byte was taken and nothing answered for {stall_s:.0f} s")
+        return _results(future.result)
+
+
+def _results(wait: Callable[[], bytes]) -> list[BlockResult]:
+    try:
+        return wire.decode_results(wait())
+    except grpc.FutureCancelledError as error:
+        raise PeerFailed("the stream was cancelled") from error
+
+
+class _Watched:
+    """Messages of a stream, and whether they still leave."""
+
+    def __init__(self, messages: Iterator[bytes]) -> None:
+        self._messages = messages
+        self._changed = threading.Condition()
+        self._left = 0
+        self._making = False
+        self._ended = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        self._note(making=True)
+        try:
+            return next(self._messages)
+        finally:
+            self._note(making=False)
+
+    def _note(self, *, making: bool) -> None:
+        with self._changed:
+            self._making = making
+            self._left += 1
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """The call has ended."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def moves_on(self, within_s: float) -> bool:
+        """Wait for the end of the call; False when no message was asked for during ``within_s``.
+
+        However long a message takes to be made: that is not the other side's doing.
+        """
+        with self._changed:
+            while not self._ended:
+                before = self._left
+                limit_s = None if self._making else within_s
+                if not self._changed.wait_for(lambda: self._ended or self._left != before, limit_s):  # noqa: B023 - called in this round only
+                    return False
+            return True
 
 
 class StoreCall:
@@ -88,12 +162,8 @@ class StoreCall:
 
     def results(self) -> list[BlockResult]:
         """Wait for the answer. Raises what `store_blocks` raises."""
-        try:
-            return wire.decode_results(self._future.result())
-        except grpc.FutureCancelledError as error:
-            raise PeerFailed("the stream was cancelled") from error
-        except grpc.RpcError as error:
-            raise from_rpc_error(error, "StoreBlock") from error
+        with translated("StoreBlock"):
+            return _results(self._future.result)
 
 
 def retrieve(channel: grpc.Channel, request: BlockRequest, *, timeout_s: float) -> Iterator[Frame]:

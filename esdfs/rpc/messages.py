@@ -46,6 +46,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
         last: The block ends here.
         crc32c: On the last stored frame: of the whole logical block.
         cluster_id: On the first frame; empty is accepted by any cluster.
+        ack_timeout_ms: On the first frame: a hop that takes no byte, or gives no receipt after the last one,
+            for so long counts as failed; 0 = as long as the call may take.
         raw: The frame as it was received, to be forwarded unchanged. Drop it when changing anything else.
     """
 
@@ -61,6 +63,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     last: bool = False
     crc32c: int = 0
     cluster_id: str = ""
+    ack_timeout_ms: int = 0
     raw: bytes | None = None
 
 

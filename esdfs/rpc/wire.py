@@ -47,6 +47,7 @@ def encode_frame(frame: Frame) -> bytes:
         last=frame.last,
         crc32c=frame.crc32c,
         cluster_id=frame.cluster_id,
+        ack_timeout_ms=frame.ack_timeout_ms,
     )
     head = message.SerializeToString()
     size_bytes = len(frame.data)
@@ -81,6 +82,7 @@ def decode_frame(raw: bytes) -> Frame:
         last=message.last,
         crc32c=message.crc32c,
         cluster_id=message.cluster_id,
+        ack_timeout_ms=message.ack_timeout_ms,
         raw=raw,
     )
 

@@ -7,7 +7,7 @@ import pytest
 
 from esdfs.datanode.pipeline import Peers, Pipeline, fold
 from esdfs.datanode.replica import BlockKey
-from esdfs.errors import Unreachable
+from esdfs.errors import DeadlineExceeded, Unreachable
 from esdfs.rpc.messages import BlockResult, Frame, Receipt
 from tests.blocks import Shelf, content, plain_frames
 
@@ -58,6 +58,13 @@ def test_a_hop_further_down_is_named_as_the_next_one_named_it() -> None:
     good, bad = fold(KEYS, MINE, there, "dn-2")
     assert (good.code, nodes(good)) == ("", ["dn-1", "dn-2"])
     assert (bad.code, bad.failed_node_id, nodes(bad)) == ("peer-failed", "dn-3", ["dn-1", "dn-2"])
+
+
+def test_a_hop_that_was_late_is_told_as_that_by_all_before_it() -> None:
+    late = fold(KEYS[:1], MINE[:1], DeadlineExceeded("no sign of progress"), "dn-3")
+    (told,) = fold(KEYS[:1], [], late, "dn-2")
+    assert (told.code, told.failed_node_id) == ("deadline-exceeded", "dn-3")
+    assert isinstance(told.error(), DeadlineExceeded)
 
 
 def test_a_block_the_next_hop_does_not_mention_failed_there() -> None:

@@ -18,6 +18,7 @@ FULL = Frame(
     last=True,
     crc32c=0xDEADBEEF,
     cluster_id="c",
+    ack_timeout_ms=5_000,
 )
 
 
