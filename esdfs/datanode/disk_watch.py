@@ -19,6 +19,8 @@ from esdfs.errors import EsdfsError
 _log = structlog.get_logger()
 
 _LOOK_S: Final = 5.0
+_PROBE_EVERY_NS: Final = 15 * 10**9
+_STUCK_NS: Final = 5 * 10**9
 _LEFT_BEHIND_S: Final = 1.0
 _PROBE: Final = "probe"
 
@@ -35,6 +37,7 @@ class VolumeWatch(Background):
         self.volume = volume
         self.looking_since_ns: int | None = None
         self._clock = clock
+        self._probed_ns = 0
 
     def stop(self) -> None:
         """Have it end; one that hangs is left behind."""
@@ -49,9 +52,9 @@ class VolumeWatch(Background):
     def look(self) -> None:
         """Judge the volume now. Hangs while its disk hangs."""
         volume, fsyncs = self.volume, self.volume.fsyncs
-        self.looking_since_ns = self._clock.monotonic_ns()
-        # Of a volume without any fsync of late nobody would notice that it hangs.
-        if fsyncs.suspicious() or fsyncs.idle(self.looking_since_ns):
+        self.looking_since_ns = now_ns = self._clock.monotonic_ns()
+        if fsyncs.suspicious() or now_ns - self._probed_ns >= _PROBE_EVERY_NS:
+            self._probed_ns = now_ns
             try:
                 probe(volume, self._clock)
             except EsdfsError as error:
@@ -97,14 +100,18 @@ class DiskWatch(Background):
             self.look()
 
     def look(self) -> None:
-        """Put volumes that hang out of service; never hangs itself."""
+        """Put volumes that hang out of service, and until then no new blocks on them; never hangs itself."""
+        now_ns = self._clock.monotonic_ns()
         for watch in self.watches:
-            since_ns = watch.looking_since_ns
-            if since_ns is None or not self._hangs_after_ns or watch.volume.failed:
+            volume, since_ns = watch.volume, watch.looking_since_ns
+            if since_ns is None or volume.failed:
                 continue
-            if (took_ns := self._clock.monotonic_ns() - since_ns) > self._hangs_after_ns:
-                watch.volume.fail(
-                    f"a write of 4 KiB hangs since {took_ns // 10**9} s: "
+            if now_ns - since_ns > _STUCK_NS and volume.fsyncs.stuck(now_ns):
+                told = {"volume": volume.volume_id, "root": str(volume.root)}
+                _log.error("volume hangs and gets no new blocks", **told)
+            if self._hangs_after_ns and now_ns - since_ns > self._hangs_after_ns:
+                volume.fail(
+                    f"a write of 4 KiB hangs since {(now_ns - since_ns) // 10**9} s: "
                     "restart this DataNode when the disk answers again",
                     hangs=True,
                 )

@@ -47,7 +47,7 @@ class Figures:
             "used_bytes": volume.used_bytes,
             "failed": bool(volume.failed),
             "failed_why": _line(f"{volume.root}: {volume.failed}") if volume.failed else "",
-            "slow": volume.fsyncs.slow,
+            "slow": volume.fsyncs.slow and not volume.failed,
             "fsync_p99_ms": round(volume.fsyncs.p99_ns(self._clock.monotonic_ns()) / 1e6, 3),
         }
 

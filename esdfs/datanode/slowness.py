@@ -1,7 +1,7 @@
 """When a disk that still works counts as slow, or hangs. Pure but for a lock.
 
-A volume is slow when the 99th percentile of its fsyncs stayed above a limit for a minute. It gets no new
-blocks then; a small fsync every few seconds (`disk_watch`) shows when it is fast again.
+A volume is slow when the 99th percentile of its fsyncs stayed above a limit for a minute, or one does not
+end. It gets no new blocks then; a small fsync every few seconds (`disk_watch`) shows when it is fast again.
 """
 
 import threading
@@ -43,13 +43,17 @@ class Slowness:
         with self._lock:
             return self._taken.ordered(now_ns)
 
-    def idle(self, now_ns: int) -> bool:
-        """Whether there were none in the last half minute."""
-        return not self._late(now_ns)
-
     def suspicious(self) -> bool:
         """Whether it is worth an fsync of our own to know more."""
         return self.slow or self._over_since_ns is not None
+
+    def stuck(self, now_ns: int) -> bool:
+        """An fsync does not end: slow at once, until `judge` knows better; whether that is news."""
+        if not self._limit_ns or self.slow:
+            return False
+        self._over_since_ns = self._over_since_ns or now_ns
+        self.slow = True
+        return True
 
     def judge(self, now_ns: int) -> bool:
         """Look again; whether the judgement changed. Call it every few seconds."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from esdfs.blocks import MIB
-from esdfs.datanode import layout, scan
+from esdfs.datanode import disk_watch, layout, scan
 from esdfs.datanode.disk_watch import DiskWatch
 from esdfs.datanode.replica import BlockKey, Replica, ReplicaState
 from esdfs.datanode.volumes import Volume
@@ -46,6 +46,10 @@ def clock() -> HandClock:
     return clock
 
 
+def takes_new_blocks(volume: Volume) -> bool:
+    return not volume.fsyncs.slow
+
+
 def test_a_volume_that_hangs_is_out_of_service_until_the_next_start_and_the_others_go_on(
     shelf: Shelf, clock: HandClock
 ) -> None:
@@ -57,7 +61,13 @@ def test_a_volume_that_hangs_is_out_of_service_until_the_next_start_and_the_othe
     look = threading.Thread(target=watch.watches[0].look)
     look.start()
     eventually(lambda: watch.watches[0].looking_since_ns is not None)
-    clock.sleep(60)
+    clock.sleep(5)
+    watch.look()
+    assert takes_new_blocks(volume)
+    clock.sleep(1)
+    watch.look()
+    assert not takes_new_blocks(volume), "it gets no new blocks"
+    clock.sleep(54)
     watch.look()
     assert not volume.failed
     clock.sleep(1)
@@ -86,11 +96,30 @@ def test_a_volume_may_take_as_long_as_it_likes_if_that_is_wanted(shelf: Shelf, c
     assert not shelf.volumes[0].failed
 
 
-def test_a_quiet_disk_is_asked_now_and_then(shelf: Shelf, clock: HandClock) -> None:
-    assert shelf.volumes[0].fsyncs.idle(clock.now_ns)
-    (watch, _) = DiskWatch(shelf.volumes, clock).watches
+def test_a_disk_that_answers_again_gets_new_blocks_again(shelf: Shelf, clock: HandClock) -> None:
+    volume = shelf.volumes[0]
+    watch = DiskWatch(shelf.volumes, clock)
+    watch.watches[0].looking_since_ns = clock.now_ns
+    clock.sleep(6)
     watch.look()
-    assert not shelf.volumes[0].fsyncs.idle(clock.now_ns)
+    assert not takes_new_blocks(volume)
+    for _ in range(2):
+        clock.sleep(5)
+        watch.watches[0].look()
+    assert takes_new_blocks(volume)
+    assert not volume.failed
+
+
+def test_every_disk_is_asked_now_and_then(
+    shelf: Shelf, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(disk_watch, "probe", lambda *_: asked.append(clock.now_ns))
+    (watch, _) = DiskWatch(shelf.volumes, clock).watches
+    for _ in range(9):
+        watch.look()
+        clock.sleep(5)
+    assert len(asked) == 3
     assert watch.looking_since_ns is None
 
 
