@@ -26,9 +26,15 @@ from esdfs.rpc.messages import BlockRequest
 
 PARALLEL: Final = 4
 ROUNDS: Final = 4
-"""How often all replicas of a block are asked, with fresh locations each time."""
+"""How often all replicas of a block are asked in vain, with fresh locations each time."""
 
 _TIMEOUT_S: Final = 20.0
+_STALL_S: Final = 5.0
+"""A replica of which nothing comes for so long is left for another one; when all were, each has longer."""
+
+_LARGE_BYTES: Final = 4 << 20
+"""Watching for a stall is worth it; of less the deadline is soon over."""
+
 _SLOWEST_BYTES_S: Final = 1 << 20
 _LOCAL_TIMEOUT_S: Final = 3.0
 
@@ -131,11 +137,14 @@ class RemoteFile:
         backoff = Backoff(first_s=0.1, longest_s=2.0)
         failure: EsdfsError | None = None
         gave: dict[str, Location] = {}
-        for round_number in range(ROUNDS):
+        round_number = 0
+        while round_number < ROUNDS:
+            began = at
             locations = block.locations[skip:] + block.locations[:skip]
             for location in sorted(locations, key=lambda found: found.node_id in self._means.silent):
+                before = at
                 try:
-                    for piece in self._replica_pieces(location, block, at, end - at):
+                    for piece in self._replica_pieces(location, block, at, end - at, round_number):
                         if whole:
                             crc = crc32c(piece, crc)
                         at += len(piece)
@@ -147,7 +156,10 @@ class RemoteFile:
                         self._complain(block, location)
                     elif error.retry is Retry.NEVER:
                         raise
-                    if isinstance(error, Unreachable | DeadlineExceeded):
+                    # One that gave something until its time was over may have waited for our caller.
+                    if isinstance(error, Unreachable) or (
+                        isinstance(error, DeadlineExceeded) and (at == before or length > _LARGE_BYTES)
+                    ):
                         self._means.silent.add(location.node_id)
                     failure = error
                     continue
@@ -157,8 +169,10 @@ class RemoteFile:
                         self._complain(block, giver)
                     raise _BadWhole(block, gave)
                 return
-            if round_number < ROUNDS - 1:
-                self._means.clock.sleep(backoff.delay_s(round_number, self._means.rng))
+            # As long as bytes come, in whatever pieces, nothing is given up.
+            round_number = round_number + 1 if at == began else 0
+            if round_number < ROUNDS:
+                self._means.clock.sleep(backoff.delay_s(max(round_number - 1, 0), self._means.rng))
                 block = self._locate_again(block)
         reason = failure.message if failure else "no DataNode that holds it is alive"
         raise Unavailable(
@@ -169,7 +183,7 @@ class RemoteFile:
         complain(self._means.channels, ReplicaAt.of(block, location))
 
     def _replica_pieces(
-        self, location: Location, block: LocatedBlock, offset: int, length: int
+        self, location: Location, block: LocatedBlock, offset: int, length: int, round_number: int
     ) -> Iterator[memoryview]:
         request = BlockRequest(
             block_id=int(block.block_id),
@@ -196,8 +210,14 @@ class RemoteFile:
             if failure is None:
                 return
         channel = self._means.channels.get(location.address)
-        timeout_s = _TIMEOUT_S + length / _SLOWEST_BYTES_S
-        yield from read_range(channel, request, timeout_s=timeout_s, size=length)
+        stall_s = min(_STALL_S * 2**round_number, _TIMEOUT_S)
+        yield from read_range(
+            channel,
+            request,
+            timeout_s=stall_s + length / _SLOWEST_BYTES_S,
+            stall_s=stall_s if length > _LARGE_BYTES else None,
+            size=length,
+        )
 
 
 class _BadWhole(ChecksumMismatch):

@@ -9,9 +9,10 @@ import grpc
 
 from esdfs.checksum import Buffer, crc32c
 from esdfs.compression import decompress_group
-from esdfs.errors import ChecksumMismatch, DeadlineExceeded, PeerFailed
+from esdfs.errors import ChecksumMismatch, DeadlineExceeded, EsdfsError, PeerFailed
 from esdfs.rpc import wire
 from esdfs.rpc.messages import BlockRequest, BlockResult, Frame, ReplicationRequest, verify
+from esdfs.rpc.stall import Stall
 from esdfs.rpc.status import translated
 
 SERVICE: Final = "esdfs.v1.DataNodeService"
@@ -70,10 +71,10 @@ def store_blocks(
         begun = [message for message in (first, second) if message is not None]
         if stall_s is None:
             return wire.decode_results(_upload(channel)(chain(begun, messages), timeout=timeout_s))
-        watched = _Watched(chain(begun, messages))
-        future = _upload(channel).future(watched, timeout=timeout_s)
-        future.add_done_callback(lambda _: watched.end())
-        if not watched.moves_on(stall_s):
+        stall = Stall(stall_s)
+        future = _upload(channel).future(_noting(chain(begun, messages), stall), timeout=timeout_s)
+        future.add_done_callback(lambda _: stall.end())
+        if not stall.watch():
             future.cancel()
             raise DeadlineExceeded(f"StoreBlock: no byte was taken and nothing answered for {stall_s:.0f} s")
         return _results(future.result)
@@ -86,50 +87,14 @@ def _results(wait: Callable[[], bytes]) -> list[BlockResult]:
         raise PeerFailed("the stream was cancelled") from error
 
 
-class _Watched:
-    """Messages of a stream, and whether they still leave."""
-
-    def __init__(self, messages: Iterator[bytes]) -> None:
-        self._messages = messages
-        self._changed = threading.Condition()
-        self._left = 0
-        self._making = False
-        self._ended = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        self._note(making=True)
-        try:
-            return next(self._messages)
-        finally:
-            self._note(making=False)
-
-    def _note(self, *, making: bool) -> None:
-        with self._changed:
-            self._making = making
-            self._left += 1
-            self._changed.notify_all()
-
-    def end(self) -> None:
-        """The call has ended."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def moves_on(self, within_s: float) -> bool:
-        """Wait for the end of the call; False when no message was asked for during ``within_s``.
-
-        However long a message takes to be made: that is not the other side's doing.
-        """
-        with self._changed:
-            while not self._ended:
-                before = self._left
-                limit_s = None if self._making else within_s
-                if not self._changed.wait_for(lambda: self._ended or self._left != before, limit_s):  # noqa: B023 - called in this round only
-                    return False
-            return True
+def _noting(messages: Iterator[bytes], stall: Stall) -> Iterator[bytes]:
+    """The messages, as gRPC takes them; they may take as long to be made as they like."""
+    stall.works()
+    for message in messages:
+        stall.waits()
+        yield message
+        stall.works()
+    stall.waits()
 
 
 class StoreCall:
@@ -166,10 +131,18 @@ class StoreCall:
             return _results(self._future.result)
 
 
-def retrieve(channel: grpc.Channel, request: BlockRequest, *, timeout_s: float) -> Iterator[Frame]:
+def retrieve(
+    channel: grpc.Channel, request: BlockRequest, *, timeout_s: float, stall_s: float | None = None
+) -> Iterator[Frame]:
     """The frames that cover a block's range, as stored: whole chunks or groups, verified on arrival.
 
     Closing the iterator ends the stream. Prefer `read_range`, which gives just the bytes.
+
+    Args:
+        channel: To the DataNode.
+        request: Which.
+        timeout_s: For all of it.
+        stall_s: Give up when no frame comes for so long; None = wait. Costs a thread.
 
     Raises:
         ReplicaNotFound: Not there, or another generation.
@@ -179,18 +152,42 @@ def retrieve(channel: grpc.Channel, request: BlockRequest, *, timeout_s: float) 
         EsdfsError: `Unreachable`, `DeadlineExceeded`, `Overloaded`.
     """
     call = _download(channel)(wire.encode_request(request), timeout=timeout_s)
+    stall = None if stall_s is None else Stall(stall_s)
+    if stall is not None:
+        work = threading.Thread(target=_unless, args=(stall, call.cancel), name="esdfs-stall", daemon=True)
+        work.start()
     try:
         with translated("RetrieveBlock"):
             for raw in call:
+                if stall is not None:
+                    stall.works()
                 frame = wire.decode_frame(raw)
                 verify(frame)
                 yield frame
+                if stall is not None:
+                    stall.waits()
+    except EsdfsError as error:
+        if stall is not None and stall.late:
+            raise DeadlineExceeded(f"RetrieveBlock: nothing came for {stall.within_s:.0f} s") from error
+        raise
     finally:
         call.cancel()
+        if stall is not None:
+            stall.end()
+
+
+def _unless(stall: Stall, cancel: Callable[[], object]) -> None:
+    if not stall.watch():
+        cancel()
 
 
 def read_range(
-    channel: grpc.Channel, request: BlockRequest, *, timeout_s: float, size: int | None = None
+    channel: grpc.Channel,
+    request: BlockRequest,
+    *,
+    timeout_s: float,
+    stall_s: float | None = None,
+    size: int | None = None,
 ) -> Iterator[memoryview]:
     """The logical bytes ``[offset, offset + length)`` of a block, in pieces of at most 1 MiB, in order.
 
@@ -201,12 +198,13 @@ def read_range(
         channel: To the DataNode.
         request: ``length`` 0 = to the end.
         timeout_s: For the whole range.
+        stall_s: See `retrieve`.
         size: How many bytes must come. Others are a `ChecksumMismatch`, before one that is too many is given.
 
     Raises:
         EsdfsError: As `retrieve`.
     """
-    return trimmed(retrieve(channel, request, timeout_s=timeout_s), request, size)
+    return trimmed(retrieve(channel, request, timeout_s=timeout_s, stall_s=stall_s), request, size)
 
 
 def trimmed(frames: Iterator[Frame], request: BlockRequest, size: int | None = None) -> Iterator[memoryview]:

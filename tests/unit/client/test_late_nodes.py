@@ -1,14 +1,15 @@
-"""Writing when a DataNode is there and does not do its part: others take its place within seconds."""
+"""A DataNode is there and does not do its part: others take its place within seconds."""
 
 import random
 import threading
 import time
 from collections.abc import Iterator
+from itertools import islice
 
 import pytest
 
 from esdfs.blocks import MIB
-from esdfs.client import pipeline
+from esdfs.client import pipeline, reader
 from esdfs.client.transfers import put_bytes
 from esdfs.client.writer import WriteOptions
 from esdfs.errors import DeadlineExceeded
@@ -28,6 +29,8 @@ ACK_S = 0.4
 
 class Late:
     """A DataNode on a real port that takes nothing (``deaf``), or everything and says nothing.
+
+    To a reader it gives nothing, or the beginning.
 
     Attributes:
         behind: The DataNode it really is, once it has disappointed somebody.
@@ -56,7 +59,11 @@ class Late:
         raise DeadlineExceeded("nobody listens any more")
 
     def retrieve(self, request: BlockRequest) -> Iterator[Frame]:
-        raise NotImplementedError
+        if not self.deaf:
+            assert self.behind is not None
+            yield from islice(dn.retrieve(self._channels.get(self.behind.address), request, timeout_s=20), 2)
+        self._closing.wait()
+        raise DeadlineExceeded("nobody listens any more")
 
     def replicate(self, request: ReplicationRequest) -> BlockResult:
         raise NotImplementedError
@@ -110,6 +117,41 @@ def test_whoever_is_late_gets_more_time_when_there_is_nobody_else(
     (block,) = world.namespace.files["/f"]["located"]
     assert set(block["replicas"]) == {"dn-1", "dn-2"}
     assert late.disappointed == 1
+
+
+@pytest.mark.parametrize("size", [MIB // 2, len(NOISE)], ids=["one frame", "more frames"])
+def test_a_reader_goes_elsewhere_when_a_node_is_late(
+    world: World, nodes: list[Process], late: Late, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(reader, "_STALL_S", ACK_S)
+    monkeypatch.setattr(reader, "_LARGE_BYTES", MIB)
+    late.behind = nodes[0]
+    put_bytes(world.writing, NOISE[:size], "/f", WriteOptions(block_size_bytes=len(NOISE)))
+    (block,) = world.namespace.files["/f"]["located"]
+    block["locations"][0] |= {"address": late.address, "local_socket": ""}
+    began = time.monotonic()
+    assert world.content("/f") == NOISE[:size]
+    assert time.monotonic() - began < 10
+    if late.deaf or size == len(NOISE):
+        assert world.reading.silent == {block["locations"][0]["node_id"]}
+
+
+def test_a_caller_that_takes_its_time_gets_all_of_a_file(
+    world: World, nodes: list[Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_STALL_S", 0.1)
+    monkeypatch.setattr(reader, "_SLOWEST_BYTES_S", 10**9)
+    monkeypatch.setattr(reader, "ROUNDS", 1)
+    put_bytes(world.writing, NOISE, "/f", WriteOptions(block_size_bytes=len(NOISE)))
+    for block in world.namespace.files["/f"]["located"]:
+        for location in block["locations"]:
+            location["local_socket"] = ""
+    got, pause = b"", threading.Event()
+    for piece in world.remote("/f").pieces(0, len(NOISE)):
+        got += bytes(piece)
+        pause.wait(0.2)
+    assert got == NOISE
+    assert not world.reading.silent
 
 
 def test_a_source_that_takes_its_time_is_no_late_node(nodes: list[Process]) -> None:
