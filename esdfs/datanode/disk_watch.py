@@ -21,6 +21,7 @@ _log = structlog.get_logger()
 _LOOK_S: Final = 5.0
 _PROBE_EVERY_NS: Final = 15 * 10**9
 _STUCK_NS: Final = 5 * 10**9
+_PAUSED_NS: Final = 10 * 10**9
 _LEFT_BEHIND_S: Final = 1.0
 _PROBE: Final = "probe"
 
@@ -82,6 +83,7 @@ class DiskWatch(Background):
         self.watches = [VolumeWatch(volume, clock) for volume in volumes if not volume.failed]
         self._clock = clock
         self._hangs_after_ns = int(hangs_after_s * 1e9)
+        self._looked_ns = self._armed_ns = clock.monotonic_ns()
 
     def start(self) -> None:
         """Start all threads."""
@@ -102,10 +104,14 @@ class DiskWatch(Background):
     def look(self) -> None:
         """Put volumes that hang out of service, and until then no new blocks on them; never hangs itself."""
         now_ns = self._clock.monotonic_ns()
+        if now_ns - self._looked_ns > _PAUSED_NS:
+            self._armed_ns = now_ns  # this process stood still, so it is not known who else did
+        self._looked_ns = now_ns
         for watch in self.watches:
             volume, since_ns = watch.volume, watch.looking_since_ns
             if since_ns is None or volume.failed:
                 continue
+            since_ns = max(since_ns, self._armed_ns)
             if now_ns - since_ns > _STUCK_NS and volume.fsyncs.stuck(now_ns):
                 told = {"volume": volume.volume_id, "root": str(volume.root)}
                 _log.error("volume hangs and gets no new blocks", **told)

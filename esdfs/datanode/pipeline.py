@@ -131,14 +131,17 @@ class _NextHop:
             self._forward = peers.forward(self.target, self._readdressed(first), timeout_s)
         else:
             self._forward = peers.forward(self.target, iter(self._outbox), timeout_s)
-            self._forward.when_done(self._outbox.close)
-        self._forward.when_done(self._done.set)
+        self._forward.when_done(self._ended)
 
     def send(self, frame: Frame) -> bool:
         """Pass an accepted frame on; False when the hop ended early or stands still, which is a failure."""
         sent = self._outbox.put(self._readdressed(frame) if frame.targets else frame, self._patience_s)
         self._late = not sent and not self._done.is_set()
         return sent
+
+    def _ended(self) -> None:
+        self._done.set()  # first: whoever finds the outbox closed asks whether it was late
+        self._outbox.close()
 
     def _readdressed(self, frame: Frame) -> Frame:
         return replace(frame, targets=self._rest, raw=None)
