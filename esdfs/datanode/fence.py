@@ -14,7 +14,7 @@ FILE: Final = "EPOCH"
 
 
 class EpochFence:
-    """Thread-safe. Kept on every volume in service; the highest value found counts.
+    """Thread-safe. Kept on every volume in service that is not slow; the highest value found counts.
 
     Found on any volume that can be read, in service or not; those in service that have less get it now.
     """
@@ -72,13 +72,16 @@ class EpochFence:
 
     def _write(self, epoch: int) -> None:
         written, why = 0, EsdfsError("no volume in service to write the epoch to")
-        for volume in self._volumes:
-            if not volume.failed:
-                try:
-                    write_number(volume, FILE, epoch)
-                    written += 1
-                except (DiskFailed, VolumeFull, Overloaded) as error:
-                    why = error
+        # Heartbeats and orders wait for this: a volume that is slow, and may hang, is asked only if no other
+        # takes it. The next start gives it what it missed.
+        for volume in sorted(self._volumes, key=lambda each: each.fsyncs.slow):
+            if volume.failed or (written and volume.fsyncs.slow):
+                continue
+            try:
+                write_number(volume, FILE, epoch)
+                written += 1
+            except (DiskFailed, VolumeFull, Overloaded) as error:
+                why = error
         if not written:
             raise DiskFailed(why.message) from why
 

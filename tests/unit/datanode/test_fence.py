@@ -51,6 +51,19 @@ def test_one_volume_that_takes_no_epoch_keeps_nobody_from_being_obeyed(
     assert EpochFence(shelf.volumes).highest == 7
 
 
+def test_a_volume_that_is_slow_and_may_hang_is_not_waited_for(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, volumes=2)
+    fence = EpochFence(shelf.volumes)
+    shelf.volumes[0].fsyncs.slow = True
+    fence.admit(7)
+    assert [(root / "EPOCH").exists() for root in shelf.roots] == [False, True]
+    assert EpochFence(shelf.volumes).highest == 7
+    assert (shelf.roots[0] / "EPOCH").read_text() == "7\n", "a start gives it what it missed"
+    shelf.volumes[1].fail("a test")
+    fence.admit(8)
+    assert (shelf.roots[0] / "EPOCH").read_text() == "8\n", "there is no other"
+
+
 def test_a_full_disk_still_takes_a_later_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = Shelf(tmp_path)
     fence = EpochFence(shelf.volumes)
