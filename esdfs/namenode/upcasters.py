@@ -19,7 +19,7 @@ VERSIONS: Final[dict[int, int]] = dict.fromkeys(map(int, Kind), 1) | {
 """The newest version of every kind this release reads, and writes at ``LEVEL_NEWEST``."""
 
 LEVEL_OLDEST: Final = 1
-LEVEL_NEWEST: Final = 4
+LEVEL_NEWEST: Final = 5
 """Feature levels this release reads and writes, inclusive. A cluster's level says what may be written in it:
 nothing that a node of the cluster could not read."""
 

@@ -56,7 +56,7 @@ def create_snapshot(view: Present, command: cmd.CreateSnapshot) -> tuple[Event, 
     then = view.past(txid) if command.as_of else view
     top = resolve(then, path)
     require_all(then, top)
-    return (ev.SnapshotCreated(name, txid, top.inode, path, _ancestors(then, top.inode)),)
+    return (ev.SnapshotCreated(name, txid, top.inode, path, _ancestors(then, top.inode, path)),)
 
 
 def require_all(past: View, top: Inode) -> None:
@@ -88,11 +88,14 @@ def check_snapshot_name(name: str) -> str:
     return name
 
 
-def _ancestors(view: View, inode: int) -> tuple[int, ...]:
+def _ancestors(view: View, inode: int, path: str) -> tuple[int, ...]:
     found: list[int] = []
     while inode not in {ROOT, ABOVE_ROOT}:
         place = view.place_of(inode)
-        assert place is not None, f"inode {inode} was reached by its path and has no place"
+        if place is None:
+            raise UpgradeNeeded(
+                f"the way to {path} in that state was not kept: esdfs upgrade finalize, and pin a later one"
+            )
         inode = place[0]
         found.append(inode)
     return tuple(reversed(found))

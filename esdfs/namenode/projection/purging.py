@@ -183,6 +183,8 @@ class Purge:
         row: bytes = cursor.key()
         if not row.startswith(inode):
             return  # that is where it is now
+        if cursor.value() != key and self._view.feature_level() >= layout.LEVEL_PLACES:
+            return  # it came here and left within one transaction
         came = cursor.key()[8:] if cursor.prev() and cursor.key().startswith(inode) else bytes(8)
         left = self._before(key, row[8:])
         if left is None or left[1][8:16] != inode or left[1][:8] <= came:

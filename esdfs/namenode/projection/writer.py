@@ -312,7 +312,14 @@ class Writer(RememberingView):
         self._changed.append(U64.pack(self._txid) + key)
         self.share_blocks(then)
         self._txn.put(key, layout.pack_entry(replace(then, version=self._txid)), db=self._cur)
-        self._txn.put(U64.pack(then.inode), key, db=self._ino)
+        self._take_name_back(U64.pack(then.inode), key)
+
+    def _take_name_back(self, inode: bytes, key: bytes) -> None:
+        # Its name until now may be given up in a later record only, or be out of sight.
+        place = self._txn.get(inode, db=self._ino)
+        if place is not None and place != key and self.feature_level() >= layout.LEVEL_PLACES:
+            self._txn.put(inode + U64.pack(self._txid), place, db=self._dbs[b"moved"], overwrite=False)
+        self._txn.put(inode, key, db=self._ino)
 
     def _give_up_name(self, inode: int, key: bytes) -> None:
         # In a rewind the inode may have got its older name back already.

@@ -2,6 +2,10 @@ import pytest
 
 from esdfs.errors import NotFound, ParentNotFound
 from esdfs.namenode import commands as cmd
+from esdfs.namenode import events as ev
+from esdfs.namenode.engine import Internal
+from esdfs.namenode.namespace import fanout
+from esdfs.namenode.retaining import PurgeHistory
 from tests.unit.namenode.world import World
 
 
@@ -52,6 +56,47 @@ def test_an_inode_below_a_removed_directory_cannot_be_reached_but_can_in_the_pas
         view.by_id(inode)
     with world.snapshot(before) as view:
         assert view.by_id(inode)[0] == "/d/f"
+
+
+def test_a_place_left_through_one_that_was_removed_in_the_same_transaction_is_kept(world: World) -> None:
+    """A snapshot shows the place before; the one between was never seen."""
+    for path in ("/c", "/c/d", "/x"):
+        world.run(cmd.MakeDirectory(path))
+    with world.snapshot() as view:
+        inode = view.resolve("/c/d").inode
+    pinned: int = world.run(cmd.CreateSnapshot("kept", "/", 0))["txid"]
+    world.run(cmd.Rename("/c/d", "/x/d"), cmd.Delete("/x", recursive=True))
+    world.settle(Internal(lambda writer: ev.HorizonMoved(writer.meta.applied_txid)))
+    world.do_all(PurgeHistory())
+    with world.snapshot(pinned) as view:
+        assert view.by_id(inode)[0] == "/c/d"
+    world.run(cmd.CreateSnapshot("again", "/c/d", pinned))
+
+
+def test_while_a_restore_of_everything_is_under_way_the_past_is_found_by_id_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "FIRST_STEPS", 1)
+    for path in ("/a", "/b", "/a/d", "/a/d/e"):
+        world.run(cmd.MakeDirectory(path))
+    with world.snapshot() as view:
+        inode = view.resolve("/a/d/e").inode
+    before = world.txid
+    world.run(cmd.Rename("/a/d", "/b/d"))
+    moved = world.txid
+    world.run(cmd.Restore("/", before))
+    steps = 0
+    while unfinished := world.metadata.meta().unfinished:
+        with world.snapshot(moved) as view:
+            assert view.by_id(inode)[0] == "/b/d/e"
+        world.run(cmd.CreateSnapshot(f"s{steps}", "/b/d/e", moved))
+        (began_txid, _), steps = unfinished[0], steps + 1
+        world.settle(Internal(lambda _, began=began_txid: ev.WorkContinued(began, 1)))  # type: ignore[misc]
+    assert steps > 1
+    with world.snapshot(moved) as view:
+        assert view.by_id(inode)[0] == "/b/d/e"
+    with world.snapshot() as view:
+        assert view.by_id(inode)[0] == "/a/d/e"
 
 
 def test_setting_replication_changes_the_blocks_target(world: World) -> None:
