@@ -79,10 +79,8 @@ def is_cached(path: Path) -> bool:
     with path.open("rb") as file:
         try:
             return _preadv(file.fileno(), [bytearray(4096)], 0, os.RWF_NOWAIT) > 0
-        except BlockingIOError:
-            return False
-        except OSError as error:  # this file system does not say
-            pytest.skip(str(error))
+        except OSError:
+            return False  # the disk would, or this file system does not say
 
 
 @pytest.mark.parametrize("expected", [None, WRITTEN])
@@ -92,8 +90,6 @@ def test_a_deep_check_asks_the_disk_and_not_the_page_cache(
     shelf.put(plain_frames(1, DATA))
     path = shelf.data_path(1)
     path.read_bytes()
-    if not is_cached(path):
-        pytest.skip("this file system caches nothing")
     seen: list[bool] = []
 
     def watched(fd: int, *args: Any) -> int:
