@@ -242,7 +242,10 @@ class PresentView:
     def blocks(self, block_ids: Iterable[int]) -> list[BlockRecord | None]:
         """The same of many, in one look."""
         keys = [U64.pack(block_id) for block_id in block_ids]
-        found = dict(self._txn.cursor(self._dbs[b"blk"]).getmulti(keys))
+        pairs = self._txn.cursor(self._dbs[b"blk"]).getmulti(keys)
+        if len(pairs) == len(keys):
+            return [layout.unpack_block(value) for _, value in pairs]
+        found = dict(pairs)
         return [None if (value := found.get(key)) is None else layout.unpack_block(value) for key in keys]
 
     def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
