@@ -83,8 +83,12 @@ class MetadataManager:
         """The same for many, in one look."""
         return self._read(lambda view: view.blocks(block_ids))
 
-    def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
-        """At most ``limit`` blocks with an id above ``block_id``, in order."""
+    def generations(self, block_ids: Sequence[int]) -> Sequence[int | None]:
+        """Only the generations of ``blocks``."""
+        return self._read(lambda view: view.generations(block_ids))
+
+    def blocks_after(self, block_id: int, limit: int) -> tuple[Sequence[int], Sequence[BlockRecord]]:
+        """At most ``limit`` blocks with an id above ``block_id``, in order: their ids, and they."""
         return self._read(lambda view: view.blocks_after(block_id, limit))
 
     def datanode_states(self) -> list[DataNodeStateSet]:

@@ -322,7 +322,7 @@ class Run:
             with store.present() as present, pytest.raises(FutureTxid):
                 present.past(self.world.txid + 1)
         with self.world.metadata.present() as view:
-            known = {block_id for block_id, _ in view.blocks_after(0, 1 << 30)}
+            known = {*view.blocks_after(0, 1 << 30)[0]}
             known -= {block.block_id for file in view.open_files() for block in file.blocks}
         for block_id, asked in self.asked().items():
             assert self.copies(block_id) >= asked

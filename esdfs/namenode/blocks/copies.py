@@ -66,6 +66,11 @@ class Copies:
     def __contains__(self, block_id: int) -> bool:
         return block_id in self._by_block
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way, or failed recently."""
+        return not (self._by_block or self._failed)
+
     def targets(self, block_id: int) -> list[int]:
         """DataNodes a block is on its way to."""
         copy = self._by_block.get(block_id)

@@ -113,7 +113,6 @@ def is_whole(
     record: BlockRecord,
     replicas: Sequence[Replica],
     domain_of: Mapping[int, str],
-    *,
     default_target: int,
     several_domains: bool,
 ) -> bool:
@@ -121,10 +120,11 @@ def is_whole(
 
     ``domain_of``: Of the DataNodes that serve and are to stay. Whether a copy is leaving is not asked.
     """
-    if not record.complete or len(replicas) != (record.replication or default_target):
+    _, generation, _, replication, complete = record
+    if not complete or len(replicas) != (replication or default_target):
         return False
     for number, held, corrupt in replicas:
-        if corrupt or held != record.generation or number not in domain_of:
+        if corrupt or held != generation or number not in domain_of:
             return False
     return not several_domains or len(replicas) == 1 or len({domain_of[one.number] for one in replicas}) > 1
 

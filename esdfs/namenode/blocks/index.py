@@ -19,8 +19,12 @@ class BlockIndex(Protocol):
         """The same for many, in one look."""
         ...
 
-    def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
-        """At most ``limit`` blocks with an id above ``block_id``, in order."""
+    def generations(self, block_ids: Sequence[int]) -> Sequence[int | None]:
+        """Only the generations of ``blocks``."""
+        ...
+
+    def blocks_after(self, block_id: int, limit: int) -> tuple[Sequence[int], Sequence[BlockRecord]]:
+        """At most ``limit`` blocks with an id above ``block_id``, in order: their ids, and they."""
         ...
 
     def blocks_of_file(self, inode: int) -> list[int]:

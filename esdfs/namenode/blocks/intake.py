@@ -1,7 +1,8 @@
 """Reports, taken in at once and worked through in slices."""
 
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -24,10 +25,9 @@ from esdfs.namenode.namespace.inodes import BlockRecord
 WAITING_MAX: Final = 2_000_000
 """Entries that may wait: DataNodes are told to come again later."""
 
-_SLICE: Final = 256
+_SLICE: Final = 512
 _NOT_THERE: Final = (News.CORRUPT, News.REMOVED)
-
-Changed = list[tuple[int, BlockRecord | None]]
+_STORED: Final = (Verdict.KNOWN, Verdict.STALE)
 
 
 class Intake:
@@ -98,7 +98,7 @@ class Intake:
     def reconsider(self) -> set[int]:
         """Take in what was ahead of us and is no longer; DataNodes that should say everything once more."""
         for number, block_id, generation in self.futures.caught_up(self._index):
-            self._queue.append(_Stored(number, ((block_id, generation, 0),)))
+            self._queue.append(_Stored(number, array("Q", [block_id]), array("Q", [generation])))
             self._waiting += 1
         return self.futures.missed()
 
@@ -121,12 +121,14 @@ class Intake:
             node.wants_report = False
         if report.size() > len(report.stored):
             self._queue.append(_Page(number, items(report)))
-        if report.stored:
-            self._queue.append(_Stored(number, report.stored))
+        stored = array("Q", [entry[0] for entry in report.stored])
+        if stored:
+            self._queue.append(_Stored(number, stored, array("Q", [entry[1] for entry in report.stored])))
         self._waiting += report.size()
         full = self._full.get(number) if report.full else None
         if full is not None:
-            full.page(report)
+            full.page(stored)
+            full.page([entry[0] for entry in report.corrupt])
             if report.last:
                 full.seal()
                 del self._full[number]
@@ -160,20 +162,25 @@ class Intake:
         batch = list(islice(page.items, _SLICE))
         self._waiting -= len(batch)
         records = self._index.blocks([item.block_id for item in batch])
-        changed: Changed = []
+        changed: list[tuple[int, BlockRecord | None]] = []
         with self._store.write() as locations:
             for item, record in zip(batch, records, strict=True):
                 self._item(locations, page.number, item, record, changed)
         self._check(changed)
         return len(batch) < _SLICE
 
-    def _check(self, changed: Changed) -> None:
+    def _check(self, changed: Iterable[tuple[int, BlockRecord | None]]) -> None:
         if not self._replicator.waits_for_reports:
             for block_id, record in changed:
                 self._replicator.check(block_id, record)
 
     def _item(
-        self, locations: Locations, number: int, item: Item, record: BlockRecord | None, changed: Changed
+        self,
+        locations: Locations,
+        number: int,
+        item: Item,
+        record: BlockRecord | None,
+        changed: list[tuple[int, BlockRecord | None]],
     ) -> None:
         block_id = item.block_id
         if item.news in _NOT_THERE:
@@ -199,34 +206,37 @@ class Intake:
     def _stored(self, page: "_Stored") -> bool:
         """A slice of good replicas: nearly all are known, and those are written together."""
         number = page.number
-        batch = page.entries[page.at : page.at + _SLICE]
-        page.at += len(batch)
-        self._waiting -= len(batch)
-        allocated = self._index.allocated()
-        known: dict[int, tuple[int, BlockRecord]] = {}
-        unknown: list[tuple[int, int, Verdict]] = []
-        for (block_id, generation, _), record in zip(
-            batch, self._index.blocks([entry[0] for entry in batch]), strict=True
-        ):
-            verdict = judge(block_id, generation, record, allocated)
-            if record is not None and verdict is not Verdict.FUTURE:
-                known[block_id] = generation, record
-            else:
-                unknown.append((block_id, generation, verdict))
+        ids, generations = page.slice()
+        self._waiting -= len(ids)
+        if (*self._index.generations(ids),) != (*generations,):
+            ids, generations = self._known(number, ids, generations)
         with self._store.write() as locations:
-            told = [(block_id, generation) for block_id, (generation, _) in known.items()]
-            news = locations.put_all(number, told)
-            for block_id, generation, verdict in unknown:
-                self.futures.heard(block_id, allocated)
-                self._unknown(locations, number, block_id, generation, verdict)
-        for block_id in known:
-            self._replicator.arrived(block_id, number)
+            news = locations.put_all(number, ids, generations)
+        self._replicator.arrived(number, ids)
         if self._expected or self.futures:
-            for block_id in known:
+            for block_id in ids:
                 self.futures.gone(number, block_id)
                 self._expected.heard(number, block_id)
-        self._check([(block_id, known[block_id][1]) for block_id in news])
-        return page.at == len(page.entries)
+        if news and not self._replicator.waits_for_reports:
+            self._check(zip(news, self._index.blocks(news), strict=True))
+        return page.done
+
+    def _known(
+        self, number: int, ids: Sequence[int], generations: Sequence[int]
+    ) -> tuple[list[int], list[int]]:
+        """Ids and generations of those that are believed; the others are noted."""
+        known: dict[int, int] = {}
+        allocated = self._index.allocated()
+        records = self._index.blocks(ids)
+        with self._store.write() as locations:
+            for block_id, generation, record in zip(ids, generations, records, strict=True):
+                verdict = judge(block_id, generation, record, allocated)
+                if verdict in _STORED:
+                    known[block_id] = generation
+                else:
+                    self.futures.heard(block_id, allocated)
+                    self._unknown(locations, number, block_id, generation, verdict)
+        return [*known], [*known.values()]
 
     def _unknown(
         self, locations: Locations, number: int, block_id: int, generation: int, verdict: Verdict
@@ -290,12 +300,26 @@ class _Page:
 
 
 class _Stored:
-    """The good replicas of one report: (block id, generation, length)."""
+    """The good replicas of one report.
 
-    def __init__(self, number: int, entries: Sequence[tuple[int, int, int]]) -> None:
+    Millions may wait: as objects each they would cost ten times the memory, and make collections long.
+    """
+
+    def __init__(self, number: int, ids: "array[int]", generations: "array[int]") -> None:
         self.number = number
-        self.entries = entries
-        self.at = 0
+        self._ids = ids
+        self._generations = generations
+        self._at = 0
+
+    def slice(self) -> tuple[Sequence[int], Sequence[int]]:
+        """The next ids and generations."""
+        begin, self._at = self._at, min(self._at + _SLICE, len(self._ids))
+        return self._ids[begin : self._at], self._generations[begin : self._at]
+
+    @property
+    def done(self) -> bool:
+        """Whether that was the last slice."""
+        return self._at == len(self._ids)
 
 
 class _Sweep:

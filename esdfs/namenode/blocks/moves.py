@@ -55,6 +55,11 @@ class Moves:
     def __contains__(self, block_id: int) -> bool:
         return block_id in self._by_block
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing moves, or may still arrive."""
+        return not (self._by_block or self._late)
+
     def begin(self) -> None:
         """Count what is moved from here on."""
         self.moved_blocks = self.moved_bytes = 0

@@ -72,7 +72,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     safe_mode_min_ms: int = 30_000
     safe_mode_max_ms: int = 600_000
     safe_mode_scan_ms: int = 2_000
-    safe_mode_recount_ms: int = 30_000
+    safe_mode_recount_ms: int = 60_000
     safe_mode_percent: float = 99.9
     full_report_every_ms: int = 21_600_000
     takeover_report_ms: int = 30_000

@@ -252,14 +252,17 @@ class BlockReplicator:
 
     # --- what happened --------------------------------------------------------------------------
 
-    def arrived(self, block_id: int, number: int) -> None:
-        """A DataNode reported a good copy."""
-        copied = self._copies.arrived(block_id, number)
-        moved = not copied and self.moves.arrived(block_id, number)
-        self.tally.copied += copied
-        self.tally.moved += moved
-        if copied or moved:
-            self.logger.info("block copied", block_id=block_id, datanode=number)
+    def arrived(self, number: int, block_ids: Iterable[int]) -> None:
+        """A DataNode reported good copies."""
+        if self._copies.idle and self.moves.idle:
+            return
+        for block_id in block_ids:
+            copied = self._copies.arrived(block_id, number)
+            moved = not copied and self.moves.arrived(block_id, number)
+            self.tally.copied += copied
+            self.tally.moved += moved
+            if copied or moved:
+                self.logger.info("block copied", block_id=block_id, datanode=number)
 
     def failed(self, block_id: int, number: int, now_ns: int) -> None:
         """A source reported that a target did not get its copy."""

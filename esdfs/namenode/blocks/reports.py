@@ -2,7 +2,7 @@
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, unique
 from typing import NamedTuple
 
@@ -76,10 +76,9 @@ class FullReport:
         self._ids = array("Q")
         self._sorted: Sequence[int] = ()
 
-    def page(self, report: Report) -> None:
+    def page(self, block_ids: Iterable[int]) -> None:
         """Note what a page names."""
-        self._ids.extend([entry[0] for entry in report.stored])
-        self._ids.extend([entry[0] for entry in report.corrupt])
+        self._ids.extend(block_ids)
 
     def seal(self) -> None:
         """No page follows."""
@@ -89,7 +88,8 @@ class FullReport:
     def absent(self, block_ids: Sequence[int]) -> list[int]:
         """Those of ascending ``block_ids`` that a sealed report does not name."""
         begin, end = bisect_left(self._sorted, block_ids[0]), bisect_right(self._sorted, block_ids[-1])
-        return sorted({*block_ids}.difference(self._sorted[begin:end]))
+        named = self._sorted[begin:end]
+        return [] if named == array("Q", block_ids) else sorted({*block_ids}.difference(named))
 
     def names(self, block_id: int) -> bool:
         """Whether a sealed report has this block."""

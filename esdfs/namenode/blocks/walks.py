@@ -11,7 +11,7 @@ from esdfs.namenode.blocks.locations import LocationsStore
 from esdfs.namenode.blocks.redundancy import BlockReplicator
 from esdfs.namenode.namespace.inodes import BlockRecord
 
-_PAGE: Final = 256
+_PAGE: Final = 512
 
 
 class Walks:
@@ -105,21 +105,18 @@ class Walks:
 
     def _look_for_strays(self, after: int) -> int | None:
         page = self._store.blocks(after=after, limit=_PAGE)
-        for block_id in page:
-            if self._index.block(block_id) is None:
+        for block_id, record in zip(page, self._index.blocks(page), strict=True):
+            if record is None:
                 self._on_stray(block_id)
         return page[-1] if page else None
 
     def _scan_page(self, after: int) -> int | None:
-        page = self._index.blocks_after(after, _PAGE)
-        if self._counts_only:
-            self._count_page(page)
-        else:
-            total, reported = self._check_page([block_id for block_id, _ in page], [one for _, one in page])
-            self._total += total
-            self._reported += reported
-        if page:
-            return page[-1][0]
+        ids, records = self._index.blocks_after(after, _PAGE)
+        total, reported = (self._count_page if self._counts_only else self._check_page)(ids, records)
+        self._total += total
+        self._reported += reported
+        if ids:
+            return ids[-1]
         self._on_scanned(self._total, self._reported)
         return None
 
@@ -134,13 +131,7 @@ class Walks:
         for block_id, record, replicas in zip(block_ids, records, found, strict=True):
             if (
                 record is not None
-                and is_whole(
-                    record,
-                    replicas,
-                    domain_of,
-                    default_target=default_target,
-                    several_domains=several_domains,
-                )
+                and is_whole(record, replicas, domain_of, default_target, several_domains)
                 and not (notes and self._replicator.follows(block_id, (one.number for one in replicas)))
             ):
                 total += 1
@@ -152,16 +143,18 @@ class Walks:
                 reported += self._reported_here(health)
         return total, reported
 
-    def _count_page(self, page: Sequence[tuple[int, BlockRecord]]) -> None:
+    def _count_page(self, block_ids: Sequence[int], records: Sequence[BlockRecord]) -> tuple[int, int]:
+        """How many are complete, and reported."""
+        total, reported = 0, 0
         here = {node.number for node in self._nodes if node.registered and node.counts}
-        found = self._store.replicas_of([block_id for block_id, _ in page])
-        for (_, record), replicas in zip(page, found, strict=True):
+        for record, replicas in zip(records, self._store.replicas_of(block_ids), strict=True):
             if record.complete:
-                self._total += 1
-                self._reported += any(
-                    number in here and generation == record.generation and not corrupt
-                    for number, generation, corrupt in replicas
-                )
+                total += 1
+                for number, generation, corrupt in replicas:
+                    if generation == record.generation and number in here and not corrupt:
+                        reported += 1
+                        break
+        return total, reported
 
     def _reported_here(self, health: Health) -> bool:
         for number in (*health.good, *health.draining):

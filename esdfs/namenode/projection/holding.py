@@ -1,5 +1,6 @@
 """The present as one write transaction sees it: what its tables say, and what it holds back from them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from esdfs.namenode.namespace.inodes import BlockRecord, OpenFile
@@ -40,7 +41,7 @@ class HoldingView(PresentView):
         held = self._unwritten.blocks
         return held[block_id] if block_id in held else super().block(block_id)
 
-    def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
+    def blocks_after(self, block_id: int, limit: int) -> tuple[Sequence[int], Sequence[BlockRecord]]:
         """See ``PresentView.blocks_after``."""
         self.write_all()
         return super().blocks_after(block_id, limit)

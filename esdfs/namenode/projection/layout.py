@@ -40,6 +40,8 @@ meta       "level"                            the feature level 4, once it was r
 """
 
 import struct
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -87,6 +89,7 @@ U32: Final = struct.Struct(">I")
 TWO_U64: Final = struct.Struct(">QQ")
 _ENTRY: Final = struct.Struct(">QQB")
 _BLOCK: Final = struct.Struct(">QQQB?")
+_record = partial(tuple.__new__, BlockRecord)
 _PLACE: Final = struct.Struct(">Q")
 END: Final = b"\x00"
 _DIRECTORY, _FILE = 1, 2
@@ -181,4 +184,20 @@ def pack_block(record: BlockRecord) -> bytes:
 
 def unpack_block(value: bytes) -> BlockRecord:
     """Back from ``pack_block``."""
-    return tuple.__new__(BlockRecord, _BLOCK.unpack(value))  # _make, without a frame of Python
+    return _record(_BLOCK.unpack(value))
+
+
+def unpack_blocks(values: Iterable[bytes]) -> list[BlockRecord]:
+    """The same of many, without a frame of Python for each: reports and scans look at all there are."""
+    return [*map(_record, _BLOCK.iter_unpack(b"".join(values)))]
+
+
+def generations(values: Iterable[bytes]) -> tuple[int, ...]:
+    """Of these values of ``blk``."""
+    packed = b"".join([value[8:16] for value in values])
+    return struct.unpack(f">{len(packed) // 8}Q", packed)
+
+
+def block_ids(keys: Sequence[bytes]) -> tuple[int, ...]:
+    """What the keys of ``blk`` stand for."""
+    return struct.unpack(f">{len(keys)}Q", b"".join(keys))

@@ -1,6 +1,6 @@
 """The namespace's read ports on an LMDB transaction: the present, and any moment of the past."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, takewhile
 from operator import itemgetter
 from typing import Any, Final
@@ -241,19 +241,31 @@ class PresentView:
 
     def blocks(self, block_ids: Iterable[int]) -> list[BlockRecord | None]:
         """The same of many, in one look."""
-        keys = [U64.pack(block_id) for block_id in block_ids]
+        keys = [*map(U64.pack, block_ids)]
         pairs = self._txn.cursor(self._dbs[b"blk"]).getmulti(keys)
         if len(pairs) == len(keys):
-            return [layout.unpack_block(value) for _, value in pairs]
-        found = dict(pairs)
-        return [None if (value := found.get(key)) is None else layout.unpack_block(value) for key in keys]
+            return [*layout.unpack_blocks([value for _, value in pairs])]
+        found = dict(
+            zip([key for key, _ in pairs], layout.unpack_blocks([value for _, value in pairs]), strict=True)
+        )
+        return [found.get(key) for key in keys]
 
-    def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
-        """At most ``limit`` blocks with an id above ``block_id``, in order."""
+    def generations(self, block_ids: Iterable[int]) -> Sequence[int | None]:
+        """Of these blocks; None = there is no such block."""
+        keys = [*map(U64.pack, block_ids)]
+        pairs = self._txn.cursor(self._dbs[b"blk"]).getmulti(keys)
+        known = layout.generations([value for _, value in pairs])
+        if len(pairs) == len(keys):
+            return known
+        found = dict(zip([key for key, _ in pairs], known, strict=True))
+        return [found.get(key) for key in keys]
+
+    def blocks_after(self, block_id: int, limit: int) -> tuple[Sequence[int], Sequence[BlockRecord]]:
+        """At most ``limit`` blocks with an id above ``block_id``, in order: their ids, and they."""
         cursor = self._txn.cursor(self._dbs[b"blk"])
-        if not cursor.set_range(U64.pack(block_id + 1)):
-            return []
-        return [(U64.unpack(key)[0], layout.unpack_block(value)) for key, value in islice(cursor, limit)]
+        page = [*islice(cursor, limit)] if cursor.set_range(U64.pack(block_id + 1)) else []
+        ids = layout.block_ids([key for key, _ in page])
+        return ids, layout.unpack_blocks([value for _, value in page])
 
     def sharers(self, inode: Inode) -> list[Inode] | None:
         """See ``Present.sharers``."""

@@ -71,14 +71,17 @@ class Namespace:
     def blocks(self, block_ids: Sequence[int]) -> list[BlockRecord | None]:
         return [self.records.get(block_id) for block_id in block_ids]
 
-    def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
-        found: list[tuple[int, BlockRecord]] = []
+    def generations(self, block_ids: Sequence[int]) -> list[int | None]:
+        return [record and record.generation for record in self.blocks(block_ids)]
+
+    def blocks_after(self, block_id: int, limit: int) -> tuple[Sequence[int], Sequence[BlockRecord]]:
+        ids: list[int] = []
         at = bisect_right(self._ids, block_id)
-        while at < len(self._ids) and len(found) < limit:
-            if (record := self.records.get(self._ids[at])) is not None:
-                found.append((self._ids[at], record))
+        while at < len(self._ids) and len(ids) < limit:
+            if self._ids[at] in self.records:
+                ids.append(self._ids[at])
             at += 1
-        return found
+        return ids, [self.records[block_id] for block_id in ids]
 
     def blocks_of_file(self, inode: int) -> list[int]:
         return list(self.files.get(inode, ()))

@@ -39,7 +39,7 @@ def table(rng: random.Random) -> DataNodeTable:
 def whole(record: BlockRecord, replicas: list[Replica], nodes: DataNodeTable) -> bool:
     domain_of = {node.number: nodes.domain(node.row) for node in nodes if node.serves}
     several = len(nodes.domains) > 1
-    return is_whole(record, replicas, domain_of, default_target=2, several_domains=several)
+    return is_whole(record, replicas, domain_of, 2, several)
 
 
 @pytest.mark.parametrize("seed", range(5))

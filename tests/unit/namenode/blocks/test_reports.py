@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from esdfs.errors import InvalidRequest
-from esdfs.namenode.blocks.bodies import REPORT_ENTRIES_MAX, Report
+from esdfs.namenode.blocks.bodies import REPORT_ENTRIES_MAX
 from esdfs.namenode.blocks.reports import FullReport, Verdict, judge
 from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord
@@ -228,7 +228,7 @@ def test_a_report_that_is_not_one_is_refused(blocks: World, field: str, value: A
 
 def test_what_a_page_of_ids_has_that_a_full_report_does_not_name() -> None:
     report = FullReport(0, 1)
-    report.page(Report(incarnation=1, stored=((9, 1, 1), (2, 1, 1)), corrupt=((5, 1),)))
+    report.page([9, 2, 5])
     report.seal()
     assert report.absent([1, 2, 3, 5, 9, 10]) == [1, 3, 10]
     assert report.absent([2, 5]) == []

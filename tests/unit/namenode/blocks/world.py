@@ -84,8 +84,12 @@ class Index:
     def blocks(self, block_ids: Sequence[int]) -> list[BlockRecord | None]:
         return [self.records.get(block_id) for block_id in block_ids]
 
-    def blocks_after(self, block_id: int, limit: int) -> list[tuple[int, BlockRecord]]:
-        return [(key, self.records[key]) for key in sorted(self.records) if key > block_id][:limit]
+    def generations(self, block_ids: Sequence[int]) -> list[int | None]:
+        return [record and record.generation for record in self.blocks(block_ids)]
+
+    def blocks_after(self, block_id: int, limit: int) -> tuple[Sequence[int], Sequence[BlockRecord]]:
+        ids = [key for key in sorted(self.records) if key > block_id][:limit]
+        return ids, [self.records[key] for key in ids]
 
     def blocks_of_file(self, inode: int) -> list[int]:
         return [key for key, record in self.records.items() if record.inode == inode]
