@@ -37,6 +37,7 @@ from esdfs.telemetry import configure_logging
 EXIT_FAILED: Final = 70
 _REST_READY_S: Final = 30.0
 _REST_STOP_S: Final = 10.0
+_YOUNG_OBJECTS: Final = 20_000
 _log = structlog.get_logger(__name__)
 
 
@@ -89,6 +90,8 @@ async def _run(config: NameNodeConfig) -> int:
     # What was built until here lives as long as the process: collections need not look at it again.
     gc.collect()
     gc.freeze()
+    # A slice of a report makes thousands of tuples, and no cycles: looking for them at each 700 is in vain.
+    gc.set_threshold(_YOUNG_OBJECTS)
     indexing: asyncio.Future[None] | None = None
     rest = await Child.start(command(config))
     try:
