@@ -1,5 +1,7 @@
 """/datanodes/{node_id}/state: what the engine is asked, and how a DataNode is shown on its way."""
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -73,3 +75,21 @@ def test_a_datanode_is_shown_with_what_is_wanted_of_it_and_how_far_that_is(world
     assert 'esdfs_datanode_blocks_unreadable{node_id="dn-1"} 2.0' in lines
     assert 'esdfs_datanode_in_service{node_id="dn-1"} 0.0' in lines
     assert 'esdfs_datanode_in_service{node_id="dn-2"} 1.0' in lines
+
+
+@pytest.mark.parametrize(("blocks", "yields"), [(10, False), (5_000, True)])
+def test_a_large_page_of_a_report_leaves_as_much_time_to_others_as_it_took(
+    world: World, monkeypatch: pytest.MonkeyPatch, blocks: int, yields: bool
+) -> None:
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def note(delay_s: float) -> None:
+        slept.append(delay_s)
+        await sleep(delay_s)
+
+    monkeypatch.setattr("esdfs.namenode.rest.datanodes.asyncio.sleep", note)
+    world.engine.reply = {"epoch": 3}
+    page = {"incarnation": 5, "stored": [[block_id, 1, 100] for block_id in range(1, blocks + 1)]}
+    assert world.post("/datanodes/dn-1/blocks", page).status_code == 200
+    assert any(delay_s > 0 for delay_s in slept) == yields
