@@ -9,9 +9,10 @@ from esdfs.checksum import chunk_crcs, crc32c
 from esdfs.compression import CODEC, GROUP_BYTES, compress_group
 from esdfs.datanode import layout
 from esdfs.datanode.load import Load
+from esdfs.datanode.opening import open_volumes
 from esdfs.datanode.replica import BlockKey
 from esdfs.datanode.store import BlockStore
-from esdfs.datanode.volumes import Volume, open_volumes
+from esdfs.datanode.volumes import Volume
 from esdfs.env_os import OsClock, OsRng
 from esdfs.rpc.messages import Compression, Frame, Receipt, Target
 

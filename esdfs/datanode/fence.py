@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from esdfs.datanode.volumes import OURS, Volume, write_durably
+from esdfs.datanode.durable import write_durably
+from esdfs.datanode.volumes import OURS, Volume
 from esdfs.errors import DiskFailed, EpochFenced, EsdfsError, Overloaded, VolumeFull
 
 FILE: Final = "EPOCH"

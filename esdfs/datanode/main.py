@@ -19,6 +19,7 @@ from esdfs.datanode.load import Load
 from esdfs.datanode.local import open_local, socket_path
 from esdfs.datanode.mover import VolumeMover
 from esdfs.datanode.namenode_link import Broadcast
+from esdfs.datanode.opening import cluster_of, open_volumes
 from esdfs.datanode.orders import Orders
 from esdfs.datanode.pacing import Pace
 from esdfs.datanode.peers import PeerTable, PeerWatch, WatchedPeers
@@ -26,7 +27,6 @@ from esdfs.datanode.registration import DataNodeRegistration
 from esdfs.datanode.scrub import Scrubber
 from esdfs.datanode.service import ChannelPeers, DataNodeService
 from esdfs.datanode.store import BlockStore
-from esdfs.datanode.volumes import cluster_of, open_volumes
 from esdfs.env import Clock, Rng
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import InvalidRequest, Unavailable

@@ -10,11 +10,11 @@ from esdfs.datanode.fence import EpochFence
 from esdfs.datanode.figures import Figures
 from esdfs.datanode.incarnation import next_incarnation
 from esdfs.datanode.namenode_link import Broadcast, HeartbeatAnswer, NameNodeLink, Registered
+from esdfs.datanode.opening import cluster_of
 from esdfs.datanode.orders import Orders
 from esdfs.datanode.peers import PeerTable
 from esdfs.datanode.reports import Report, full_report
 from esdfs.datanode.store import BlockStore
-from esdfs.datanode.volumes import cluster_of
 from esdfs.env import Clock, Rng
 from esdfs.errors import DiskFailed, EpochFenced, EsdfsError, IdentityConflict
 

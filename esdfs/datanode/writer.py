@@ -9,8 +9,9 @@ from typing import Protocol
 
 from esdfs.datanode import layout, writeback
 from esdfs.datanode.arrival import Arrival
+from esdfs.datanode.durable import sync_directory
 from esdfs.datanode.replica import BlockKey, ReplicaState
-from esdfs.datanode.volumes import Volume, sync_directory
+from esdfs.datanode.volumes import Volume
 from esdfs.env import Clock
 from esdfs.rpc.messages import Frame
 

@@ -15,9 +15,9 @@ from esdfs.datanode.fence import EpochFence
 from esdfs.datanode.figures import Figures
 from esdfs.datanode.load import Load
 from esdfs.datanode.main import DataNode
+from esdfs.datanode.opening import open_volumes
 from esdfs.datanode.peers import PeerTable
 from esdfs.datanode.replica import BlockKey
-from esdfs.datanode.volumes import open_volumes
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import IdentityConflict, ReplicaCorrupt, ReplicaNotFound, Unavailable
 from tests.blocks import Shelf, content, plain_frames

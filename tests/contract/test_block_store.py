@@ -10,9 +10,9 @@ import pytest
 
 from esdfs.blocks import CHUNK_BYTES, MIB
 from esdfs.datanode import layout
+from esdfs.datanode.opening import open_volumes
 from esdfs.datanode.replica import BlockKey
 from esdfs.datanode.scrub import Scrubber
-from esdfs.datanode.volumes import open_volumes
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import (
     DiskFailed,

@@ -12,10 +12,11 @@ from esdfs.datanode.disk_watch import DiskWatch
 from esdfs.datanode.figures import Figures
 from esdfs.datanode.load import Load
 from esdfs.datanode.mover import VolumeMover
+from esdfs.datanode.opening import open_volumes
 from esdfs.datanode.pacing import Pace
 from esdfs.datanode.peers import PeerTable
 from esdfs.datanode.scrub import Scrubber
-from esdfs.datanode.volumes import Volume, open_volumes
+from esdfs.datanode.volumes import Volume
 from esdfs.env_os import OsClock, OsRng
 from esdfs.errors import Overloaded, VolumeFull
 from esdfs.ids import Micros

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from esdfs.datanode.durable import write_durably
 from esdfs.datanode.fence import EpochFence
-from esdfs.datanode.volumes import write_durably
 from esdfs.errors import DiskFailed, EpochFenced
 from tests.blocks import Shelf
 

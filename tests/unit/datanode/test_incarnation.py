@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from esdfs.datanode.durable import write_durably
 from esdfs.datanode.incarnation import FILE, next_incarnation
-from esdfs.datanode.volumes import write_durably
 from tests.blocks import Shelf
 from tests.unit.datanode.clocks import HandClock
 
