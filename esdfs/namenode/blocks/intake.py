@@ -25,7 +25,6 @@ from esdfs.namenode.namespace.inodes import BlockRecord
 WAITING_MAX: Final = 2_000_000
 """Entries that may wait: DataNodes are told to come again later."""
 
-_SLICE: Final = 512
 _NOT_THERE: Final = (News.CORRUPT, News.REMOVED)
 _STORED: Final = (Verdict.KNOWN, Verdict.STALE)
 
@@ -159,7 +158,7 @@ class Intake:
     # --- pages ----------------------------------------------------------------------------------
 
     def _page(self, page: "_Page") -> bool:
-        batch = list(islice(page.items, _SLICE))
+        batch = list(islice(page.items, self._policy.slice_blocks))
         self._waiting -= len(batch)
         records = self._index.blocks([item.block_id for item in batch])
         changed: list[tuple[int, BlockRecord | None]] = []
@@ -167,7 +166,7 @@ class Intake:
             for item, record in zip(batch, records, strict=True):
                 self._item(locations, page.number, item, record, changed)
         self._check(changed)
-        return len(batch) < _SLICE
+        return len(batch) < self._policy.slice_blocks
 
     def _check(self, changed: Iterable[tuple[int, BlockRecord | None]]) -> None:
         if not self._replicator.waits_for_reports:
@@ -206,7 +205,7 @@ class Intake:
     def _stored(self, page: "_Stored") -> bool:
         """A slice of good replicas: nearly all are known, and those are written together."""
         number = page.number
-        ids, generations = page.slice()
+        ids, generations = page.slice(self._policy.slice_blocks)
         self._waiting -= len(ids)
         if (*self._index.generations(ids),) != (*generations,):
             ids, generations = self._known(number, ids, generations)
@@ -261,7 +260,7 @@ class Intake:
         node = sweep.node
         if self._nodes.get(node.number) is not node:
             return True  # it registered anew meanwhile, and will report anew
-        page = self._store.blocks_of(node.number, after=sweep.after, limit=_SLICE)
+        page = self._store.blocks_of(node.number, after=sweep.after, limit=self._policy.slice_blocks)
         if not page:
             self._confirmed(node, sweep.report)
             return True
@@ -311,9 +310,9 @@ class _Stored:
         self._generations = generations
         self._at = 0
 
-    def slice(self) -> tuple[Sequence[int], Sequence[int]]:
-        """The next ids and generations."""
-        begin, self._at = self._at, min(self._at + _SLICE, len(self._ids))
+    def slice(self, limit: int) -> tuple[Sequence[int], Sequence[int]]:
+        """The next ids and generations, at most so many."""
+        begin, self._at = self._at, min(self._at + limit, len(self._ids))
         return self._ids[begin : self._at], self._generations[begin : self._at]
 
     @property

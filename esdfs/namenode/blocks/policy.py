@@ -12,6 +12,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         inactive_after_ms, dead_after_ms: Ages of the last heartbeat.
         pause_ms: A tick later than this means that we slept: nobody is late by our own pause.
         slice_ms: Work at most so long at a time; the thread is not ours alone.
+        slice_blocks: Of reports and walks, looked at together; between them the clock is.
         streams_per_source, streams_per_target: Copies at once.
         schedule_every_ms: Heartbeats have copies chosen at most so often.
         copy_timeout_ms: A copy that is not reported by then is ordered anew.
@@ -52,6 +53,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     dead_after_ms: int = 60_000
     pause_ms: int = 2_000
     slice_ms: int = 3
+    slice_blocks: int = 512
     streams_per_source: int = 2
     streams_per_target: int = 4
     schedule_every_ms: int = 50

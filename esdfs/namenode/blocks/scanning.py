@@ -43,7 +43,7 @@ class Scanning:
         self._log = logger
         self._safe_mode = SafeMode(policy, now_ns, cold=store.fresh)
         self._walks = Walks(
-            index, store, nodes, replicator, clock, on_scanned=self._on_scanned, on_stray=on_stray
+            index, store, nodes, replicator, policy, clock, on_scanned=self._on_scanned, on_stray=on_stray
         )
         self._looked_ns = now_ns
         self._several = False, False

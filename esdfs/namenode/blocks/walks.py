@@ -1,17 +1,15 @@
 """Long looks at many blocks, a page at a time."""
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from esdfs.env import Clock
 from esdfs.namenode.blocks.datanodes import DataNodeTable
 from esdfs.namenode.blocks.health import Health, is_whole
 from esdfs.namenode.blocks.index import BlockIndex
 from esdfs.namenode.blocks.locations import LocationsStore
+from esdfs.namenode.blocks.policy import Policy
 from esdfs.namenode.blocks.redundancy import BlockReplicator
 from esdfs.namenode.namespace.inodes import BlockRecord
-
-_PAGE: Final = 512
 
 
 class Walks:
@@ -28,6 +26,7 @@ class Walks:
         store: LocationsStore,
         nodes: DataNodeTable,
         replicator: BlockReplicator,
+        policy: Policy,
         clock: Clock,
         *,
         on_scanned: Callable[[int, int], None],
@@ -37,6 +36,7 @@ class Walks:
         self._store = store
         self._nodes = nodes
         self._replicator = replicator
+        self._limit = policy.slice_blocks
         self._clock = clock
         self._on_scanned = on_scanned
         self._on_stray = on_stray
@@ -88,7 +88,7 @@ class Walks:
     def _step(self) -> bool:
         if self._of_node:
             number, after = next(iter(self._of_node.items()))
-            page = self._store.blocks_of(number, after=after, limit=_PAGE)
+            page = self._store.blocks_of(number, after=after, limit=self._limit)
             self._check_page(page, self._index.blocks(page))
             if page:
                 self._of_node[number] = page[-1]
@@ -104,14 +104,14 @@ class Walks:
         return False
 
     def _look_for_strays(self, after: int) -> int | None:
-        page = self._store.blocks(after=after, limit=_PAGE)
+        page = self._store.blocks(after=after, limit=self._limit)
         for block_id, record in zip(page, self._index.blocks(page), strict=True):
             if record is None:
                 self._on_stray(block_id)
         return page[-1] if page else None
 
     def _scan_page(self, after: int) -> int | None:
-        ids, records = self._index.blocks_after(after, _PAGE)
+        ids, records = self._index.blocks_after(after, self._limit)
         total, reported = (self._count_page if self._counts_only else self._check_page)(ids, records)
         self._total += total
         self._reported += reported

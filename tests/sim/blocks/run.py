@@ -60,6 +60,7 @@ def _cluster(world: World, mutant_name: str, directory: Path) -> Cluster:
         inactive_after_ms=10_000 if is_small else 14_000,
         dead_after_ms=30_000,
         slice_ms=rng.choice((0, 0, 3)),
+        slice_blocks=256,  # there are fewer blocks than elsewhere
         copy_timeout_ms=20_000,
         brake_hold_ms=120_000,
         brake_window_ms=60_000,
@@ -70,6 +71,7 @@ def _cluster(world: World, mutant_name: str, directory: Path) -> Cluster:
         hint_ms=20_000,
         safe_mode_min_ms=5_000,
         safe_mode_scan_ms=5_000,
+        safe_mode_recount_ms=30_000,
         safe_mode_max_ms=60_000,
         forget_after_ms=90_000,
         full_report_every_ms=120_000,
