@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from esdfs.datanode import layout, writeback
+from esdfs import writeback
+from esdfs.datanode import layout
 from esdfs.datanode.arrival import Arrival
 from esdfs.datanode.durable import sync_directory
 from esdfs.datanode.replica import BlockKey, ReplicaState

@@ -25,6 +25,7 @@ from typing import Any, Final, NamedTuple
 import lmdb
 import msgspec
 
+from esdfs import writeback
 from esdfs.blocks import DataNodeStatus
 from esdfs.env_os import boot_id
 from esdfs.errors import InsufficientStorage
@@ -41,6 +42,9 @@ _TABLES: Final = (b"block", b"node", b"dn", b"meta")
 _U32: Final = Struct(">I")
 _U64: Final = Struct(">Q")
 _REPLICA: Final = Struct(">II?")
+_WRITES_A_STEP: Final = 32
+"""Else the kernel writes everything 30 s later at once, and the journal's fsync, on the same disk, waits."""
+
 _COMBINATIONS: Final = 1 << 14
 """Blocks on the same DataNodes are many, as long as there are few DataNodes."""
 
@@ -256,6 +260,7 @@ class LocationsStore:
             metasync=False,
             readahead=False,
         )
+        self._writing_back = writeback.InSteps(self.path / "data.mdb", _WRITES_A_STEP)
         # Workers of an earlier process may have died inside a read: their slots would pin old pages.
         self._env.reader_check()
         self._dbs: dict[bytes, Any] = {
@@ -278,6 +283,7 @@ class LocationsStore:
         try:
             with self._env.begin(write=True) as txn:
                 yield Locations(txn, self._dbs)
+            self._writing_back.wrote()
         except (lmdb.MapFullError, lmdb.DiskError) as error:
             raise InsufficientStorage(f"{self.path} cannot grow: {error}") from error
 
@@ -354,6 +360,7 @@ class LocationsStore:
 
     def close(self) -> None:
         """Release the environment."""
+        self._writing_back.close()
         self._env.close()
 
 

@@ -1,8 +1,10 @@
-"""Starting write-back early, so that the fsync at a block's end finds little left to do."""
+"""Starting write-back early, so that a later fsync, of that file or another, finds little left to do."""
 
 import ctypes
 import errno
 import os
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from esdfs.blocks import MIB
@@ -29,3 +31,29 @@ def start(fd: int, offset: int, size_bytes: int) -> None:
         code = ctypes.get_errno()
         if code not in (errno.ENOSYS, errno.ESPIPE, errno.EINVAL):  # file systems without it
             raise OSError(code, os.strerror(code))
+
+
+class InSteps:
+    """Starts write-back of a file that nobody fsyncs, whoever writes it.
+
+    Args:
+        path: The file.
+        writes: Each time so many were made.
+    """
+
+    def __init__(self, path: Path, writes: int) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._writes = writes
+        self._left = writes
+
+    def wrote(self) -> None:
+        """A write was made. What the device says of it is left to those who rely on it."""
+        self._left -= 1
+        if not self._left:
+            self._left = self._writes
+            with suppress(OSError):
+                start(self._fd, 0, 0)
+
+    def close(self) -> None:
+        """No more writes."""
+        os.close(self._fd)
