@@ -184,8 +184,11 @@ class Locations:
     def put_all(self, number: int, block_ids: Sequence[int], generations: Sequence[int]) -> Sequence[int]:
         """``put`` of many good copies on one DataNode; the ids of what was news."""
         packed = {generation: _pack(Replica(number, generation)) for generation in {*generations}}
-        told = dict(zip(map(_U64.pack, block_ids), map(packed.__getitem__, generations), strict=True))
-        news = self._put(number, [*told], [*told.values()])
+        keys, replicas = [*map(_U64.pack, block_ids)], [*map(packed.__getitem__, generations)]
+        if len({*keys}) < len(keys):  # the last that is said of a block counts
+            told = dict(zip(keys, replicas, strict=True))
+            keys, replicas = [*told], [*told.values()]
+        news = self._put(number, keys, replicas)
         return block_ids if len(news) == len(block_ids) else _ids(news)
 
     def _put(self, number: int, keys: list[bytes], replicas: list[bytes]) -> list[bytes]:

@@ -52,7 +52,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     inactive_after_ms: int = 10_000
     dead_after_ms: int = 60_000
     pause_ms: int = 2_000
-    slice_ms: int = 3
+    slice_ms: int = 5
     slice_blocks: int = 512
     streams_per_source: int = 2
     streams_per_target: int = 4
