@@ -115,7 +115,7 @@ def _cost(config: NameNodeConfig, url: str, blocks: int, copies: int) -> Iterato
     _calm(engine)
     before_s = _used_s(engine)
     taken_s = _reported(url, blocks, copies)
-    used_s = {pid: used_s - before_s.get(pid, 0.0) for pid, used_s in _used_s(engine).items()}
+    used_s = {pid: now_s - before_s.get(pid, 0.0) for pid, now_s in _used_s(engine).items()}
     reported = f"{blocks:,} blocks ({copies} copies each) reported by {DATANODES} DataNodes"
     yield row(f"{reported}: CPU of all NameNode processes", sum(used_s.values()), "s", CPU_LIMIT_S, "target")
     yield row("of the engine", used_s[engine], "s", None, "")

@@ -79,7 +79,7 @@ class MetadataManager:
         """What the namespace knows of a block."""
         return self._read(lambda view: view.block(block_id))
 
-    def blocks(self, block_ids: Sequence[int]) -> list[BlockRecord | None]:
+    def blocks(self, block_ids: Sequence[int]) -> Sequence[BlockRecord | None]:
         """The same for many, in one look."""
         return self._read(lambda view: view.blocks(block_ids))
 

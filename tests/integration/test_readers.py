@@ -4,7 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from esdfs.namenode.blocks.locations import LocationsStore, Replica
+from esdfs.namenode.blocks.locations import LocationsStore
+from esdfs.namenode.blocks.replicas import Replica
 from esdfs.namenode.commands import Command, MakeDirectory
 from tests.unit.namenode.world import World
 

@@ -8,10 +8,11 @@ from esdfs.namenode.blocks.datanodes import DataNodeTable
 from esdfs.namenode.blocks.expected import Expected
 from esdfs.namenode.blocks.garbage import Deletions, Why
 from esdfs.namenode.blocks.index import BlockIndex
-from esdfs.namenode.blocks.locations import LocationsStore, Replica
+from esdfs.namenode.blocks.locations import LocationsStore
 from esdfs.namenode.blocks.policy import Policy, ns
 from esdfs.namenode.blocks.promises import Promises
 from esdfs.namenode.blocks.redundancy import BlockReplicator
+from esdfs.namenode.blocks.replicas import Replica
 from esdfs.namenode.events import Event
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from esdfs.blocks import BlockLocation, DataNodeStatus
 from esdfs.namenode.blocks.datanodes import DataNodeTable
-from esdfs.namenode.blocks.locations import Replica
+from esdfs.namenode.blocks.replicas import Replica
 from esdfs.namenode.namespace.inodes import BlockRecord
 
 

@@ -16,9 +16,10 @@ from esdfs.namenode.blocks.expected import Expected
 from esdfs.namenode.blocks.futures import Future, Futures
 from esdfs.namenode.blocks.garbage import Deletions, Why
 from esdfs.namenode.blocks.index import BlockIndex
-from esdfs.namenode.blocks.locations import Locations, LocationsStore, Replica
+from esdfs.namenode.blocks.locations import Locations, LocationsStore
 from esdfs.namenode.blocks.policy import Policy, ns
 from esdfs.namenode.blocks.redundancy import BlockReplicator
+from esdfs.namenode.blocks.replicas import Replica
 from esdfs.namenode.blocks.reports import FullReport, Item, News, Verdict, items, judge
 from esdfs.namenode.namespace.inodes import BlockRecord
 
@@ -301,7 +302,7 @@ class _Page:
 class _Stored:
     """The good replicas of one report.
 
-    Millions may wait: as objects each they would cost ten times the memory, and make collections long.
+    Millions may wait: as objects each they would take several times the memory, and make collections long.
     """
 
     def __init__(self, number: int, ids: "array[int]", generations: "array[int]") -> None:

@@ -14,13 +14,12 @@ Tables (big-endian keys):
 """
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, partial
 from itertools import islice, repeat
 from pathlib import Path
 from struct import Struct, unpack
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import lmdb
 import msgspec
@@ -32,6 +31,7 @@ from esdfs.errors import InsufficientStorage
 from esdfs.namenode.blocks.admin import Admin
 from esdfs.namenode.blocks.bodies import Load, PeerState, VolumeState
 from esdfs.namenode.blocks.racks import DEFAULT_RACK
+from esdfs.namenode.blocks.replicas import Replica, merge, pack_replicas, unpack_replicas, unpack_shared
 
 DIRECTORY: Final = "locations.mdb"
 FORMAT: Final = 2
@@ -41,30 +41,10 @@ _READERS_MAX: Final = 256
 _TABLES: Final = (b"block", b"node", b"dn", b"meta")
 _U32: Final = Struct(">I")
 _U64: Final = Struct(">Q")
-_REPLICA: Final = Struct(">II?")
 _WRITES_A_STEP: Final = 32
 """Else the kernel writes everything 30 s later at once, and the journal's fsync, on the same disk, waits."""
 
-_COMBINATIONS: Final = 1 << 14
-"""Blocks on the same DataNodes are many, as long as there are few DataNodes."""
-
-_GENERATION_MAX: Final = (1 << 32) - 1
-"""A generation counts the recoveries of one block. A reported one beyond is kept as this one: as wrong."""
-
 _VERSION: Final = b"version"
-
-
-class Replica(NamedTuple):
-    """One reported copy of a block.
-
-    Attributes:
-        number: The DataNode's.
-        corrupt: Its bytes did not match their checksums; the DataNode has set them aside.
-    """
-
-    number: int
-    generation: int
-    corrupt: bool = False
 
 
 class DataNodeRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,47 +90,8 @@ class DataNodeRow(msgspec.Struct, frozen=True, kw_only=True):
         return f"{host}:{self.port}"
 
 
-_replica = partial(tuple.__new__, Replica)
-"""``Replica._make`` without a frame of Python: a report looks at every block there is."""
-
 _encode = msgspec.msgpack.Encoder().encode
 _row = msgspec.msgpack.Decoder(DataNodeRow).decode
-
-
-def _pack(*replicas: Replica) -> bytes:
-    return b"".join(_REPLICA.pack(r.number, min(r.generation, _GENERATION_MAX), r.corrupt) for r in replicas)
-
-
-def _with(held: bytes, one: bytes) -> bytes:
-    """Packed replicas with one more, or with it in the place of what its DataNode had."""
-    for at in range(0, len(held), _REPLICA.size):
-        if held.startswith(one[: _U32.size], at):
-            return held[:at] + one + held[at + _REPLICA.size :]
-    return held + one
-
-
-def _merge(
-    held: Mapping[bytes, bytes], replicas: Iterable[tuple[bytes, bytes]]
-) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
-    """What is to be written, by key, and the keys of blocks whose DataNode had no copy."""
-    changed, added = [], []
-    for key, replica in replicas:
-        old = held.get(key, b"")
-        new = _with(old, replica)
-        if new != old:
-            changed.append((key, new))
-            if len(new) > len(old):
-                added.append(key)
-    return changed, added
-
-
-def _unpack(value: bytes | None) -> list[Replica]:
-    return [] if value is None else [*_replicas(value)]
-
-
-@lru_cache(_COMBINATIONS)
-def _replicas(value: bytes) -> tuple[Replica, ...]:
-    return (*map(_replica, _REPLICA.iter_unpack(value)),)
 
 
 def _neighbours(cursor: Any, keys: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
@@ -175,15 +116,15 @@ class Locations:
 
     def replicas(self, block_id: int) -> list[Replica]:
         """All reported copies, the pipeline's head first."""
-        return _unpack(self._txn.get(_U64.pack(block_id), db=self._block))
+        return unpack_replicas(self._txn.get(_U64.pack(block_id), db=self._block))
 
     def put(self, block_id: int, replica: Replica) -> bool:
         """Add a copy, or replace what its DataNode had; whether that changed anything."""
-        return bool(self._put(replica.number, [_U64.pack(block_id)], [_pack(replica)]))
+        return bool(self._put(replica.number, [_U64.pack(block_id)], [pack_replicas(replica)]))
 
     def put_all(self, number: int, block_ids: Sequence[int], generations: Sequence[int]) -> Sequence[int]:
         """``put`` of many good copies on one DataNode; the ids of what was news."""
-        packed = {generation: _pack(Replica(number, generation)) for generation in {*generations}}
+        packed = {generation: pack_replicas(Replica(number, generation)) for generation in {*generations}}
         keys, replicas = [*map(_U64.pack, block_ids)], [*map(packed.__getitem__, generations)]
         if len({*keys}) < len(keys):  # the last that is said of a block counts
             told = dict(zip(keys, replicas, strict=True))
@@ -206,7 +147,7 @@ class Locations:
             first = {key for key, one in told if held[key] == one and not holders.set_key_dup(node, key)}
         elif [*held.values()] == replicas:
             return []
-        changed, added = _merge(held, told)
+        changed, added = merge(held, told)
         block.putmulti(sorted(changed))
         holders.putmulti([*zip(repeat(node), sorted({*added, *first}))])
         news = first.union(key for key, _ in changed)
@@ -219,7 +160,7 @@ class Locations:
         key = _U64.pack(block_id)
         for replica in pipeline:
             self._txn.put(_U32.pack(replica.number), key, db=self._node)
-        self._txn.put(key, _pack(*pipeline, *others), db=self._block)
+        self._txn.put(key, pack_replicas(*pipeline, *others), db=self._block)
 
     def remove(self, block_id: int, number: int) -> bool:
         """Drop a DataNode's copy; whether there was one."""
@@ -230,7 +171,7 @@ class Locations:
         key = _U64.pack(block_id)
         self._txn.delete(_U32.pack(number), key, db=self._node)
         if left:
-            self._txn.put(key, _pack(*left), db=self._block)
+            self._txn.put(key, pack_replicas(*left), db=self._block)
         else:
             self._txn.delete(key, db=self._block)
         return True
@@ -293,7 +234,7 @@ class LocationsStore:
     def replicas(self, block_id: int) -> list[Replica]:
         """All reported copies, the pipeline's head first."""
         with self._env.begin(db=self._dbs[b"block"]) as txn:
-            return _unpack(txn.get(_U64.pack(block_id)))
+            return unpack_replicas(txn.get(_U64.pack(block_id)))
 
     def replicas_of(self, block_ids: Sequence[int]) -> list[tuple[Replica, ...]]:
         """The same of many blocks, in one look."""
@@ -303,9 +244,9 @@ class LocationsStore:
             dense = keys and block_ids[-1] - block_ids[0] < 2 * len(keys)
             pairs = (dense and _neighbours(cursor, keys)) or cursor.getmulti(keys)
         if len(pairs) == len(keys):
-            return [_replicas(value) for _, value in pairs]
+            return [unpack_shared(value) for _, value in pairs]
         found = dict(pairs)
-        return [_replicas(found.get(key, b"")) for key in keys]
+        return [unpack_shared(found.get(key, b"")) for key in keys]
 
     def located(self) -> int:
         """How many blocks have any reported copy."""
@@ -391,7 +332,7 @@ class LocationsReader:
     def replicas(self, block_id: int) -> list[Replica]:
         """All reported copies, the pipeline's head first; as of now."""
         with self._env.begin(db=self._dbs[b"block"]) as txn:
-            return _unpack(txn.get(_U64.pack(block_id)))
+            return unpack_replicas(txn.get(_U64.pack(block_id)))
 
     def page(self, after: int, limit: int) -> list[tuple[int, list[Replica]]]:
         """At most ``limit`` blocks with an id above ``after`` and any copy, ascending, with their copies."""
@@ -399,7 +340,7 @@ class LocationsReader:
             cursor = txn.cursor(self._dbs[b"block"])
             if not cursor.set_range(_U64.pack(after + 1)):
                 return []
-            return [(_U64.unpack(key)[0], _unpack(value)) for key, value in islice(cursor, limit)]
+            return [(_U64.unpack(key)[0], unpack_replicas(value)) for key, value in islice(cursor, limit)]
 
     def datanodes(self) -> dict[int, DataNodeRow]:
         """Every known DataNode, by its number; heartbeat times are up to a second old."""

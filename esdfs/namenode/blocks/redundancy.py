@@ -15,11 +15,12 @@ from esdfs.namenode.blocks.garbage import Deletions, Order, Why
 from esdfs.namenode.blocks.health import Health, Level, examine
 from esdfs.namenode.blocks.homes import Homes
 from esdfs.namenode.blocks.index import BlockIndex
-from esdfs.namenode.blocks.locations import DataNodeRow, LocationsStore, Replica
+from esdfs.namenode.blocks.locations import DataNodeRow, LocationsStore
 from esdfs.namenode.blocks.moves import Moves
 from esdfs.namenode.blocks.policy import Policy, ns
 from esdfs.namenode.blocks.promises import Promises
 from esdfs.namenode.blocks.queues import RepairQueues
+from esdfs.namenode.blocks.replicas import Replica
 from esdfs.namenode.blocks.tally import Tally
 from esdfs.namenode.blocks.trimming import most_dispensable
 from esdfs.namenode.namespace.inodes import BlockRecord

@@ -239,12 +239,12 @@ class PresentView:
         value = self._txn.get(U64.pack(block_id), db=self._dbs[b"blk"])
         return None if value is None else layout.unpack_block(value)
 
-    def blocks(self, block_ids: Iterable[int]) -> list[BlockRecord | None]:
+    def blocks(self, block_ids: Iterable[int]) -> Sequence[BlockRecord | None]:
         """The same of many, in one look."""
         keys = [*map(U64.pack, block_ids)]
         pairs = self._txn.cursor(self._dbs[b"blk"]).getmulti(keys)
         if len(pairs) == len(keys):
-            return [*layout.unpack_blocks([value for _, value in pairs])]
+            return layout.unpack_blocks([value for _, value in pairs])
         found = dict(
             zip([key for key, _ in pairs], layout.unpack_blocks([value for _, value in pairs]), strict=True)
         )

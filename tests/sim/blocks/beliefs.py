@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from esdfs.blocks import DataNodeStatus
-from esdfs.namenode.blocks.locations import Replica
+from esdfs.namenode.blocks.replicas import Replica
 
 if TYPE_CHECKING:  # a NameNode is in a cluster, whose checkers ask what it believes
     from tests.sim.blocks.namenode import SimNameNode

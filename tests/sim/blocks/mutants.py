@@ -9,8 +9,8 @@ from esdfs.namenode.blocks.bodies import Report
 from esdfs.namenode.blocks.datanodes import DataNode
 from esdfs.namenode.blocks.expected import Expected
 from esdfs.namenode.blocks.health import Health, Level, examine
-from esdfs.namenode.blocks.locations import Replica
 from esdfs.namenode.blocks.manager import BlockManager
+from esdfs.namenode.blocks.replicas import Replica
 from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord
 from tests.sim.blocks.namespace import Namespace

@@ -8,7 +8,8 @@ from esdfs.blocks import DataNodeStatus
 from esdfs.ids import Nanos
 from esdfs.namenode.blocks.datanodes import DataNode, DataNodeTable
 from esdfs.namenode.blocks.health import examine, is_whole
-from esdfs.namenode.blocks.locations import DataNodeRow, Replica
+from esdfs.namenode.blocks.locations import DataNodeRow
+from esdfs.namenode.blocks.replicas import Replica
 from esdfs.namenode.namespace.inodes import BlockRecord
 from tests.unit.namenode.blocks.world import policy
 

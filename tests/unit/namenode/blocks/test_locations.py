@@ -6,7 +6,8 @@ import pytest
 
 from esdfs.blocks import DataNodeStatus
 from esdfs.errors import InsufficientStorage
-from esdfs.namenode.blocks.locations import DataNodeRow, LocationsStore, Replica, open_reader
+from esdfs.namenode.blocks.locations import DataNodeRow, LocationsStore, open_reader
+from esdfs.namenode.blocks.replicas import Replica
 
 
 def row(number: int, **changes: object) -> DataNodeRow:

@@ -15,9 +15,10 @@ from esdfs.errors import IdentityConflict
 from esdfs.ids import Micros, Nanos
 from esdfs.namenode import events as ev
 from esdfs.namenode.blocks.admin import Admin
-from esdfs.namenode.blocks.locations import LocationsStore, Replica
+from esdfs.namenode.blocks.locations import LocationsStore
 from esdfs.namenode.blocks.manager import BlockManager, NeedsJournal
 from esdfs.namenode.blocks.policy import Policy
+from esdfs.namenode.blocks.replicas import Replica
 from esdfs.namenode.config import NameNodeConfig
 from esdfs.namenode.namespace.allocated import Allocated
 from esdfs.namenode.namespace.inodes import BlockRecord, OpenFile

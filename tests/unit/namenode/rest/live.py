@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from esdfs.namenode.blocks.locations import DataNodeRow, LocationsStore, Replica
+from esdfs.namenode.blocks.locations import DataNodeRow, LocationsStore
+from esdfs.namenode.blocks.replicas import Replica
 from esdfs.namenode.frames import Answer, Call, Execute, Failure, Status
 from esdfs.namenode.rest.gunicorn_conf import command
 from esdfs.namenode.socket_server import Connection, bind
