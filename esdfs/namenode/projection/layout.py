@@ -50,12 +50,12 @@ from esdfs.blocks import Block
 from esdfs.namenode.namespace.inodes import BlockRecord, Inode
 
 FORMAT: Final = 2
+"""Of everything on this page; another one found on disk means: rebuild."""
 
 LEVEL_PLACES: Final = 5
 """The feature level from which ``moved`` keeps the place that an inode left before it came somewhere and left
 again within one transaction, and the one it has until a restore takes it away in a later record. Below it the
 tables are what they were, to the digest; some past inodes are found by their path only."""
-"""Of everything on this page; another one found on disk means: rebuild."""
 
 TABLES: Final = (
     b"meta",

@@ -1,9 +1,9 @@
 """The namespace's read ports on an LMDB transaction: the present, and any moment of the past."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, takewhile
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -26,6 +26,8 @@ from esdfs.namenode.projection.layout import END, U32, U64, Meta
 from esdfs.namenode.projection.past import PastView, require_whole
 from esdfs.namenode.projection.pins import PinnedView
 from esdfs.namenode.upcasters import LEVEL_OLDEST
+
+T = TypeVar("T")
 
 _open_file = msgspec.msgpack.Decoder(OpenFile).decode
 _cluster = msgspec.msgpack.Decoder(ClusterFormatted).decode
@@ -241,20 +243,18 @@ class PresentView:
 
     def blocks(self, block_ids: Iterable[int]) -> Sequence[BlockRecord | None]:
         """The same of many, in one look."""
-        keys = [*map(U64.pack, block_ids)]
-        pairs = self._txn.cursor(self._dbs[b"blk"]).getmulti(keys)
-        if len(pairs) == len(keys):
-            return layout.unpack_blocks([value for _, value in pairs])
-        found = dict(
-            zip([key for key, _ in pairs], layout.unpack_blocks([value for _, value in pairs]), strict=True)
-        )
-        return [found.get(key) for key in keys]
+        return self._of_blocks(block_ids, layout.unpack_blocks)
 
     def generations(self, block_ids: Iterable[int]) -> Sequence[int | None]:
         """Of these blocks; None = there is no such block."""
+        return self._of_blocks(block_ids, layout.generations)
+
+    def _of_blocks(
+        self, block_ids: Iterable[int], unpack: Callable[[Iterable[bytes]], Sequence[T]]
+    ) -> Sequence[T | None]:
         keys = [*map(U64.pack, block_ids)]
         pairs = self._txn.cursor(self._dbs[b"blk"]).getmulti(keys)
-        known = layout.generations([value for _, value in pairs])
+        known = unpack([value for _, value in pairs])
         if len(pairs) == len(keys):
             return known
         found = dict(zip([key for key, _ in pairs], known, strict=True))
